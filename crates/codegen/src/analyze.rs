@@ -1,0 +1,510 @@
+//! From the document's tree to the IR: the only place with policy.
+//!
+//! Every keyword is carried, known to be an annotation, or refused with its place; refusals are collected, so that an
+//! author sees all of them at once. An analyser that met a refusal goes on with a harmless stand-in.
+
+mod operation;
+mod schema;
+mod types;
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use crate::diagnostic::{Diagnostic, Location};
+use crate::ir::{Api, Scheme, SchemeKind, Server, Status, Tag, TypeDef, TypeKind};
+use crate::names;
+use crate::spec::{Entry, Node, Value};
+
+/// Understands the document.
+///
+/// # Errors
+///
+/// Everything that cannot be carried, by its place.
+pub(crate) fn analyze(root: &Rc<Node>) -> Result<Api, Vec<Diagnostic>> {
+    let mut analyzer = Analyzer::new(Rc::clone(root));
+    let api = analyzer.document();
+    let mut diagnostics = analyzer.diagnostics;
+    if diagnostics.is_empty() {
+        return Ok(api);
+    }
+    diagnostics.sort();
+    diagnostics.dedup();
+    Err(diagnostics)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V30,
+    V31,
+}
+
+struct Analyzer {
+    root: Rc<Node>,
+    version: Version,
+    diagnostics: Vec<Diagnostic>,
+    types: BTreeMap<String, TypeDef>,
+    /// Type names of components, and where each was declared.
+    components: HashMap<String, Location>,
+    /// Hoisted inline schemas, so that one shape becomes one type.
+    inline: Vec<String>,
+    schemes: Vec<Scheme>,
+}
+
+impl Analyzer {
+    fn new(root: Rc<Node>) -> Self {
+        Self {
+            root,
+            version: Version::V31,
+            diagnostics: Vec::new(),
+            types: BTreeMap::new(),
+            components: HashMap::new(),
+            inline: Vec::new(),
+            schemes: Vec::new(),
+        }
+    }
+
+    fn document(&mut self) -> Api {
+        let root = Rc::clone(&self.root);
+        let mut api = Api {
+            title: String::new(),
+            description: None,
+            version: String::new(),
+            servers: Vec::new(),
+            tags: Vec::new(),
+            types: Vec::new(),
+            operations: Vec::new(),
+            schemes: Vec::new(),
+            fault_type: None,
+        };
+        if !self.is_object(&root, "the document") || !self.read_version(&root) {
+            return api;
+        }
+        self.census(
+            &root,
+            "the document",
+            &[
+                "openapi",
+                "info",
+                "servers",
+                "paths",
+                "components",
+                "security",
+                "tags",
+            ],
+            &["externalDocs", "jsonSchemaDialect"],
+        );
+        self.info(&root, &mut api);
+        api.servers = self.servers(&root);
+        api.tags = self.tags(&root);
+        self.components(&root);
+        api.operations = self.operations(&root);
+        self.finish_types();
+        api.types = std::mem::take(&mut self.types).into_values().collect();
+        api.fault_type = fault_type(&api);
+        let used: Vec<&String> = api
+            .operations
+            .iter()
+            .flat_map(|operation| &operation.security)
+            .collect();
+        api.schemes = self
+            .schemes
+            .iter()
+            .filter(|scheme| used.contains(&&scheme.key))
+            .cloned()
+            .collect();
+        api
+    }
+
+    fn read_version(&mut self, root: &Node) -> bool {
+        let Some(node) = root.get("openapi") else {
+            self.refuse(root.at, "no `openapi` version")
+                .hint("this reads OpenAPI 3.0 and 3.1 documents");
+            return false;
+        };
+        let text = node.as_str().unwrap_or_default();
+        self.version = match text {
+            _ if text.starts_with("3.0.") => Version::V30,
+            _ if text.starts_with("3.1.") => Version::V31,
+            _ => {
+                self.refuse(
+                    node.at,
+                    "an OpenAPI version that is neither 3.0.x nor 3.1.x",
+                );
+                return false;
+            }
+        };
+        true
+    }
+
+    fn info(&mut self, root: &Node, api: &mut Api) {
+        let Some(info) = self.required(root, "info", "the document") else {
+            return;
+        };
+        self.census(
+            &info,
+            "info",
+            &["title", "description", "version"],
+            &["summary", "termsOfService", "contact", "license"],
+        );
+        api.title = self.required_text(&info, "title", "info");
+        // `version: 1` is a number by the letter of YAML and a version to everybody who writes it.
+        api.version = match info.get("version").map(|node| &node.value) {
+            Some(Value::Number(number)) => number.to_string(),
+            _ => self.required_text(&info, "version", "info"),
+        };
+        api.description = self.text(&info, "description");
+    }
+
+    fn servers(&mut self, root: &Node) -> Vec<Server> {
+        let mut servers = Vec::new();
+        for node in self.list(root, "servers") {
+            self.census(&node, "a server", &["url", "description"], &["variables"]);
+            let url = self.required_text(&node, "url", "a server");
+            servers.push(Server {
+                url,
+                description: self.text(&node, "description"),
+            });
+        }
+        servers
+    }
+
+    fn tags(&mut self, root: &Node) -> Vec<Tag> {
+        let mut tags = Vec::new();
+        for node in self.list(root, "tags") {
+            self.census(&node, "a tag", &["name", "description"], &["externalDocs"]);
+            let name = self.required_text(&node, "name", "a tag");
+            tags.push(Tag {
+                name,
+                description: self.text(&node, "description"),
+            });
+        }
+        tags
+    }
+
+    fn components(&mut self, root: &Node) {
+        let Some(components) = root.get("components").cloned() else {
+            return;
+        };
+        self.census(
+            &components,
+            "components",
+            &[
+                "schemas",
+                "responses",
+                "parameters",
+                "requestBodies",
+                "headers",
+                "securitySchemes",
+            ],
+            &["examples"],
+        );
+        for Entry { key, key_at, node } in components
+            .get("securitySchemes")
+            .map_or(&[][..], |node| node.entries())
+        {
+            self.scheme(key, *key_at, &Rc::clone(node));
+        }
+        let schemas = components.get("schemas").cloned();
+        let entries = schemas.as_ref().map_or(&[][..], |node| node.entries());
+        // Names first, so that an inline schema never takes one that a component further down has.
+        for Entry { key, key_at, .. } in entries {
+            let name = names::type_name(key);
+            if let Some(first) = self.components.insert(name.clone(), *key_at) {
+                self.refuse(
+                    *key_at,
+                    format!(
+                        "component `{key}` and the one on line {} are both `{name}`",
+                        first.line
+                    ),
+                )
+                .hint("rename one of them");
+            }
+        }
+        for Entry { key, key_at, node } in entries {
+            self.component(key, *key_at, node);
+        }
+    }
+
+    fn scheme(&mut self, key: &str, at: Location, node: &Rc<Node>) {
+        let Some(node) = self.deref(node, "securitySchemes") else {
+            return;
+        };
+        self.census(
+            &node,
+            "a security scheme",
+            &["type", "name", "in", "scheme", "description"],
+            &["bearerFormat", "flows", "openIdConnectUrl"],
+        );
+        let word = |name: &str| {
+            node.get(name)
+                .and_then(|node| node.as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let kind = match (
+            word("type").as_str(),
+            word("in").as_str(),
+            word("scheme").to_ascii_lowercase().as_str(),
+        ) {
+            ("apiKey", "header", _) => SchemeKind::ApiKey {
+                header: self.required_text(&node, "name", "an API key"),
+            },
+            ("http", _, "bearer") => SchemeKind::Bearer,
+            // Refused only where an operation wants it: an unused scheme is harmless.
+            _ => return,
+        };
+        let name = names::type_name(key);
+        if let Some(other) = self.schemes.iter().find(|scheme| scheme.name == name) {
+            let other = other.key.clone();
+            self.refuse(
+                at,
+                format!("security schemes `{other}` and `{key}` are both `{name}` in Rust"),
+            );
+            return;
+        }
+        let description = self.text(&node, "description");
+        self.schemes.push(Scheme {
+            key: key.to_owned(),
+            name,
+            description,
+            kind,
+        });
+    }
+
+    // What follows is how every part above reads a node.
+
+    fn refuse(&mut self, at: Location, message: impl Into<String>) -> Refusal<'_> {
+        self.diagnostics.push(Diagnostic::new(at, message));
+        Refusal(self.diagnostics.last_mut())
+    }
+
+    fn is_object(&mut self, node: &Node, what: &str) -> bool {
+        let object = matches!(node.value, Value::Map(_));
+        if !object {
+            self.refuse(node.at, format!("{what} is {}, not an object", node.kind()));
+        }
+        object
+    }
+
+    /// Refuses the keys of `node` that are neither carried, nor known to be without effect, nor extensions.
+    fn census(&mut self, node: &Node, what: &str, carried: &[&str], annotations: &[&str]) {
+        if !self.is_object(node, what) {
+            return;
+        }
+        for Entry { key, key_at, .. } in node.entries() {
+            let known = carried.contains(&key.as_str()) || annotations.contains(&key.as_str());
+            if !known && !key.starts_with("x-") {
+                self.refuse(*key_at, format!("`{key}` of {what} is not carried"))
+                    .maybe_hint(advice(key));
+            }
+        }
+    }
+
+    fn required(&mut self, node: &Node, key: &str, what: &str) -> Option<Rc<Node>> {
+        let found = node.get(key).cloned();
+        if found.is_none() {
+            self.refuse(node.at, format!("{what} has no `{key}`"));
+        }
+        found
+    }
+
+    fn required_text(&mut self, node: &Node, key: &str, what: &str) -> String {
+        match self.required(node, key, what) {
+            Some(_) => self.text(node, key).unwrap_or_default(),
+            None => String::new(),
+        }
+    }
+
+    /// The text under `key`; anything else there is refused.
+    fn text(&mut self, node: &Node, key: &str) -> Option<String> {
+        let found = node.get(key)?;
+        if found.as_str().is_none() {
+            let kind = found.kind();
+            self.refuse(found.at, format!("`{key}` is {kind}, not a string"));
+        }
+        found.as_str().map(str::to_owned)
+    }
+
+    fn flag(&mut self, node: &Node, key: &str) -> bool {
+        match node.get(key).map(|found| (&found.value, found)) {
+            None => false,
+            Some((Value::Bool(value), _)) => *value,
+            Some((_, found)) => {
+                self.refuse(
+                    found.at,
+                    format!("`{key}` is {}, not a boolean", found.kind()),
+                );
+                false
+            }
+        }
+    }
+
+    fn count(&mut self, node: &Node, key: &str) -> Option<u64> {
+        let found = node.get(key)?;
+        let count = match &found.value {
+            Value::Number(number) => number.as_u64(),
+            _ => None,
+        };
+        if count.is_none() {
+            self.refuse(found.at, format!("`{key}` is not a count"));
+        }
+        count
+    }
+
+    fn number(&mut self, node: &Node, key: &str) -> Option<serde_json::Number> {
+        let found = node.get(key)?;
+        if let Value::Number(number) = &found.value {
+            return Some(number.clone());
+        }
+        self.refuse(
+            found.at,
+            format!("`{key}` is {}, not a number", found.kind()),
+        );
+        None
+    }
+
+    fn list(&mut self, node: &Node, key: &str) -> Vec<Rc<Node>> {
+        match node.get(key).map(|found| (&found.value, found)) {
+            None => Vec::new(),
+            Some((Value::Seq(items), _)) => items.clone(),
+            Some((_, found)) => {
+                self.refuse(found.at, format!("`{key}` is {}, not a list", found.kind()));
+                Vec::new()
+            }
+        }
+    }
+
+    fn texts(&mut self, node: &Node, key: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for item in self.list(node, key) {
+            match item.as_str() {
+                Some(text) => texts.push(text.to_owned()),
+                None => {
+                    self.refuse(
+                        item.at,
+                        format!("`{key}` holds {}, not a string", item.kind()),
+                    );
+                }
+            }
+        }
+        texts
+    }
+
+    /// Follows `$ref`s into `components/<section>` until there is none.
+    fn deref(&mut self, node: &Rc<Node>, section: &str) -> Option<Rc<Node>> {
+        let mut node = Rc::clone(node);
+        // More steps than components means a circle.
+        for _ in 0..100 {
+            let Some(reference) = node.get("$ref").cloned() else {
+                return Some(node);
+            };
+            let name = self.component_of(&reference, section)?;
+            let target = self
+                .root
+                .get("components")
+                .and_then(|node| node.get(section))
+                .and_then(|node| node.get(&name));
+            let Some(target) = target.cloned() else {
+                self.refuse(
+                    reference.at,
+                    format!("`$ref` to `{name}`, which `components/{section}` does not have"),
+                );
+                return None;
+            };
+            node = target;
+        }
+        self.refuse(node.at, "a `$ref` that leads back to itself");
+        None
+    }
+
+    /// The component that a `$ref` names.
+    fn component_of(&mut self, reference: &Node, section: &str) -> Option<String> {
+        let text = reference.as_str().unwrap_or_default();
+        let prefix = format!("#/components/{section}/");
+        if let Some(name) = text
+            .strip_prefix(&prefix)
+            .filter(|name| !name.contains('/'))
+        {
+            return Some(name.replace("~1", "/").replace("~0", "~"));
+        }
+        let hint = if text.starts_with('#') {
+            format!("refer to an entry of `components/{section}`")
+        } else {
+            "bundle the documents into one first".to_owned()
+        };
+        self.refuse(reference.at, format!("`$ref` to `{text}`"))
+            .hint(hint);
+        None
+    }
+}
+
+/// A refusal just recorded, to which a hint can be added.
+struct Refusal<'a>(Option<&'a mut Diagnostic>);
+
+impl Refusal<'_> {
+    fn hint(self, hint: impl Into<String>) {
+        if let Some(diagnostic) = self.0 {
+            diagnostic.hint = Some(hint.into());
+        }
+    }
+
+    fn maybe_hint(self, hint: Option<&str>) {
+        if let Some(hint) = hint {
+            self.hint(hint);
+        }
+    }
+}
+
+/// What to do about a keyword that is not carried.
+fn advice(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "webhooks" | "callbacks" => {
+            "requests that the server sends are not generated; keep them in a document of their own"
+        }
+        "trace" => "Dropshot has no TRACE routes",
+        "$ref" => "write the path item out where it is used",
+        "links" => "links are not generated; remove them or keep them under an `x-` key",
+        "nullable" => {
+            "in OpenAPI 3.1 write `type: [string, 'null']`, or `anyOf` with `type: 'null'`"
+        }
+        "not" | "if" | "then" | "else" | "dependentSchemas" | "dependentRequired" => {
+            "such conditions have no Rust type; check them in the operation"
+        }
+        "patternProperties" | "propertyNames" | "unevaluatedProperties" | "unevaluatedItems" => {
+            "use `additionalProperties`"
+        }
+        "prefixItems" | "contains" | "minContains" | "maxContains" => {
+            "tuples are not carried; use `items`"
+        }
+        "readOnly" | "writeOnly" => "write one schema for requests and another for answers",
+        "$defs" | "definitions" | "$id" | "$anchor" | "$dynamicRef" | "$dynamicAnchor"
+        | "$schema" => "put shared schemas under `components/schemas`",
+        "xml" => "only JSON bodies are generated",
+        "pathItems" => "write path items where they are used",
+        _ => return None,
+    })
+}
+
+/// The type that all JSON answers from 400 upwards share.
+fn fault_type(api: &Api) -> Option<String> {
+    let mut names = api
+        .operations
+        .iter()
+        .flat_map(|operation| &operation.answers)
+        .filter(|answer| match answer.status {
+            Status::Exact(status) => status >= 400,
+            Status::Range(class) => class >= 4,
+            Status::Default => true,
+        })
+        .filter_map(|answer| answer.body.as_ref())
+        .map(|body| match body {
+            crate::ir::Schema::Ref(name) => Some(name),
+            _ => None,
+        });
+    let first = names.next()??;
+    let is_struct = api
+        .types
+        .iter()
+        .any(|def| def.name == *first && matches!(def.kind, TypeKind::Struct(_)));
+    (is_struct && names.all(|name| name == Some(first))).then(|| first.clone())
+}

@@ -1,0 +1,710 @@
+//! Paths, operations, parameters, bodies and answers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use super::Analyzer;
+use crate::diagnostic::Location;
+use crate::ir::{
+    Answer, Body, Header, HeaderValue, Method, Operation, Parameter, Place, Schema, Status,
+    TypeKind,
+};
+use crate::names;
+use crate::spec::{Entry, Node, Value};
+
+impl Analyzer {
+    pub(super) fn operations(&mut self, root: &Node) -> Vec<Operation> {
+        let Some(paths) = self.required(root, "paths", "the document") else {
+            return Vec::new();
+        };
+        if !self.is_object(&paths, "`paths`") {
+            return Vec::new();
+        }
+        let default_security = root.get("security").cloned();
+        let mut operations = Vec::new();
+        let mut routes = Routes::default();
+        let mut names: HashMap<String, (String, Location)> = HashMap::new();
+        for Entry {
+            key: path,
+            key_at,
+            node,
+        } in paths.entries()
+        {
+            if path.starts_with("x-") {
+                continue;
+            }
+            self.path(path, *key_at, &mut routes);
+            let keys: Vec<&str> = Method::ALL
+                .iter()
+                .map(|(key, _)| *key)
+                .chain(["parameters"])
+                .collect();
+            self.census(
+                node,
+                "a path item",
+                &keys,
+                &["summary", "description", "servers"],
+            );
+            let shared = self.list(node, "parameters");
+            for entry in node.entries() {
+                let Some((_, method)) = Method::ALL.iter().find(|(key, _)| *key == entry.key)
+                else {
+                    continue;
+                };
+                let Some(operation) =
+                    self.operation(*method, path, entry, &shared, default_security.as_ref())
+                else {
+                    continue;
+                };
+                let type_name = operation.type_name.clone();
+                if let Some((other, at)) = names.get(&type_name) {
+                    let message = format!(
+                        "operation `{}` and `{other}` on line {} have one name in Rust",
+                        operation.id, at.line
+                    );
+                    self.refuse(entry.key_at, message)
+                        .hint("give one of them another operationId");
+                }
+                names.insert(type_name, (operation.id.clone(), entry.key_at));
+                operations.push(operation);
+            }
+        }
+        operations
+    }
+
+    /// Refuses what Dropshot's router panics on.
+    fn path(&mut self, path: &str, at: Location, routes: &mut Routes) {
+        if !path.starts_with('/') {
+            self.refuse(at, format!("the path `{path}` does not begin with `/`"));
+        }
+        if path.contains(['#', '?']) {
+            self.refuse(at, format!("the path `{path}` contains `#` or `?`"))
+                .hint("declare query parameters instead");
+            return;
+        }
+        // Dropshot takes `/v1/self` and `/v1/self/` for one path.
+        let segments: Vec<&str> = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
+        let canonical = segments.join("/");
+        if let Some((first, line)) = routes.paths.insert(canonical, (path.to_owned(), at.line)) {
+            self.refuse(
+                at,
+                format!("the path `{path}` is the same route as `{first}` on line {line}"),
+            );
+        }
+        let mut node = String::new();
+        for segment in segments {
+            let variable = segment
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'));
+            if variable.is_none() && segment.contains(['{', '}']) {
+                self.refuse(
+                    at,
+                    format!("the path segment `{segment}` is a variable in part"),
+                )
+                .hint("Dropshot routes whole segments only");
+                return;
+            }
+            if matches!(segment, "." | "..") {
+                self.refuse(at, format!("the path segment `{segment}`"));
+                return;
+            }
+            let below = routes.children.entry(node.clone()).or_default();
+            match (below.iter().find(|(other, _)| *other != segment), variable) {
+                (Some((other, line)), Some(_)) => {
+                    let message = format!(
+                        "the path variable `{segment}` stands beside `{other}` of line {line}"
+                    );
+                    self.refuse(at, message)
+                        .hint("Dropshot cannot route a variable beside another segment");
+                    return;
+                }
+                (Some((other, line)), None) if other.starts_with('{') => {
+                    let message = format!(
+                        "the path segment `{segment}` stands beside the variable `{other}` of line {line}"
+                    );
+                    self.refuse(at, message)
+                        .hint("Dropshot cannot route a variable beside another segment");
+                    return;
+                }
+                _ => {}
+            }
+            below.push((segment.to_owned(), at.line));
+            node.push('/');
+            node.push_str(segment);
+        }
+    }
+
+    fn operation(
+        &mut self,
+        method: Method,
+        path: &str,
+        entry: &Entry,
+        shared: &[Rc<Node>],
+        default_security: Option<&Rc<Node>>,
+    ) -> Option<Operation> {
+        let node = &entry.node;
+        self.census(
+            node,
+            "an operation",
+            &[
+                "tags",
+                "summary",
+                "description",
+                "operationId",
+                "parameters",
+                "requestBody",
+                "responses",
+                "deprecated",
+                "security",
+            ],
+            &["externalDocs", "servers"],
+        );
+        let Some(id) = node.get("operationId").cloned() else {
+            self.refuse(
+                entry.key_at,
+                format!("{} `{path}` has no operationId", method.verb()),
+            )
+            .hint("it names the method of the trait and of the client");
+            return None;
+        };
+        let id = id.as_str().map(str::to_owned).or_else(|| {
+            self.refuse(id.at, format!("an operationId that is {}", id.kind()));
+            None
+        })?;
+        let type_name = names::type_name(&id);
+        let parameters = self.parameters(node, shared, path, entry.key_at, &type_name);
+        let body = self.body(node, &type_name);
+        if body.is_some() && matches!(method, Method::Get | Method::Head) {
+            let at = node.get("requestBody").map_or(entry.key_at, |node| node.at);
+            self.refuse(at, format!("a request body on {}", method.verb()))
+                .hint("RFC 9110 §9.3.1 gives it no meaning");
+        }
+        Some(Operation {
+            name: names::value_name(&id),
+            method,
+            path: path.to_owned(),
+            tags: self.texts(node, "tags"),
+            summary: self.text(node, "summary"),
+            description: self.text(node, "description"),
+            deprecated: self.flag(node, "deprecated"),
+            parameters,
+            body,
+            answers: self.answers(node, entry.key_at, &id, &type_name),
+            security: self.security(node.get("security").or(default_security)),
+            id,
+            type_name,
+        })
+    }
+
+    fn parameters(
+        &mut self,
+        node: &Node,
+        shared: &[Rc<Node>],
+        path: &str,
+        at: Location,
+        type_name: &str,
+    ) -> Vec<Parameter> {
+        let own = self.list(node, "parameters");
+        let mut parameters: Vec<Parameter> = Vec::new();
+        // An operation's own parameter replaces the path item's of the same name and place.
+        for node in own.iter().chain(shared) {
+            let Some(node) = self.deref(node, "parameters") else {
+                continue;
+            };
+            let Some(parameter) = self.parameter(&node, type_name) else {
+                continue;
+            };
+            let same = |other: &Parameter| {
+                other.place == parameter.place && other.field.wire == parameter.field.wire
+            };
+            if parameters.iter().any(same) {
+                if own
+                    .iter()
+                    .filter(|candidate| Rc::ptr_eq(candidate, &node))
+                    .count()
+                    > 0
+                {
+                    self.refuse(
+                        node.at,
+                        format!("the parameter `{}` is declared twice", parameter.field.wire),
+                    );
+                }
+                continue;
+            }
+            parameters.push(parameter);
+        }
+        for place in Place::ALL {
+            let mut seen: BTreeMap<String, String> = BTreeMap::new();
+            for parameter in parameters
+                .iter()
+                .filter(|parameter| parameter.place == place)
+            {
+                let (name, wire) = (parameter.field.name.clone(), parameter.field.wire.clone());
+                if let Some(first) = seen.insert(name.clone(), wire.clone()) {
+                    self.refuse(
+                        at,
+                        format!("the parameters `{first}` and `{wire}` are both `{name}` in Rust"),
+                    );
+                }
+            }
+        }
+        let variables: Vec<&str> = path
+            .split('/')
+            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+            .collect();
+        let declared: Vec<String> = parameters
+            .iter()
+            .filter(|parameter| parameter.place == Place::Path)
+            .map(|parameter| parameter.field.wire.clone())
+            .collect();
+        for variable in variables
+            .iter()
+            .filter(|variable| !declared.iter().any(|name| name == *variable))
+        {
+            self.refuse(
+                at,
+                format!("the path variable `{variable}` is not declared as a parameter"),
+            );
+        }
+        for name in declared
+            .iter()
+            .filter(|name| !variables.contains(&name.as_str()))
+        {
+            self.refuse(
+                at,
+                format!("the path parameter `{name}` is not in the path"),
+            );
+        }
+        if variables
+            .iter()
+            .enumerate()
+            .any(|(index, name)| variables[..index].contains(name))
+        {
+            self.refuse(at, "a path that uses one variable twice");
+        }
+        parameters
+    }
+
+    fn parameter(&mut self, node: &Rc<Node>, type_name: &str) -> Option<Parameter> {
+        self.census(
+            node,
+            "a parameter",
+            &[
+                "name",
+                "in",
+                "required",
+                "schema",
+                "style",
+                "explode",
+                "description",
+            ],
+            &["example", "examples", "deprecated", "allowEmptyValue"],
+        );
+        let wire = self.required_text(node, "name", "a parameter");
+        let place = match self.required_text(node, "in", "a parameter").as_str() {
+            "path" => Place::Path,
+            "query" => Place::Query,
+            "header" => Place::Header,
+            other => {
+                self.refuse(node.at, format!("a parameter in `{other}`"))
+                    .hint("path, query and header parameters are generated");
+                return None;
+            }
+        };
+        // OpenAPI says to ignore these; security and media types own them.
+        if place == Place::Header
+            && ["accept", "content-type", "authorization"]
+                .contains(&wire.to_ascii_lowercase().as_str())
+        {
+            return None;
+        }
+        let default_style = if place == Place::Query {
+            "form"
+        } else {
+            "simple"
+        };
+        if let Some(style) = node
+            .get("style")
+            .filter(|style| style.as_str() != Some(default_style))
+        {
+            self.refuse(
+                style.at,
+                format!("a parameter `style` other than `{default_style}`"),
+            );
+        }
+        let schema = self.required(node, "schema", "a parameter")?;
+        let required = self.flag(node, "required");
+        if place == Place::Path && !required {
+            self.refuse(
+                node.at,
+                format!("the path parameter `{wire}` is not `required: true`"),
+            );
+        }
+        let inline = format!(
+            "{type_name}{}",
+            names::type_name(&wire).trim_end_matches('_')
+        );
+        let mut field = self.field(&wire, &schema, required, &inline);
+        if let Some(description) = self.text(node, "description") {
+            field.description = Some(description);
+        }
+        if !self.is_scalar(&field.schema) {
+            self.refuse(
+                schema.at,
+                format!("the parameter `{wire}` is not a string, number, boolean or enum"),
+            )
+            .hint("lists and objects in parameters are not generated; send them in a body");
+            return None;
+        }
+        Some(Parameter { place, field })
+    }
+
+    fn is_scalar(&self, schema: &Schema) -> bool {
+        match schema {
+            Schema::String { .. }
+            | Schema::Integer { .. }
+            | Schema::Number { .. }
+            | Schema::Boolean => true,
+            // A parameter has no way to be null; FastAPI writes optional ones so.
+            Schema::Nullable(inner) => self.is_scalar(inner),
+            Schema::Ref(name) => match self.types.get(name).map(|def| &def.kind) {
+                Some(TypeKind::Enum(_)) => true,
+                Some(TypeKind::Alias(inner)) => self.is_scalar(inner),
+                _ => false,
+            },
+            Schema::Any | Schema::Null | Schema::Array { .. } | Schema::Map { .. } => false,
+        }
+    }
+
+    fn body(&mut self, node: &Node, type_name: &str) -> Option<Body> {
+        let body = node.get("requestBody").cloned()?;
+        let body = self.deref(&body, "requestBodies")?;
+        self.census(
+            &body,
+            "a request body",
+            &["description", "content", "required"],
+            &[],
+        );
+        let content = self.required(&body, "content", "a request body")?;
+        let media = self.json_media(&content, "a request body")?;
+        let schema = match media.get("schema").cloned() {
+            Some(schema) => self.schema(&schema, &format!("{type_name}Body")),
+            None => Schema::Any,
+        };
+        Some(Body {
+            description: self.text(&body, "description"),
+            schema,
+            required: self.flag(&body, "required"),
+        })
+    }
+
+    /// The one media type `application/json` of a `content`.
+    fn json_media(&mut self, content: &Node, what: &str) -> Option<Rc<Node>> {
+        let mut json = None;
+        for Entry { key, key_at, node } in content.entries() {
+            let essence = key.split(';').next().unwrap_or_default().trim();
+            if essence.eq_ignore_ascii_case("application/json") && json.is_none() {
+                self.census(node, "a media type", &["schema"], &["example", "examples"]);
+                json = Some(Rc::clone(node));
+            } else {
+                self.refuse(*key_at, format!("the media type `{key}` of {what}"))
+                    .hint("one `application/json` is generated; serve others by hand");
+            }
+        }
+        json
+    }
+
+    fn answers(&mut self, node: &Node, at: Location, id: &str, type_name: &str) -> Vec<Answer> {
+        let Some(responses) = self.required(node, "responses", "an operation") else {
+            return Vec::new();
+        };
+        if !self.is_object(&responses, "`responses`") {
+            return Vec::new();
+        }
+        let mut answers = Vec::new();
+        for Entry { key, key_at, node } in responses.entries() {
+            if key.starts_with("x-") {
+                continue;
+            }
+            let Some((status, name)) = status_of(key) else {
+                self.refuse(
+                    *key_at,
+                    format!(
+                        "`{key}` is not a status from 200, a class such as `4XX`, or `default`"
+                    ),
+                );
+                continue;
+            };
+            if let Some(answer) = self.answer(node, status, name, type_name) {
+                answers.push(answer);
+            }
+        }
+        answers.sort_by_key(|answer| answer.status);
+        let mut success: Vec<&Answer> = answers
+            .iter()
+            .filter(|answer| is_success(answer.status))
+            .collect();
+        if success.is_empty() {
+            success.extend(
+                answers
+                    .iter()
+                    .filter(|answer| answer.status == Status::Default),
+            );
+        }
+        let same = success.windows(2).all(|pair| pair[0].body == pair[1].body);
+        if success.is_empty() {
+            self.refuse(at, format!("operation `{id}` declares no success answer"));
+        } else if !same {
+            self.refuse(
+                at,
+                format!("operation `{id}` declares success answers with different bodies"),
+            )
+            .hint("Progenitor's methods have one success type; give the second its own operation");
+        }
+        answers
+    }
+
+    fn answer(
+        &mut self,
+        node: &Rc<Node>,
+        status: Status,
+        name: String,
+        type_name: &str,
+    ) -> Option<Answer> {
+        let node = self.deref(node, "responses")?;
+        self.census(
+            &node,
+            "a response",
+            &["description", "content", "headers"],
+            &["summary"],
+        );
+        let body = match node.get("content").cloned() {
+            Some(content) if !content.entries().is_empty() => {
+                let media = self.json_media(&content, "an answer")?;
+                Some(match media.get("schema").cloned() {
+                    Some(schema) => self.schema(&schema, &format!("{type_name}{name}Body")),
+                    None => Schema::Any,
+                })
+            }
+            _ => None,
+        };
+        if body.is_some() && matches!(status, Status::Exact(204 | 205 | 304)) {
+            self.refuse(
+                node.at,
+                "a body on a status that has none (RFC 9110 §15.3.5, §15.4.5)",
+            );
+        }
+        let mut headers: Vec<Header> = Vec::new();
+        for Entry {
+            key,
+            node: header,
+            key_at,
+        } in node.get("headers").map_or(&[][..], |node| node.entries())
+        {
+            // OpenAPI says to ignore it: the media type of the content stands there.
+            if key.eq_ignore_ascii_case("content-type") {
+                continue;
+            }
+            let Some(header) = self.header(key, header) else {
+                continue;
+            };
+            if header.name == "body"
+                || header.name == "status"
+                || headers.iter().any(|other| other.name == header.name)
+            {
+                self.refuse(
+                    *key_at,
+                    format!("the response header `{key}` has a name that is taken in Rust"),
+                );
+                continue;
+            }
+            headers.push(header);
+        }
+        let description = self.required_text(&node, "description", "a response");
+        Some(Answer {
+            status,
+            name,
+            description,
+            body,
+            headers,
+        })
+    }
+
+    fn header(&mut self, wire: &str, node: &Rc<Node>) -> Option<Header> {
+        let node = self.deref(node, "headers")?;
+        self.census(
+            &node,
+            "a header",
+            &["description", "required", "schema"],
+            &["deprecated", "example", "examples", "style", "explode"],
+        );
+        let schema_node = self.required(&node, "schema", "a header")?;
+        let valid_name = !wire.is_empty()
+            && wire
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if !valid_name {
+            self.refuse(node.at, format!("`{wire}` is not the name of a header"));
+        }
+        let only = match (
+            schema_node.get("const"),
+            schema_node.get("enum").map(|node| &node.value),
+        ) {
+            (Some(only), _) => only.as_str().map(str::to_owned),
+            (None, Some(Value::Seq(items))) if items.len() == 1 => {
+                items[0].as_str().map(str::to_owned)
+            }
+            _ => None,
+        };
+        let value = match only {
+            Some(only) => {
+                if !only.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+                    self.refuse(schema_node.at, "a header value that is not visible ASCII");
+                }
+                HeaderValue::Fixed(only)
+            }
+            None => match self.schema(&schema_node, &format!("Header{}", names::type_name(wire))) {
+                Schema::String { .. } => HeaderValue::Text,
+                Schema::Integer { .. } => HeaderValue::Integer,
+                _ => {
+                    self.refuse(
+                        schema_node.at,
+                        format!("the response header `{wire}` is not a string or integer"),
+                    );
+                    return None;
+                }
+            },
+        };
+        Some(Header {
+            wire: wire.to_owned(),
+            name: names::value_name(wire),
+            description: self.text(&node, "description"),
+            required: self.flag(&node, "required"),
+            value,
+        })
+    }
+
+    fn security(&mut self, node: Option<&Rc<Node>>) -> Vec<String> {
+        let Some(Value::Seq(alternatives)) = node.map(|node| &node.value) else {
+            return Vec::new();
+        };
+        let mut accepted = Vec::new();
+        for alternative in alternatives {
+            match alternative.entries() {
+                [] => {
+                    self.refuse(alternative.at, "security that may be left out")
+                        .hint("an operation has a caller or has none; make two operations of it");
+                }
+                [Entry { key, key_at, .. }] => {
+                    if self.schemes.iter().any(|scheme| scheme.key == *key) {
+                        accepted.push(key.clone());
+                    } else {
+                        self.refuse(*key_at, format!("the security scheme `{key}` is unknown or of a kind that is not carried"))
+                            .hint("`apiKey` in a header and `http` with `bearer` are generated");
+                    }
+                }
+                [_, second, ..] => {
+                    self.refuse(
+                        second.key_at,
+                        "two security schemes that must be given together",
+                    );
+                }
+            }
+        }
+        accepted
+    }
+}
+
+/// The routes seen so far, to find the conflicts that Dropshot would panic on.
+#[derive(Default)]
+struct Routes {
+    paths: HashMap<String, (String, usize)>,
+    children: HashMap<String, Vec<(String, usize)>>,
+}
+
+fn is_success(status: Status) -> bool {
+    matches!(status, Status::Exact(200..300) | Status::Range(2))
+}
+
+fn status_of(key: &str) -> Option<(Status, String)> {
+    if key == "default" {
+        return Some((Status::Default, "Default".to_owned()));
+    }
+    if let Some(class) = key.strip_suffix("XX").or_else(|| key.strip_suffix("xx")) {
+        let name = match class {
+            "2" => "Success",
+            "3" => "Redirection",
+            "4" => "ClientError",
+            "5" => "ServerError",
+            _ => return None,
+        };
+        return Some((Status::Range(class.parse().ok()?), name.to_owned()));
+    }
+    let status: u16 = key
+        .parse()
+        .ok()
+        .filter(|status| (200..600).contains(status) && key.len() == 3)?;
+    Some((
+        Status::Exact(status),
+        reason(status).map_or_else(|| format!("Status{status}"), str::to_owned),
+    ))
+}
+
+/// The registered reason phrase (RFC 9110 §15 and the IANA registry) as a variant's name.
+fn reason(status: u16) -> Option<&'static str> {
+    Some(match status {
+        200 => "Ok",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "NonAuthoritativeInformation",
+        204 => "NoContent",
+        205 => "ResetContent",
+        206 => "PartialContent",
+        207 => "MultiStatus",
+        300 => "MultipleChoices",
+        301 => "MovedPermanently",
+        302 => "Found",
+        303 => "SeeOther",
+        304 => "NotModified",
+        307 => "TemporaryRedirect",
+        308 => "PermanentRedirect",
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        402 => "PaymentRequired",
+        403 => "Forbidden",
+        404 => "NotFound",
+        405 => "MethodNotAllowed",
+        406 => "NotAcceptable",
+        407 => "ProxyAuthenticationRequired",
+        408 => "RequestTimeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "LengthRequired",
+        412 => "PreconditionFailed",
+        413 => "ContentTooLarge",
+        414 => "UriTooLong",
+        415 => "UnsupportedMediaType",
+        416 => "RangeNotSatisfiable",
+        417 => "ExpectationFailed",
+        421 => "MisdirectedRequest",
+        422 => "UnprocessableContent",
+        423 => "Locked",
+        424 => "FailedDependency",
+        425 => "TooEarly",
+        426 => "UpgradeRequired",
+        428 => "PreconditionRequired",
+        429 => "TooManyRequests",
+        431 => "RequestHeaderFieldsTooLarge",
+        451 => "UnavailableForLegalReasons",
+        500 => "InternalServerError",
+        501 => "NotImplemented",
+        502 => "BadGateway",
+        503 => "ServiceUnavailable",
+        504 => "GatewayTimeout",
+        507 => "InsufficientStorage",
+        _ => return None,
+    })
+}

@@ -1,0 +1,241 @@
+//! What can be said only when all types are known: whether unions can be told apart, and where types contain themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Analyzer;
+use crate::ir::{Schema, TypeDef, TypeKind};
+
+type Types = BTreeMap<String, TypeDef>;
+
+impl Analyzer {
+    pub(super) fn finish_types(&mut self) {
+        self.refuse_endless_aliases();
+        if self.diagnostics.is_empty() {
+            self.refuse_ambiguous_unions();
+            self.box_recursion();
+        }
+    }
+
+    /// `A: {$ref: B}` and `B: {$ref: A}` describe nothing, and a list of itself has no name in Rust.
+    fn refuse_endless_aliases(&mut self) {
+        let edges = |def: &TypeDef| match &def.kind {
+            TypeKind::Alias(schema) => mentioned(schema),
+            _ => Vec::new(),
+        };
+        let endless: Vec<_> = self
+            .types
+            .values()
+            .filter(|def| reaches(&self.types, &edges, &edges(def), &def.name))
+            .cloned()
+            .collect();
+        for def in endless {
+            self.refuse(
+                def.at,
+                format!("the schema `{}` is defined by itself alone", def.name),
+            )
+            .hint("put an object between, or describe one end of the circle");
+        }
+    }
+
+    fn refuse_ambiguous_unions(&mut self) {
+        let mut ambiguous = Vec::new();
+        for def in self.types.values() {
+            let TypeKind::Union(variants) = &def.kind else {
+                continue;
+            };
+            for (index, variant) in variants.iter().enumerate() {
+                for other in &variants[index + 1..] {
+                    if !are_distinct(&self.types, &variant.schema, &other.schema) {
+                        ambiguous.push((def.at, variant.name.clone(), other.name.clone()));
+                    }
+                }
+            }
+        }
+        for (at, one, other) in ambiguous {
+            self.refuse(at, format!("nothing tells the branches `{one}` and `{other}` apart"))
+                .hint("require a property in both whose `enum` or `const` differs, or use different JSON types");
+        }
+    }
+
+    /// A struct or union that contains itself other than through a list or map has a size only behind a box.
+    fn box_recursion(&mut self) {
+        let direct = |def: &TypeDef| match &def.kind {
+            TypeKind::Alias(schema) => contained(schema).into_iter().collect(),
+            TypeKind::Struct(shape) => shape
+                .fields
+                .iter()
+                .filter_map(|field| contained(&field.schema))
+                .collect(),
+            TypeKind::Union(variants) => variants
+                .iter()
+                .filter_map(|variant| contained(&variant.schema))
+                .collect(),
+            TypeKind::Enum(_) => Vec::new(),
+        };
+        let snapshot = self.types.clone();
+        let recursive = |schema: &Schema, owner: &str| {
+            contained(schema)
+                .is_some_and(|name| name == owner || reaches(&snapshot, &direct, &[name], owner))
+        };
+        for def in self.types.values_mut() {
+            match &mut def.kind {
+                TypeKind::Struct(shape) => {
+                    for field in &mut shape.fields {
+                        field.boxed = recursive(&field.schema, &def.name);
+                    }
+                }
+                TypeKind::Union(variants) => {
+                    for variant in variants {
+                        variant.boxed = recursive(&variant.schema, &def.name);
+                    }
+                }
+                TypeKind::Enum(_) | TypeKind::Alias(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether `target` is met when following `edges` from `start`.
+fn reaches(
+    types: &Types,
+    edges: &dyn Fn(&TypeDef) -> Vec<String>,
+    start: &[String],
+    target: &str,
+) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut open = start.to_vec();
+    while let Some(name) = open.pop() {
+        if name == target {
+            return true;
+        }
+        if let Some(def) = types.get(&name)
+            && seen.insert(name)
+        {
+            open.extend(edges(def));
+        }
+    }
+    false
+}
+
+/// The type that a value of this schema holds in place, that is, not behind a list or map.
+fn contained(schema: &Schema) -> Option<String> {
+    match schema {
+        Schema::Ref(name) => Some(name.clone()),
+        Schema::Nullable(inner) => contained(inner),
+        _ => None,
+    }
+}
+
+fn mentioned(schema: &Schema) -> Vec<String> {
+    match schema {
+        Schema::Ref(name) => vec![name.clone()],
+        Schema::Nullable(inner) => mentioned(inner),
+        Schema::Array { items, .. } => mentioned(items),
+        Schema::Map { values, .. } => mentioned(values),
+        _ => Vec::new(),
+    }
+}
+
+/// What distinguishes the values of a schema at a glance.
+enum Shape {
+    /// Values of these JSON types.
+    Json(BTreeSet<&'static str>),
+    /// Objects in which each of these keys is present with one of these literals.
+    Tagged(BTreeMap<String, BTreeSet<String>>),
+    Unknown,
+}
+
+fn are_distinct(types: &Types, one: &Schema, other: &Schema) -> bool {
+    match (shape(types, one), shape(types, other)) {
+        (Shape::Json(one), Shape::Json(other)) => one.is_disjoint(&other),
+        (Shape::Json(kinds), Shape::Tagged(_)) | (Shape::Tagged(_), Shape::Json(kinds)) => {
+            !kinds.contains("object")
+        }
+        (Shape::Tagged(one), Shape::Tagged(other)) => one.iter().any(|(key, literals)| {
+            other
+                .get(key)
+                .is_some_and(|others| literals.is_disjoint(others))
+        }),
+        (Shape::Unknown, _) | (_, Shape::Unknown) => false,
+    }
+}
+
+fn shape(types: &Types, schema: &Schema) -> Shape {
+    let json = |kind| Shape::Json(BTreeSet::from([kind]));
+    match schema {
+        Schema::Any => Shape::Unknown,
+        Schema::Null => json("null"),
+        Schema::Boolean => json("boolean"),
+        Schema::Integer { .. } | Schema::Number { .. } => json("number"),
+        Schema::String { .. } => json("string"),
+        Schema::Array { .. } => json("array"),
+        Schema::Map { .. } => json("object"),
+        Schema::Nullable(inner) => match shape(types, inner) {
+            Shape::Json(mut kinds) => {
+                kinds.insert("null");
+                Shape::Json(kinds)
+            }
+            Shape::Tagged(_) => Shape::Json(BTreeSet::from(["object", "null"])),
+            Shape::Unknown => Shape::Unknown,
+        },
+        Schema::Ref(name) => match types.get(name).map(|def| &def.kind) {
+            Some(TypeKind::Alias(inner)) => shape(types, inner),
+            Some(TypeKind::Enum(_)) => json("string"),
+            Some(TypeKind::Struct(of)) => {
+                let literals =
+                    of.fields
+                        .iter()
+                        .filter(|field| field.required)
+                        .filter_map(|field| {
+                            let Schema::Ref(name) = &field.schema else {
+                                return None;
+                            };
+                            match types.get(name).map(|def| &def.kind) {
+                                Some(TypeKind::Enum(values)) => Some((
+                                    field.wire.clone(),
+                                    values.iter().map(|value| value.wire.clone()).collect(),
+                                )),
+                                _ => None,
+                            }
+                        });
+                let tags: BTreeMap<String, BTreeSet<String>> = literals.collect();
+                if tags.is_empty() {
+                    json("object")
+                } else {
+                    Shape::Tagged(tags)
+                }
+            }
+            Some(TypeKind::Union(_)) | None => union_shape(types, name),
+        },
+    }
+}
+
+/// A nested union is told apart by a tag that all its branches have.
+fn union_shape(types: &Types, name: &str) -> Shape {
+    let Some(TypeKind::Union(variants)) = types.get(name).map(|def| &def.kind) else {
+        return Shape::Unknown;
+    };
+    let mut common: Option<BTreeMap<String, BTreeSet<String>>> = None;
+    for variant in variants {
+        // A union among the branches of a union would need another turn; it counts as not told apart.
+        let nested = matches!(&variant.schema, Schema::Ref(inner) if matches!(types.get(inner).map(|def| &def.kind), Some(TypeKind::Union(_))));
+        let Shape::Tagged(tags) = (if nested {
+            Shape::Unknown
+        } else {
+            shape(types, &variant.schema)
+        }) else {
+            return Shape::Unknown;
+        };
+        common = Some(match common {
+            None => tags,
+            Some(so_far) => so_far
+                .into_iter()
+                .filter_map(|(key, mut literals)| {
+                    literals.extend(tags.get(&key)?.iter().cloned());
+                    Some((key, literals))
+                })
+                .collect(),
+        });
+    }
+    common.map_or(Shape::Unknown, Shape::Tagged)
+}

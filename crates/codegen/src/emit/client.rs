@@ -1,0 +1,36 @@
+//! The client: Progenitor's code over our types.
+
+use proc_macro2::TokenStream;
+use progenitor_impl::{GenerationSettings, Generator, InterfaceStyle, TagStyle, TypeImpl};
+use serde_json::Value;
+
+use crate::ir::{Api, TypeKind};
+
+/// Generates from the lowered document. Every component is replaced by the type of the api crate, so that Progenitor
+/// makes no types.
+///
+/// # Errors
+///
+/// What Progenitor says; after a successful lowering that is a fault of this generator.
+pub(crate) fn emit(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenStream, String> {
+    let document: openapiv3::OpenAPI =
+        serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())?;
+    let mut settings = GenerationSettings::new();
+    settings
+        .with_interface(InterfaceStyle::Builder)
+        .with_tag(TagStyle::Merged);
+    for def in &api.types {
+        let impls: &[TypeImpl] = match def.kind {
+            TypeKind::Enum(_) => &[TypeImpl::Display],
+            _ => &[],
+        };
+        settings.with_replacement(
+            &def.name,
+            format!("::{api_crate}::types::{}", def.name),
+            impls.iter().copied(),
+        );
+    }
+    Generator::new(&settings)
+        .generate_tokens(&document)
+        .map_err(|error| error.to_string())
+}

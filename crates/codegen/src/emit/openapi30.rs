@@ -1,0 +1,257 @@
+//! The document lowered to OpenAPI 3.0.3, for Progenitor.
+//!
+//! Progenitor's methods have one success type and one error type, and it reads neither `default` beside a success nor
+//! several media types. What the lowering drops is said in notes, an operation at a time.
+
+use serde_json::{Map, Value, json};
+
+use super::schema::{Dialect, definition, json};
+use crate::ir::{Answer, Api, HeaderValue, Operation, Parameter, Schema, SchemeKind, Status};
+
+/// The document, and what it does not say any more.
+pub(crate) fn lower(api: &Api) -> (Value, Vec<String>) {
+    let mut notes = Vec::new();
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in &api.operations {
+        let item = paths
+            .entry(operation.path.clone())
+            .or_insert_with(|| json!({}));
+        item[operation.method.key()] = lower_operation(operation, &mut notes);
+    }
+    let mut document = json!({
+        "openapi": "3.0.3",
+        "info": described(json!({ "title": api.title, "version": api.version }), api.description.as_ref()),
+        "paths": paths,
+        "components": {
+            "schemas": api.types.iter()
+                .map(|def| (def.name.clone(), definition(def, Dialect::OpenApi30)))
+                .collect::<Map<_, _>>(),
+            "securitySchemes": api.schemes.iter()
+                .map(|scheme| {
+                    let value = match &scheme.kind {
+                        SchemeKind::ApiKey { header } => json!({ "type": "apiKey", "in": "header", "name": header }),
+                        SchemeKind::Bearer => json!({ "type": "http", "scheme": "bearer" }),
+                    };
+                    (scheme.key.clone(), described(value, scheme.description.as_ref()))
+                })
+                .collect::<Map<_, _>>(),
+        },
+    });
+    let entries = |list: Vec<Value>| (!list.is_empty()).then_some(list);
+    let servers = api
+        .servers
+        .iter()
+        .map(|server| described(json!({ "url": server.url }), server.description.as_ref()));
+    let tags = api
+        .tags
+        .iter()
+        .map(|tag| described(json!({ "name": tag.name }), tag.description.as_ref()));
+    for (key, list) in [
+        ("servers", servers.collect::<Vec<_>>()),
+        ("tags", tags.collect()),
+    ] {
+        if let Some(list) = entries(list) {
+            document[key] = list.into();
+        }
+    }
+    (document, notes)
+}
+
+fn lower_operation(operation: &Operation, notes: &mut Vec<String>) -> Value {
+    let mut value = json!({
+        "operationId": operation.name,
+        "responses": responses(operation, notes),
+    });
+    for (key, text) in [
+        ("summary", &operation.summary),
+        ("description", &operation.description),
+    ] {
+        if let Some(text) = text {
+            value[key] = text.as_str().into();
+        }
+    }
+    if !operation.tags.is_empty() {
+        value["tags"] = operation.tags.clone().into();
+    }
+    if operation.deprecated {
+        value["deprecated"] = true.into();
+    }
+    if !operation.parameters.is_empty() {
+        value["parameters"] = operation
+            .parameters
+            .iter()
+            .map(|of| parameter(operation, of, notes))
+            .collect();
+    }
+    if let Some(body) = &operation.body {
+        if !body.required {
+            notes.push(format!(
+                "{}: the client always sends the optional body",
+                operation.id
+            ));
+        }
+        let content = json!({
+            "content": { "application/json": { "schema": json(&body.schema, Dialect::OpenApi30) } },
+            "required": body.required,
+        });
+        value["requestBody"] = described(content, body.description.as_ref());
+    }
+    value["security"] = operation
+        .security
+        .iter()
+        .map(|scheme| json!({ scheme: [] }))
+        .collect();
+    value
+}
+
+fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<String>) -> Value {
+    // Progenitor would make a type of its own for every limited parameter; the server enforces the limits.
+    let plain = without_limits(&of.field.schema);
+    if plain != of.field.schema {
+        notes.push(format!(
+            "{}: the client does not check the limits of `{}`",
+            operation.id, of.field.wire
+        ));
+    }
+    if of.field.default.is_some() {
+        notes.push(format!(
+            "{}: the default of `{}` is filled in by the server",
+            operation.id, of.field.wire
+        ));
+    }
+    let value = json!({
+        "in": of.place.key(),
+        "name": of.field.wire,
+        "required": of.field.required,
+        "schema": json(&plain, Dialect::OpenApi30),
+    });
+    described(value, of.field.description.as_ref())
+}
+
+fn without_limits(schema: &Schema) -> Schema {
+    match schema {
+        Schema::String { format, .. } => {
+            let format = format
+                .clone()
+                .filter(|format| matches!(format.as_str(), "date" | "date-time"));
+            Schema::String {
+                format,
+                min_length: None,
+                max_length: None,
+                pattern: None,
+            }
+        }
+        Schema::Integer { format, .. } => Schema::Integer {
+            format: *format,
+            limits: Default::default(),
+        },
+        Schema::Number { .. } => Schema::Number {
+            limits: Default::default(),
+        },
+        Schema::Nullable(inner) => without_limits(inner),
+        other => other.clone(),
+    }
+}
+
+fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
+    let mut responses = Map::new();
+    let is_error = |status| matches!(status, Status::Exact(400..) | Status::Range(4..));
+    let has_success = operation
+        .answers
+        .iter()
+        .any(|of| matches!(of.status, Status::Exact(200..300) | Status::Range(2)));
+    let has_class = |class| {
+        operation
+            .answers
+            .iter()
+            .any(|of| of.status == Status::Range(class))
+    };
+    let mut errors = operation
+        .answers
+        .iter()
+        .filter(|of| is_error(of.status) || (of.status == Status::Default && has_success));
+    let first = errors.next().map(|of| &of.body);
+    let one_error = errors.all(|of| Some(&of.body) == first);
+    if !one_error {
+        notes.push(format!(
+            "{}: its errors have several types; the client has them as JSON values",
+            operation.id
+        ));
+    }
+    for answer in &operation.answers {
+        let any = Answer {
+            body: Some(Schema::Any),
+            headers: Vec::new(),
+            description: answer.description.clone(),
+            name: answer.name.clone(),
+            status: answer.status,
+        };
+        let shown = if one_error { answer } else { &any };
+        match answer.status {
+            Status::Exact(status) if is_error(answer.status) => {
+                responses.insert(status.to_string(), response(shown));
+            }
+            Status::Exact(200..300) | Status::Range(2) => {
+                responses.insert(key(answer.status), response(answer));
+            }
+            Status::Range(4..) => {
+                responses.insert(key(answer.status), response(shown));
+            }
+            Status::Default if has_success => {
+                for class in [4, 5].into_iter().filter(|class| !has_class(*class)) {
+                    responses.insert(key(Status::Range(class)), response(shown));
+                }
+            }
+            Status::Default => {
+                responses.insert("default".to_owned(), response(answer));
+            }
+            Status::Exact(_) | Status::Range(_) => {
+                notes.push(format!(
+                    "{}: the client reports {} as an unexpected answer",
+                    operation.id,
+                    key(answer.status)
+                ));
+            }
+        }
+    }
+    responses.into()
+}
+
+fn key(status: Status) -> String {
+    match status {
+        Status::Exact(status) => status.to_string(),
+        Status::Range(class) => format!("{class}XX"),
+        Status::Default => "default".to_owned(),
+    }
+}
+
+fn response(answer: &Answer) -> Value {
+    let mut value = json!({ "description": answer.description });
+    if let Some(body) = &answer.body {
+        value["content"] =
+            json!({ "application/json": { "schema": json(body, Dialect::OpenApi30) } });
+    }
+    if !answer.headers.is_empty() {
+        let headers = answer.headers.iter().map(|header| {
+            let schema = match &header.value {
+                HeaderValue::Fixed(only) => json!({ "type": "string", "enum": [only] }),
+                HeaderValue::Text => json!({ "type": "string" }),
+                HeaderValue::Integer => json!({ "type": "integer" }),
+            };
+            let value = json!({ "required": header.required, "schema": schema });
+            (
+                header.wire.clone(),
+                described(value, header.description.as_ref()),
+            )
+        });
+        value["headers"] = headers.collect::<Map<_, _>>().into();
+    }
+    value
+}
+
+fn described(mut value: Value, description: Option<&String>) -> Value {
+    if let Some(description) = description {
+        value["description"] = description.as_str().into();
+    }
+    value
+}

@@ -1,0 +1,84 @@
+//! What makes two crates of the generated files, for documents that have no crates of their own.
+
+/// The manifest of the api crate.
+pub(crate) fn api_manifest(package: &str) -> String {
+    format!(
+        r#"[package]
+name = "{package}-api"
+version = "0.1.0"
+edition = "2024"
+publish = false
+
+[features]
+default = ["server"]
+# The server trait and its Dropshot adapter; without it, only the wire types.
+server = [
+    "dep:async-trait", "dep:dropshot", "dep:futures-util", "dep:http", "dep:http-body-util", "dep:hyper",
+    "dep:jsonschema", "dep:schemars", "dep:serde_path_to_error", "dep:serde_urlencoded", "dep:slog", "dep:tokio",
+]
+
+[dependencies]
+async-trait = {{ version = "0.1.89", optional = true }}
+chrono = {{ version = "0.4.45", default-features = false, features = ["serde", "std"] }}
+dropshot = {{ version = "0.18.0", optional = true }}
+futures-util = {{ version = "0.3.34", default-features = false, features = ["std"], optional = true }}
+http = {{ version = "1.4.0", optional = true }}
+http-body-util = {{ version = "0.1.5", optional = true }}
+hyper = {{ version = "1.8.1", optional = true }}
+jsonschema = {{ version = "0.61.2", default-features = false, optional = true }}
+schemars = {{ version = "0.8.22", optional = true }}
+serde = {{ version = "1.0.229", features = ["derive"] }}
+serde_json = "1.0.150"
+serde_path_to_error = {{ version = "0.1.20", optional = true }}
+serde_urlencoded = {{ version = "0.7.1", optional = true }}
+slog = {{ version = "2.8.2", optional = true }}
+tokio = {{ version = "1.54.1", features = ["time"], optional = true }}
+
+# The runtime serves any document, so this one may leave parts of it unused.
+[lints.rust]
+dead_code = "allow"
+
+[workspace]
+"#
+    )
+}
+
+/// The manifest of the client crate.
+pub(crate) fn client_manifest(package: &str) -> String {
+    format!(
+        r#"[package]
+name = "{package}-client"
+version = "0.1.0"
+edition = "2024"
+publish = false
+
+[dependencies]
+{package}-api = {{ path = "../api", default-features = false }}
+chrono = {{ version = "0.4.45", default-features = false, features = ["serde", "std"] }}
+progenitor-client = "0.15.1"
+reqwest = {{ version = "0.13.5", default-features = false, features = ["json", "query", "rustls", "stream"] }}
+serde = {{ version = "1.0.229", features = ["derive"] }}
+serde_json = "1.0.150"
+
+# Progenitor imports what only some documents need.
+[lints.rust]
+unused_imports = "allow"
+
+[workspace]
+"#
+    )
+}
+
+/// The root of the api crate.
+pub(crate) fn api_lib(title: &str) -> String {
+    format!(
+        "//! Wire types of {title} and, with feature `server`, its server trait.\n\n#[rustfmt::skip]\nmod generated;\n\npub use generated::*;\n"
+    )
+}
+
+/// The root of the client crate.
+pub(crate) fn client_lib(title: &str, api_crate: &str) -> String {
+    format!(
+        "//! Client of {title}.\n\n#[rustfmt::skip]\nmod generated;\n\npub use {api_crate}::types;\npub use generated::*;\n"
+    )
+}

@@ -1,0 +1,69 @@
+//! What a generated file is: a path, a text, and a first line that says where it comes from.
+
+use proc_macro2::TokenStream;
+
+/// The mark that every generated file bears, so that tools and people know it as one.
+pub const MARK: &str = "@generated";
+
+/// A file of the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratedFile {
+    /// Where it belongs, below the output folder, with `/` between segments.
+    pub path: String,
+    /// Its whole text.
+    pub contents: String,
+}
+
+/// A Rust file, formatted.
+///
+/// # Errors
+///
+/// Tokens that are not Rust are a fault of the emitter; the text says which.
+pub(crate) fn rust(
+    path: &str,
+    about: &str,
+    command: &str,
+    tokens: TokenStream,
+) -> Result<GeneratedFile, String> {
+    let file: syn::File = syn::parse2(tokens).map_err(|error| format!("{path}: {error}"))?;
+    let code = spaced(file);
+    Ok(GeneratedFile {
+        path: path.to_owned(),
+        contents: format!("//! {about}\n//!\n//! {}\n\n{code}", mark(command)),
+    })
+}
+
+/// The items, formatted, with a blank line between them; imports stay together.
+fn spaced(mut file: syn::File) -> String {
+    let is_line = |item: &syn::Item| match item {
+        syn::Item::Use(_) => true,
+        syn::Item::Mod(module) => module.content.is_none(),
+        _ => false,
+    };
+    let mut code = String::new();
+    let mut previous_is_line = false;
+    for item in std::mem::take(&mut file.items) {
+        let line = is_line(&item);
+        if !(code.is_empty() || line && previous_is_line) {
+            code.push('\n');
+        }
+        previous_is_line = line;
+        code.push_str(&prettyplease::unparse(&syn::File {
+            items: vec![item],
+            ..file.clone()
+        }));
+    }
+    code
+}
+
+/// A Rust file that is the same for every document.
+pub(crate) fn rust_text(path: &str, text: &str, command: &str) -> GeneratedFile {
+    GeneratedFile {
+        path: path.to_owned(),
+        contents: format!("// {}\n{text}", mark(command)),
+    }
+}
+
+fn mark(command: &str) -> String {
+    format!("{MARK} by `{command}`; change the document or the generator, not this file.")
+}

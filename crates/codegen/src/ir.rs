@@ -1,0 +1,313 @@
+//! The intermediate representation: a document that was understood.
+//!
+//! Inert, resolved and fully named. Types, trait, lowered document and client are functions of it, so they agree by
+//! construction. Nothing here refers back to the document, except for the places of clashes that `analyze` reports.
+
+use crate::diagnostic::Location;
+
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) title: String,
+    pub(crate) description: Option<String>,
+    pub(crate) version: String,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) tags: Vec<Tag>,
+    /// By name.
+    pub(crate) types: Vec<TypeDef>,
+    /// In the document's order.
+    pub(crate) operations: Vec<Operation>,
+    /// The schemes that some operation accepts, in the document's order.
+    pub(crate) schemes: Vec<Scheme>,
+    /// The one type of every JSON answer from 400 upwards, if there is one.
+    pub(crate) fault_type: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) description: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tag {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+}
+
+/// A named type. `name` is its name in Rust and in the lowered document.
+#[derive(Clone, Debug)]
+pub(crate) struct TypeDef {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) kind: TypeKind,
+    pub(crate) at: Location,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TypeKind {
+    Struct(Struct),
+    /// A string that is one of these.
+    Enum(Vec<EnumValue>),
+    /// One of several, told apart by their JSON type or by a property that has another literal in each.
+    Union(Vec<Variant>),
+    Alias(Schema),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Struct {
+    pub(crate) fields: Vec<Field>,
+    pub(crate) additional: Additional,
+    pub(crate) min_properties: Option<u64>,
+    pub(crate) max_properties: Option<u64>,
+}
+
+/// What happens to keys that have no field.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Additional {
+    Ignored,
+    Refused,
+    /// Kept, and each matches this schema.
+    Kept(Schema),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    /// The name on the wire.
+    pub(crate) wire: String,
+    /// The name in Rust.
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) schema: Schema,
+    pub(crate) required: bool,
+    /// What an absent value stands for.
+    pub(crate) default: Option<serde_json::Value>,
+    /// Never printed by `Debug`.
+    pub(crate) secret: bool,
+    /// The type contains itself through this field.
+    pub(crate) boxed: bool,
+}
+
+impl PartialEq for Field {
+    /// Descriptions do not make another type.
+    fn eq(&self, other: &Self) -> bool {
+        self.wire == other.wire
+            && self.schema == other.schema
+            && self.required == other.required
+            && self.default == other.default
+            && self.secret == other.secret
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EnumValue {
+    pub(crate) wire: String,
+    pub(crate) name: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Variant {
+    pub(crate) name: String,
+    pub(crate) schema: Schema,
+    pub(crate) boxed: bool,
+}
+
+impl PartialEq for Variant {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.schema == other.schema
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Schema {
+    Any,
+    Null,
+    Boolean,
+    Integer {
+        format: IntegerFormat,
+        limits: Limits,
+    },
+    Number {
+        limits: Limits,
+    },
+    String {
+        format: Option<String>,
+        min_length: Option<u64>,
+        max_length: Option<u64>,
+        pattern: Option<String>,
+    },
+    Array {
+        items: Box<Schema>,
+        min_items: Option<u64>,
+        max_items: Option<u64>,
+        unique: bool,
+    },
+    Map {
+        values: Box<Schema>,
+        min_properties: Option<u64>,
+        max_properties: Option<u64>,
+    },
+    Nullable(Box<Schema>),
+    Ref(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum IntegerFormat {
+    I32,
+    I64,
+    U32,
+    U64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) minimum: Option<serde_json::Number>,
+    pub(crate) maximum: Option<serde_json::Number>,
+    pub(crate) exclusive_minimum: Option<serde_json::Number>,
+    pub(crate) exclusive_maximum: Option<serde_json::Number>,
+    pub(crate) multiple_of: Option<serde_json::Number>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Operation {
+    /// The operationId as the document writes it.
+    pub(crate) id: String,
+    /// The method of trait and client.
+    pub(crate) name: String,
+    /// The stem of the operation's own types.
+    pub(crate) type_name: String,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) summary: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) deprecated: bool,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) body: Option<Body>,
+    /// By status, ranges behind the statuses, `default` last.
+    pub(crate) answers: Vec<Answer>,
+    /// The names of the schemes of which one is needed; none means that anyone may call.
+    pub(crate) security: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Method {
+    Delete,
+    Get,
+    Head,
+    Options,
+    Patch,
+    Post,
+    Put,
+}
+
+impl Method {
+    pub(crate) const ALL: [(&'static str, Self); 7] = [
+        ("delete", Self::Delete),
+        ("get", Self::Get),
+        ("head", Self::Head),
+        ("options", Self::Options),
+        ("patch", Self::Patch),
+        ("post", Self::Post),
+        ("put", Self::Put),
+    ];
+
+    /// As a key of a path item.
+    pub(crate) fn key(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, method)| *method == self)
+            .map_or("", |(key, _)| key)
+    }
+
+    /// As HTTP writes it.
+    pub(crate) fn verb(self) -> String {
+        self.key().to_ascii_uppercase()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) place: Place,
+    pub(crate) field: Field,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Path,
+    Query,
+    Header,
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 3] = [Self::Path, Self::Query, Self::Header];
+
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) description: Option<String>,
+    pub(crate) schema: Schema,
+    pub(crate) required: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: Status,
+    /// The variant of the operation's answer.
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) body: Option<Schema>,
+    pub(crate) headers: Vec<Header>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Status {
+    Exact(u16),
+    /// `4XX` is `Range(4)`.
+    Range(u16),
+    Default,
+}
+
+#[derive(Debug)]
+pub(crate) struct Header {
+    /// The name on the wire.
+    pub(crate) wire: String,
+    /// The field of the answer.
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) required: bool,
+    pub(crate) value: HeaderValue,
+}
+
+#[derive(Debug)]
+pub(crate) enum HeaderValue {
+    /// The schema allows only this value, so nobody has to give it.
+    Fixed(String),
+    Text,
+    Integer,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scheme {
+    /// Its key under `securitySchemes`.
+    pub(crate) key: String,
+    /// The variant of the credentials.
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) kind: SchemeKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SchemeKind {
+    /// The whole value of this header.
+    ApiKey { header: String },
+    /// What follows `Bearer` in `Authorization`.
+    Bearer,
+}

@@ -1,0 +1,200 @@
+//! OpenAPI 3.0 and 3.1 to Rust: wire types, a server trait with its Dropshot adapter, and a Progenitor client.
+//!
+//! ```text
+//! text ──spec──▶ tree with places ──analyze──▶ IR ──emit──▶ files
+//!                     └──────── diagnostics ◀──┘
+//! ```
+//!
+//! A library without I/O. What a document says is carried or refused with its place, all refusals at once; no input
+//! makes it panic. The same text gives the same files, byte for byte.
+
+mod analyze;
+mod diagnostic;
+mod emit;
+mod file;
+mod ir;
+mod names;
+mod spec;
+
+use quote::quote;
+
+pub use diagnostic::{Diagnostic, Location};
+pub use file::{GeneratedFile, MARK};
+
+/// How to generate.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The command that the first line of each file names.
+    pub command: String,
+    /// Also the manifests and roots that make two crates of the files.
+    pub scaffold: bool,
+}
+
+/// What came of a document.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// The files of the api crate under `api/`, those of the client crate under `client/`.
+    pub files: Vec<GeneratedFile>,
+    /// What the client does not carry, an operation at a time.
+    pub notes: Vec<String>,
+}
+
+/// Generates from the text of a document, YAML or JSON.
+///
+/// # Errors
+///
+/// Every part of the document that cannot be carried.
+pub fn generate(text: &str, options: &Options) -> Result<Generated, Vec<Diagnostic>> {
+    let root = spec::read(text).map_err(|diagnostic| vec![diagnostic])?;
+    let api = analyze::analyze(&root)?;
+    // Past this point a failure is one of the generator; it is told like a refusal, with the document's place.
+    emit_all(&api, options).map_err(|error| {
+        let diagnostic = Diagnostic::new(
+            Location { line: 1, column: 1 },
+            format!("the generator failed: {error}"),
+        );
+        vec![
+            diagnostic.hint("this is a fault of the generator; please report it with the document"),
+        ]
+    })
+}
+
+fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
+    let command = options.command.as_str();
+    let package = names::package_name(&api.title);
+    let api_crate = format!("{}_api", package.replace('-', "_"));
+    let (lowered, notes) = emit::openapi30::lower(api);
+    let lowered = sorted(lowered);
+    let schemas = sorted(emit::server::schemas(api));
+    check_schemas(&schemas)?;
+    let about = |what: &str| {
+        format!(
+            "{what} of {} {}.",
+            api.title.replace('\n', " "),
+            api.version.replace('\n', " ")
+        )
+    };
+    let modules = quote! {
+        #[cfg(feature = "server")]
+        mod runtime;
+        #[cfg(feature = "server")]
+        pub mod server;
+        pub mod types;
+    };
+    let mut files = vec![
+        json("api/src/generated/openapi-3.0.json", &lowered),
+        json("api/src/generated/schemas.json", &schemas),
+        file::rust(
+            "api/src/generated/mod.rs",
+            &about("The modules"),
+            command,
+            modules,
+        )?,
+        file::rust(
+            "api/src/generated/types.rs",
+            &about("The wire types"),
+            command,
+            emit::types::emit(api),
+        )?,
+        file::rust(
+            "api/src/generated/server.rs",
+            &about("The server trait"),
+            command,
+            emit::server::emit(api),
+        )?,
+        file::rust_text(
+            "api/src/generated/runtime.rs",
+            include_str!("runtime/server.rs"),
+            command,
+        ),
+        file::rust(
+            "client/src/generated/mod.rs",
+            &about("The client"),
+            command,
+            emit::client::emit(api, &lowered, &api_crate)?,
+        )?,
+    ];
+    if options.scaffold {
+        let title = api.title.replace('\n', " ");
+        let scaffold = [
+            (
+                "api/Cargo.toml",
+                format!(
+                    "# {}\n{}",
+                    mark_line(command),
+                    emit::scaffold::api_manifest(&package)
+                ),
+            ),
+            (
+                "api/src/lib.rs",
+                format!(
+                    "// {}\n{}",
+                    mark_line(command),
+                    emit::scaffold::api_lib(&title)
+                ),
+            ),
+            (
+                "client/Cargo.toml",
+                format!(
+                    "# {}\n{}",
+                    mark_line(command),
+                    emit::scaffold::client_manifest(&package)
+                ),
+            ),
+            (
+                "client/src/lib.rs",
+                format!(
+                    "// {}\n{}",
+                    mark_line(command),
+                    emit::scaffold::client_lib(&title, &api_crate)
+                ),
+            ),
+        ];
+        files.extend(scaffold.map(|(path, contents)| GeneratedFile {
+            path: path.to_owned(),
+            contents,
+        }));
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(Generated { files, notes })
+}
+
+fn mark_line(command: &str) -> String {
+    format!("{MARK} by `{command}`")
+}
+
+fn json(path: &str, value: &serde_json::Value) -> GeneratedFile {
+    GeneratedFile {
+        path: path.to_owned(),
+        contents: format!("{value:#}\n"),
+    }
+}
+
+/// The same value with its keys in order: serde_json keeps another one when some crate of the build asks for it.
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(object) => {
+            let mut entries: Vec<_> = object
+                .into_iter()
+                .map(|(key, value)| (key, sorted(value)))
+                .collect();
+            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        other => other,
+    }
+}
+
+/// The generated code compiles these schemas when it starts, so they are compiled here first.
+fn check_schemas(schemas: &serde_json::Value) -> Result<(), String> {
+    for (name, schema) in schemas.as_object().into_iter().flatten() {
+        jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .should_ignore_unknown_formats(true)
+            .build(schema)
+            .map_err(|error| format!("the schema of `{name}`: {}", error.masked()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Names: from the document's words to Rust's.
+//!
+//! Knows no IR; says nothing about collisions, which `analyze` refuses.
+
+/// `createIngressVariantAction`, `get_v1_self` → a type name such as `GetV1Self`.
+pub(crate) fn type_name(text: &str) -> String {
+    let name: String = words(text).iter().map(|word| capitalised(word)).collect();
+    let name = digit_safe(name);
+    if RESERVED_TYPES.contains(&name.as_str()) {
+        name + "_"
+    } else {
+        name
+    }
+}
+
+/// A method or field name such as `get_v1_self`.
+pub(crate) fn value_name(text: &str) -> String {
+    let name = digit_safe(words(text).join("_"));
+    if is_keyword(&name) { name + "_" } else { name }
+}
+
+/// An enum variant for a literal value; signs keep their meaning.
+pub(crate) fn variant_name(value: &str) -> String {
+    let spelled = match value.strip_prefix(['+', '-']) {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_digit()) => {
+            format!(
+                "{} {rest}",
+                if value.starts_with('+') {
+                    "plus"
+                } else {
+                    "minus"
+                }
+            )
+        }
+        _ => value.to_owned(),
+    };
+    let name = digit_safe(
+        words(&spelled)
+            .iter()
+            .map(|word| capitalised(word))
+            .collect(),
+    );
+    if name == "Self" { name + "_" } else { name }
+}
+
+/// A package name such as `arklow`.
+pub(crate) fn package_name(title: &str) -> String {
+    let name = words(title).join("-");
+    match name.bytes().next() {
+        None => "api".to_owned(),
+        Some(first) if first.is_ascii_digit() => format!("api-{name}"),
+        Some(_) => name,
+    }
+}
+
+/// Lower-case words: split at anything but ASCII letters and digits, and where lower case turns to upper.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut inside = false;
+    let mut previous_lower = false;
+    for character in text.chars() {
+        if !character.is_ascii_alphanumeric() {
+            inside = false;
+            continue;
+        }
+        let starts_word = !inside || (previous_lower && character.is_ascii_uppercase());
+        if starts_word {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.push(character.to_ascii_lowercase());
+        }
+        inside = true;
+        previous_lower = character.is_ascii_lowercase() || character.is_ascii_digit();
+    }
+    words
+}
+
+fn capitalised(word: &str) -> String {
+    let mut characters = word.chars();
+    characters
+        .next()
+        .map(|first| first.to_ascii_uppercase())
+        .into_iter()
+        .chain(characters)
+        .collect()
+}
+
+/// Identifiers cannot be empty or begin with a digit.
+fn digit_safe(name: String) -> String {
+    match name.bytes().next() {
+        None => "Empty".to_owned(),
+        Some(first) if first.is_ascii_digit() => {
+            let upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
+            format!(
+                "{}{name}",
+                if upper || !name.contains('_') {
+                    "N"
+                } else {
+                    "n"
+                }
+            )
+        }
+        Some(_) => name,
+    }
+}
+
+fn is_keyword(name: &str) -> bool {
+    syn::parse_str::<syn::Ident>(name).is_err()
+}
+
+/// Names that generated code takes from the prelude; a component that has one of them gets `_` behind it.
+const RESERVED_TYPES: &[&str] = &[
+    "Box",
+    "Clone",
+    "Debug",
+    "Default",
+    "Display",
+    "Err",
+    "From",
+    "Into",
+    "None",
+    "Ok",
+    "Option",
+    "PartialEq",
+    "Result",
+    "Self",
+    "Some",
+    "String",
+    "Vec",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_like_rust() {
+        assert_eq!(type_name("post_v1_self_mfa"), "PostV1SelfMfa");
+        assert_eq!(
+            type_name("createIngressVariantAction"),
+            "CreateIngressVariantAction"
+        );
+        assert_eq!(type_name("foo.bar-Baz"), "FooBarBaz");
+        assert_eq!(type_name("Option"), "Option_");
+        assert_eq!(value_name("x-request-id"), "x_request_id");
+        assert_eq!(value_name("type"), "type_");
+        assert_eq!(value_name("countOnly"), "count_only");
+        assert_eq!(variant_name("+1"), "Plus1");
+        assert_eq!(variant_name("-1"), "Minus1");
+        assert_eq!(variant_name("aws_sqs"), "AwsSqs");
+        assert_eq!(variant_name(""), "Empty");
+        assert_eq!(package_name("Arklow"), "arklow");
+        assert_eq!(package_name("Größe 2.0"), "gr-e-2-0");
+    }
+
+    #[test]
+    fn every_name_is_an_identifier() {
+        for text in [
+            "", "1", "12_34", "fn", "self", "Self", "_", "😀", "a b", "2FA", "crate", "-", "async",
+        ] {
+            for name in [type_name(text), value_name(text), variant_name(text)] {
+                assert!(
+                    syn::parse_str::<syn::Ident>(&name).is_ok(),
+                    "{text:?} became {name:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,827 @@
+//! What all operations of the adapter share: reading requests, finding faults, writing answers.
+//!
+//! Knows no operation and no type of the document.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use dropshot::{
+    ApiDescription, ApiEndpoint, ApiEndpointBodyContentType, ApiEndpointParameter, ApiEndpointVersions, Body, ExclusiveExtractor, ExtensionMode, ExtractorMetadata, HttpError, RequestContext,
+    ServerContext, SharedExtractor,
+};
+use futures_util::FutureExt;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+/// Violations beyond this many are counted, not listed, so that an answer cannot outgrow its request.
+const MAX_VIOLATIONS: usize = 1000;
+
+/// What holds for every operation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The largest body, in bytes, that is read.
+    pub max_body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long the implementation may take, without the time in which the body arrives.
+    pub deadline: Duration,
+    /// What `Retry-After` says on 503 when the implementation does not.
+    pub retry_after: Duration,
+}
+
+impl Default for Settings {
+    /// 64 KiB, 10 s, 15 s, and 1 s.
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 64 * 1024,
+            body_timeout: Duration::from_secs(10),
+            deadline: Duration::from_secs(15),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The id that the answer carries as `x-request-id`.
+    pub request_id: String,
+    /// The peer of the connection; headers that claim another are not consulted.
+    pub remote_address: SocketAddr,
+    /// The `User-Agent` header, as far as it is visible ASCII.
+    pub user_agent: Option<String>,
+}
+
+/// A credential as it came. It has no `Display` and a silent `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a credential in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The credential itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Why a request never became an answer of its operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The credentials are missing, repeated, malformed or not accepted: 401.
+    Unauthenticated,
+    /// The request breaks the document's schemas: 400.
+    InvalidRequest(Vec<Violation>),
+    /// The body is not declared as JSON: 415.
+    UnsupportedMediaType,
+    /// The body is larger than this many bytes: 413.
+    PayloadTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The body did not arrive in time: 408.
+    RequestTimeout,
+    /// The path has other methods only: 405.
+    MethodNotAllowed {
+        /// The value of `Allow`.
+        allow: &'static str,
+    },
+    /// The implementation did not answer in time: 503.
+    DeadlineExceeded,
+    /// The implementation cannot answer now: 503.
+    Unavailable {
+        /// When to try again; `None` takes it from the settings.
+        retry_after: Option<Duration>,
+    },
+    /// The implementation panicked or gave up: 500.
+    Internal,
+}
+
+impl Fault {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::DeadlineExceeded | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::InvalidRequest(_) => "INVALID_REQUEST",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::PayloadTooLarge { .. } => "PAYLOAD_TOO_LARGE",
+            Self::RequestTimeout => "REQUEST_TIMEOUT",
+            Self::MethodNotAllowed { .. } => "METHOD_NOT_ALLOWED",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// Sentences for people: one, or one for each violation. Never empty, and never a value of the request.
+    pub fn messages(&self) -> Vec<String> {
+        let one = match self {
+            Self::InvalidRequest(violations) if !violations.is_empty() => {
+                return violations.iter().map(ToString::to_string).collect();
+            }
+            Self::InvalidRequest(_) => "the request is not valid".to_owned(),
+            Self::Unauthenticated => "send valid credentials, once".to_owned(),
+            Self::UnsupportedMediaType => "send the body as `content-type: application/json`".to_owned(),
+            Self::PayloadTooLarge { limit } => format!("the body is larger than {limit} bytes"),
+            Self::RequestTimeout => "the body did not arrive in time".to_owned(),
+            Self::MethodNotAllowed { allow } => format!("this path allows {allow}"),
+            Self::DeadlineExceeded => {
+                "the answer took too long; the change may or may not have been made".to_owned()
+            }
+            Self::Unavailable { .. } => "the service cannot answer now; nothing was changed".to_owned(),
+            Self::Internal => {
+                "internal error; the x-request-id header of this answer finds it in the log".to_owned()
+            }
+        };
+        vec![one]
+    }
+}
+
+/// One way in which a request breaks the document.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// The part of the request.
+    pub place: Place,
+    /// Where in that part, as a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// What is wrong, without the value.
+    pub message: String,
+}
+
+/// A part of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The body.
+    Body,
+    /// A variable of the path.
+    Path,
+    /// A query parameter.
+    Query,
+    /// A header.
+    Header,
+}
+
+impl Place {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+        }
+    }
+
+    const ALL: [Self; 4] = [Self::Body, Self::Path, Self::Query, Self::Header];
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.place, self.pointer.as_str()) {
+            (Place::Body, "") => write!(f, "the body {}", self.message),
+            (Place::Body, pointer) => write!(f, "{pointer}: {}", self.message),
+            (place, pointer) => write!(f, "{} {pointer}: {}", place.key(), self.message),
+        }
+    }
+}
+
+/// A status that the document declares; what it may declare was checked when this code was generated.
+pub(super) const fn status(code: u16) -> StatusCode {
+    match StatusCode::from_u16(code) {
+        Ok(status) => status,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What an operation's answer is over HTTP.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Vec<u8>>,
+}
+
+impl Reply {
+    pub(super) fn new(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: None }
+    }
+
+    pub(super) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, Fault> {
+        self.body = Some(serde_json::to_vec(body).map_err(|_| Fault::Internal)?);
+        Ok(self)
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: impl fmt::Display) -> Result<Self, Fault> {
+        let value = HeaderValue::try_from(value.to_string()).map_err(|_| Fault::Internal)?;
+        self.headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::Internal)?, value);
+        Ok(self)
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let Self { status, mut headers, body } = self;
+        if body.is_some() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        // Answers are for their caller alone (RFC 9111 §5.2.2.5).
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        let mut response = Response::new(body.map_or_else(Body::empty, Body::from));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// Runs `work` and answers, whatever becomes of it: a fault, a panic, an answer that cannot be written.
+pub(super) async fn answer<C: ServerContext>(
+    rqctx: &RequestContext<C>,
+    settings: &Settings,
+    challenge: &'static str,
+    fault_body: impl Fn(&Fault) -> Result<Vec<u8>, serde_json::Error>,
+    work: impl Future<Output = Result<Reply, Fault>>,
+) -> Response<Body> {
+    let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        log_panic(&rqctx.log, &panic);
+        Err(Fault::Internal)
+    });
+    let fault = match outcome {
+        Ok(reply) => return reply.into_response(),
+        Err(fault) => fault,
+    };
+    if fault == Fault::Internal {
+        slog::error!(rqctx.log, "request failed inside the service"; "operation" => &rqctx.endpoint.operation_id);
+    }
+    let mut reply = Reply::new(fault.status());
+    let body = std::panic::catch_unwind(AssertUnwindSafe(|| fault_body(&fault)));
+    reply.body = body.ok().and_then(Result::ok);
+    let headers = &mut reply.headers;
+    match &fault {
+        Fault::Unauthenticated => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        Fault::MethodNotAllowed { allow } => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        Fault::DeadlineExceeded | Fault::Unavailable { retry_after: None } => {
+            headers.insert(header::RETRY_AFTER, seconds(settings.retry_after));
+        }
+        Fault::Unavailable { retry_after: Some(after) } => {
+            headers.insert(header::RETRY_AFTER, seconds(*after));
+        }
+        // What is left of the body is not read, so the connection cannot carry another request.
+        Fault::PayloadTooLarge { .. } | Fault::RequestTimeout => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Fault::InvalidRequest(_) | Fault::UnsupportedMediaType | Fault::Internal => {}
+    }
+    reply.into_response()
+}
+
+/// The payload of a panic may quote anything, so the log has none of it; the panic hook says where it happened.
+fn log_panic(log: &slog::Logger, _payload: &(dyn Any + Send)) {
+    slog::error!(log, "the implementation panicked; answering 500");
+}
+
+/// Whole seconds, at least one (RFC 9110 §10.2.3).
+fn seconds(duration: Duration) -> HeaderValue {
+    HeaderValue::from(duration.as_secs().max(1) + u64::from(duration.as_secs() > 0 && duration.subsec_nanos() > 0))
+}
+
+/// The implementation's time, which does not run while the body arrives.
+pub(super) struct Budget {
+    left: Duration,
+}
+
+impl Budget {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { left: settings.deadline }
+    }
+
+    pub(super) async fn spend<F: Future>(&mut self, work: F) -> Result<F::Output, Fault> {
+        let started = Instant::now();
+        let output = tokio::time::timeout(self.left, work).await.map_err(|_| Fault::DeadlineExceeded);
+        self.left = self.left.saturating_sub(started.elapsed());
+        output
+    }
+}
+
+/// Where the request of `rqctx` comes from.
+pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
+    let user_agent = rqctx.request.headers().get(header::USER_AGENT);
+    Origin {
+        request_id: rqctx.request_id.clone(),
+        remote_address: rqctx.request.remote_addr(),
+        user_agent: user_agent.and_then(|value| value.to_str().ok()).map(str::to_owned),
+    }
+}
+
+/// The credential in the header `name`, if it is there exactly once and readable.
+pub(super) fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secret>, Fault> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    match (first.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(Secret::new(text))),
+        _ => Err(Fault::Unauthenticated),
+    }
+}
+
+/// What follows `Bearer` in `Authorization`.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, Fault> {
+    let Some(value) = credential(headers, "authorization")? else { return Ok(None) };
+    let (scheme, token) = value.expose().split_once(' ').ok_or(Fault::Unauthenticated)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(Secret::new(token.trim()))) } else { Ok(None) }
+}
+
+/// The parameters of an operation, as Dropshot is told of them.
+pub(super) trait Parameters: Send + Sync + 'static {
+    /// The path's variables, as strings.
+    type Path: DeserializeOwned + serde::Serialize + schemars::JsonSchema + Send + Sync + 'static;
+    /// The query parameters.
+    type Query: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    /// The headers.
+    type Header: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    /// How each is read.
+    const ALL: &'static [Parameter];
+}
+
+/// How a parameter is read.
+pub(super) struct Parameter {
+    pub(super) place: Place,
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What the text of a parameter means.
+pub(super) enum Kind {
+    Text,
+    Number,
+    Boolean,
+}
+
+/// No parameters in a place.
+#[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+pub(super) struct Nothing {}
+
+/// A request of which nothing was judged yet.
+///
+/// This extractor does not fail: an error of its own could carry neither headers nor the document's error type.
+pub(super) struct Input<P> {
+    path: Value,
+    request: Request<Body>,
+    parameters: PhantomData<fn() -> P>,
+}
+
+#[async_trait::async_trait]
+impl<P: Parameters> ExclusiveExtractor for Input<P> {
+    async fn from_request<C: ServerContext>(
+        rqctx: &RequestContext<C>,
+        request: Request<Body>,
+    ) -> Result<Self, HttpError> {
+        let path = <dropshot::Path<P::Path> as SharedExtractor>::from_request(rqctx).await?;
+        let path = serde_json::to_value(path.into_inner()).unwrap_or_default();
+        Ok(Self { path, request, parameters: PhantomData })
+    }
+
+    fn metadata(content_type: ApiEndpointBodyContentType) -> ExtractorMetadata {
+        let path = <dropshot::Path<P::Path> as SharedExtractor>::metadata(content_type.clone());
+        let query = <dropshot::Query<P::Query> as SharedExtractor>::metadata(content_type.clone());
+        let header = <dropshot::Header<P::Header> as SharedExtractor>::metadata(content_type);
+        let parameters = [path, query, header].into_iter().flat_map(|metadata| metadata.parameters).collect();
+        ExtractorMetadata { extension_mode: ExtensionMode::None, parameters }
+    }
+}
+
+/// Whether an operation has a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyMode {
+    None,
+    Optional,
+    Required,
+}
+
+impl<P: Parameters> Input<P> {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Reads the whole request and judges it: media type, size, JSON, schema, in this order.
+    pub(super) async fn read<T: DeserializeOwned>(
+        self,
+        settings: &Settings,
+        validator: &jsonschema::Validator,
+        mode: BodyMode,
+    ) -> Result<T, Fault> {
+        let mut violations = BTreeSet::new();
+        let query = self.query(&mut violations);
+        let header = self.header_parameters(&mut violations);
+        let path = self.path_parameters();
+        let mut request = serde_json::json!({ "path": path, "query": query, "header": header });
+        if mode != BodyMode::None {
+            match read_body(self.request, settings).await? {
+                Some(bytes) => request["body"] = parse_json(&bytes, &mut violations)?,
+                None if mode == BodyMode::Required => {
+                    return Err(invalid("is missing"));
+                }
+                None => {}
+            }
+        }
+        violations.extend(validator.iter_errors(&request).flat_map(|error| violations_of(&error)));
+        if violations.is_empty() {
+            // What a schema cannot say, such as the range of a date, is found by reading the value.
+            return serde_path_to_error::deserialize(request).map_err(|error| {
+                let (place, pointer) = split(&pointer_of(error.path()));
+                Fault::InvalidRequest(vec![Violation { place, pointer, message: "is out of range".to_owned() }])
+            });
+        }
+        let more = violations.len().saturating_sub(MAX_VIOLATIONS);
+        let mut violations: Vec<Violation> = violations.into_iter().take(MAX_VIOLATIONS).collect();
+        if more > 0 {
+            let message = format!("breaks the schema in {more} further places");
+            violations.push(Violation { place: Place::Body, pointer: String::new(), message });
+        }
+        Err(Fault::InvalidRequest(violations))
+    }
+
+    fn query(&self, violations: &mut BTreeSet<Violation>) -> Value {
+        let pairs: Vec<(String, String)> =
+            serde_urlencoded::from_str(self.request.uri().query().unwrap_or_default()).unwrap_or_default();
+        collect::<P>(Place::Query, violations, |name| {
+            pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| Some(value.clone())).collect()
+        })
+    }
+
+    fn header_parameters(&self, violations: &mut BTreeSet<Violation>) -> Value {
+        collect::<P>(Place::Header, violations, |name| {
+            let values = self.request.headers().get_all(name).iter();
+            values.map(|value| value.to_str().ok().map(str::to_owned)).collect()
+        })
+    }
+
+    fn path_parameters(&self) -> Value {
+        collect::<P>(Place::Path, &mut BTreeSet::new(), |name| {
+            vec![self.path.get(name).and_then(Value::as_str).map(str::to_owned)]
+        })
+    }
+}
+
+/// The parameters of one place as an object; `texts` finds all values of a name, `None` for one that is not text.
+fn collect<P: Parameters>(
+    place: Place,
+    violations: &mut BTreeSet<Violation>,
+    texts: impl Fn(&str) -> Vec<Option<String>>,
+) -> Value {
+    let mut object = serde_json::Map::new();
+    for parameter in P::ALL.iter().filter(|parameter| parameter.place == place) {
+        let mut fault = |message: &str| {
+            let pointer = format!("/{}", escape(parameter.name));
+            violations.insert(Violation { place, pointer, message: message.to_owned() });
+        };
+        match texts(parameter.name).as_slice() {
+            [] => {}
+            [Some(text)] => {
+                object.insert(parameter.name.to_owned(), parameter.kind.read(text));
+            }
+            [None] => fault("is not text"),
+            _ => fault("is given more than once"),
+        }
+    }
+    Value::Object(object)
+}
+
+impl Kind {
+    /// A text that does not mean such a value stays text, which the schema refuses.
+    fn read(&self, text: &str) -> Value {
+        let plain = || Value::String(text.to_owned());
+        match self {
+            Self::Text => plain(),
+            Self::Boolean => match text {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                _ => plain(),
+            },
+            Self::Number => match serde_json::from_str::<Value>(text) {
+                Ok(number @ Value::Number(_)) if !text.contains(char::is_whitespace) => number,
+                _ => plain(),
+            },
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Fault {
+    Fault::InvalidRequest(vec![Violation { place: Place::Body, pointer: String::new(), message: message.into() }])
+}
+
+/// The bytes of the body, or `None` where there is none.
+async fn read_body(request: Request<Body>, settings: &Settings) -> Result<Option<Vec<u8>>, Fault> {
+    let limit = settings.max_body_bytes;
+    let (parts, body) = request.into_parts();
+    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut types = parts.headers.get_all(header::CONTENT_TYPE).iter();
+    let media_type = (types.next(), types.next());
+    if let (None, _) = media_type
+        && hyper::body::Body::is_end_stream(&body)
+    {
+        return Ok(None);
+    }
+    if !matches!(media_type, (Some(value), None) if is_json(value)) {
+        return Err(Fault::UnsupportedMediaType);
+    }
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(Fault::PayloadTooLarge { limit });
+    }
+    let collect = async {
+        let mut body = body;
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            // A connection that broke: nobody reads the answer.
+            let frame = frame.map_err(|_| invalid("broke off"))?;
+            if let Ok(data) = frame.into_data() {
+                if bytes.len() + data.len() > limit {
+                    return Err(Fault::PayloadTooLarge { limit });
+                }
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes)
+    };
+    let bytes = tokio::time::timeout(settings.body_timeout, collect).await.map_err(|_| Fault::RequestTimeout)??;
+    Ok((!bytes.is_empty()).then_some(bytes))
+}
+
+/// `application/json`, with `charset=utf-8` at most (RFC 8259 §8.1, §11).
+fn is_json(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.filter(|part| !part.is_empty()).all(|part| {
+            part.split_once('=').is_some_and(|(key, value)| {
+                key.trim().eq_ignore_ascii_case("charset") && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            })
+        })
+}
+
+/// Reads JSON, noting every key that an object has twice: readers differ on which of the two counts (RFC 8259 §4).
+fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Value, Fault> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut reader = Strict { pointer: String::new(), violations };
+    let value = (&mut reader).deserialize(&mut deserializer).and_then(|value| {
+        deserializer.end()?;
+        Ok(value)
+    });
+    value.map_err(|error| {
+        // The parser's own words may quote the input, so only the place and the kind are told.
+        let kind = if error.is_eof() { "ends too early" } else { "is not JSON" };
+        invalid(format!("{kind} at line {} column {}", error.line(), error.column()))
+    })
+}
+
+struct Strict<'a> {
+    pointer: String,
+    violations: &'a mut BTreeSet<Violation>,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Strict<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        let length = self.pointer.len();
+        loop {
+            self.pointer.push('/');
+            self.pointer.push_str(&items.len().to_string());
+            let item = list.next_element_seed(&mut *self)?;
+            self.pointer.truncate(length);
+            match item {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = serde_json::Map::new();
+        let length = self.pointer.len();
+        while let Some(key) = map.next_key::<String>()? {
+            self.pointer.push('/');
+            self.pointer.push_str(&escape(&key));
+            let value = map.next_value_seed(&mut *self)?;
+            if object.insert(key, value).is_some() {
+                let message = "is given more than once".to_owned();
+                self.violations.insert(Violation { place: Place::Body, pointer: self.pointer.clone(), message });
+            }
+            self.pointer.truncate(length);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// A key as a reference token (RFC 6901 §3).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// Splits `/body/device_id` into its place and the pointer within.
+fn split(pointer: &str) -> (Place, String) {
+    for place in Place::ALL {
+        if let Some(rest) = pointer.strip_prefix('/').and_then(|rest| rest.strip_prefix(place.key()))
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return (place, rest.to_owned());
+        }
+    }
+    (Place::Body, pointer.to_owned())
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        let token = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => escape(key),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&token);
+    }
+    pointer
+}
+
+fn violations_of(error: &jsonschema::ValidationError<'_>) -> Vec<Violation> {
+    let at = error.instance_path().as_str();
+    if let ValidationErrorKind::AnyOf { context } = error.kind() {
+        // Where the value is meant for one branch, that branch's complaints are the ones that help: the only branch of
+        // its JSON type, or among several the only one that has its literals.
+        let of_its_type: Vec<_> =
+            context.iter().filter(|errors| !errors.iter().any(|error| is_of_another_type(error, at))).collect();
+        let of_its_literals: Vec<_> =
+            of_its_type.iter().filter(|errors| !errors.iter().any(has_another_literal)).copied().collect();
+        if let ([errors], _) | (_, [errors]) = (of_its_type.as_slice(), of_its_literals.as_slice()) {
+            return errors.iter().flat_map(violations_of).collect();
+        }
+    }
+    let (message, below) = match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            ("is missing".to_owned(), format!("/{}", escape(property.as_str().unwrap_or_default())))
+        }
+        kind => (message_of(kind), String::new()),
+    };
+    let (place, pointer) = split(&format!("{at}{below}"));
+    vec![Violation { place, pointer, message }]
+}
+
+fn is_of_another_type(error: &jsonschema::ValidationError<'_>, at: &str) -> bool {
+    matches!(error.kind(), ValidationErrorKind::Type { .. }) && error.instance_path().as_str() == at
+}
+
+fn has_another_literal(error: &jsonschema::ValidationError<'_>) -> bool {
+    matches!(error.kind(), ValidationErrorKind::Enum { .. } | ValidationErrorKind::Constant { .. })
+}
+
+/// What is wrong, without the value: it may be a secret.
+fn message_of(kind: &ValidationErrorKind) -> String {
+    match kind {
+        ValidationErrorKind::Type { kind: TypeKind::Single(name) } => format!("is not of type {name}"),
+        ValidationErrorKind::Pattern { pattern } => format!("does not match `{pattern}`"),
+        ValidationErrorKind::MinLength { limit } => format!("is shorter than {limit} characters"),
+        ValidationErrorKind::MaxLength { limit } => format!("is longer than {limit} characters"),
+        ValidationErrorKind::Minimum { limit } => format!("is less than {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("is more than {limit}"),
+        ValidationErrorKind::ExclusiveMinimum { limit } => format!("is not more than {limit}"),
+        ValidationErrorKind::ExclusiveMaximum { limit } => format!("is not less than {limit}"),
+        ValidationErrorKind::MultipleOf { multiple_of } => format!("is not a multiple of {multiple_of}"),
+        ValidationErrorKind::MinItems { limit } => format!("has fewer than {limit} items"),
+        ValidationErrorKind::MaxItems { limit } => format!("has more than {limit} items"),
+        ValidationErrorKind::MinProperties { limit } => format!("has fewer than {limit} keys"),
+        ValidationErrorKind::MaxProperties { limit } => format!("has more than {limit} keys"),
+        ValidationErrorKind::UniqueItems => "has an item twice".to_owned(),
+        ValidationErrorKind::Format { format } => format!("is not a {format}"),
+        ValidationErrorKind::Enum { options } => format!("is not one of {options}"),
+        ValidationErrorKind::Constant { expected_value } => format!("is not {expected_value}"),
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            format!("has unknown keys: {}", unexpected.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "))
+        }
+        ValidationErrorKind::AnyOf { .. } => "matches none of the shapes that are allowed here".to_owned(),
+        other => format!("breaks `{}`", other.keyword()),
+    }
+}
+
+/// The validator of a schema that was compiled once when the code was generated.
+pub(super) fn validator(schema: &Value) -> jsonschema::Validator {
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .should_validate_formats(true)
+        .should_ignore_unknown_formats(true)
+        .build(schema)
+        .expect("the schema compiled when this code was generated")
+}
+
+/// A path of the document and what it allows.
+pub(super) struct Route {
+    pub(super) path: &'static str,
+    pub(super) allow: &'static str,
+}
+
+/// Answers the methods that `route` does not have, which Dropshot would do in a shape of its own.
+pub(super) fn refuse_other_methods<C, P, F, R>(
+    description: &mut ApiDescription<C>,
+    route: &'static Route,
+    answer: F,
+) -> Result<(), dropshot::ApiDescriptionRegisterError>
+where
+    C: ServerContext,
+    P: Parameters,
+    F: Fn(RequestContext<C>, Fault) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Result<Response<Body>, HttpError>> + Send + 'static,
+{
+    let allow = route.allow;
+    let known = [
+        Method::DELETE, Method::GET, Method::HEAD, Method::OPTIONS, Method::PATCH, Method::POST, Method::PUT,
+        Method::TRACE,
+    ];
+    for method in known.into_iter().filter(|method| !allow.split(", ").any(|name| name == method.as_str())) {
+        let answer = answer.clone();
+        let handler = move |rqctx: RequestContext<C>| answer(rqctx, Fault::MethodNotAllowed { allow });
+        let name = format!("{method} {}", route.path);
+        let mut endpoint =
+            ApiEndpoint::new(name, handler, method, "application/json", route.path, ApiEndpointVersions::All)
+                .visible(false);
+        endpoint.parameters = path_parameters::<P>();
+        description.register(endpoint)?;
+    }
+    Ok(())
+}
+
+/// Dropshot wants the variables of a path declared on every endpoint that has it.
+fn path_parameters<P: Parameters>() -> Vec<ApiEndpointParameter> {
+    let metadata = <dropshot::Path<P::Path> as SharedExtractor>::metadata(ApiEndpointBodyContentType::Json);
+    metadata.parameters
+}

@@ -1,0 +1,61 @@
+//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask ci`.
+//!
+//! Does not depend on anything that it generates.
+
+mod ci;
+mod codegen;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Generates the crates `api` and `client` from `openapi.yaml`, or two crates from any other document.
+    Codegen {
+        /// Writes nothing; lists what is stale and fails if anything is.
+        #[arg(long)]
+        check: bool,
+        /// The document to generate from, YAML or JSON.
+        #[arg(long, value_name = "FILE", requires = "out")]
+        spec: Option<PathBuf>,
+        /// The folder that gets the crates `api` and `client`.
+        #[arg(long, value_name = "DIR", requires = "spec")]
+        out: Option<PathBuf>,
+    },
+    /// Runs what CI runs on the code: format, clippy, codegen, tests.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Codegen {
+            check,
+            spec: Some(spec),
+            out: Some(out),
+        } => codegen::document(&spec, &out, check),
+        Task::Codegen { check, .. } => codegen::this_repository(check),
+        Task::Ci => ci::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
