@@ -48,6 +48,8 @@ struct Analyzer {
     /// Hoisted inline schemas, so that one shape becomes one type.
     inline: Vec<String>,
     schemes: Vec<Scheme>,
+    /// Defaults of enums that may not be known yet: where, which type, which value.
+    enum_defaults: Vec<(Location, String, String)>,
 }
 
 impl Analyzer {
@@ -60,6 +62,7 @@ impl Analyzer {
             components: HashMap::new(),
             inline: Vec::new(),
             schemes: Vec::new(),
+            enum_defaults: Vec::new(),
         }
     }
 

@@ -481,16 +481,16 @@ impl Analyzer {
             &["description", "content", "headers"],
             &["summary"],
         );
-        let body = match node.get("content").cloned() {
-            Some(content) if !content.entries().is_empty() => {
-                let media = self.json_media(&content, "an answer")?;
-                Some(match media.get("schema").cloned() {
-                    Some(schema) => self.schema(&schema, &format!("{type_name}{name}Body")),
-                    None => Schema::Any,
-                })
-            }
-            _ => None,
-        };
+        let content = node
+            .get("content")
+            .filter(|content| !content.entries().is_empty())
+            .cloned();
+        // A media type that was refused leaves an answer without a body behind.
+        let media = content.and_then(|content| self.json_media(&content, "an answer"));
+        let body = media.map(|media| match media.get("schema").cloned() {
+            Some(schema) => self.schema(&schema, &format!("{type_name}{name}Body")),
+            None => Schema::Any,
+        });
         if body.is_some() && matches!(status, Status::Exact(204 | 205 | 304)) {
             self.refuse(
                 node.at,

@@ -324,6 +324,7 @@ impl Analyzer {
             Some(only) => vec![Rc::clone(only)],
             None => self.list(node, "enum"),
         };
+        let listed_count = listed.len();
         let mut values: Vec<EnumValue> = Vec::new();
         for item in listed {
             let Some(wire) = item.as_str().map(str::to_owned) else {
@@ -351,7 +352,7 @@ impl Analyzer {
                 None => values.push(EnumValue { wire, name }),
             }
         }
-        if values.is_empty() {
+        if values.is_empty() && listed_count == 0 {
             self.refuse(node.at, "an enum without values");
         }
         values
@@ -639,34 +640,34 @@ impl Analyzer {
 
     /// A default that can be filled in. `default: null` on something that may be null stays absent.
     fn default(&mut self, default: &Node, schema: &Schema) -> Option<serde_json::Value> {
+        let value = default.to_json();
         let fits = match (&default.value, schema) {
             (Value::Null, Schema::Nullable(_) | Schema::Null | Schema::Any) => return None,
             (Value::String(_), Schema::String { format: None, .. })
             | (Value::Bool(_), Schema::Boolean)
-            | (Value::Number(_), Schema::Number { .. }) => true,
-            (Value::Number(number), Schema::Integer { .. }) => number.is_i64() || number.is_u64(),
+            | (Value::Number(_), Schema::Number { .. } | Schema::Integer { .. }) => true,
             (Value::String(text), Schema::Ref(name)) => {
-                match self.types.get(name).map(|def| &def.kind) {
-                    Some(TypeKind::Enum(values)) => values.iter().any(|value| value.wire == *text),
-                    _ => false,
-                }
+                // The enum may be a component that stands further down.
+                self.enum_defaults
+                    .push((default.at, name.clone(), text.clone()));
+                return Some(value);
             }
             _ => false,
         };
-        let value = default.to_json();
+        if !fits {
+            self.refuse(default.at, "this `default` is not carried")
+                .hint("defaults can be strings, numbers, booleans and values of an enum");
+            return None;
+        }
         // The limits of the schema bind its default, too.
-        let schema_json =
-            crate::emit::schema::json(schema, crate::emit::schema::Dialect::Draft202012);
-        let valid = matches!(schema, Schema::Ref(_)) || jsonschema::is_valid(&schema_json, &value);
-        if fits && valid {
+        let schema = crate::emit::schema::json(schema, crate::emit::schema::Dialect::Draft202012);
+        if jsonschema::options()
+            .build(&schema)
+            .is_ok_and(|validator| validator.is_valid(&value))
+        {
             return Some(value);
         }
-        if fits {
-            self.refuse(default.at, "a `default` that its own schema refuses");
-        } else {
-            self.refuse(default.at, "this `default` is not carried")
-                .hint("defaults can be strings, numbers, booleans and values of an enum that is declared before");
-        }
+        self.refuse(default.at, "a `default` that its own schema refuses");
         None
     }
 

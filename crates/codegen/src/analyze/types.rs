@@ -10,10 +10,9 @@ type Types = BTreeMap<String, TypeDef>;
 impl Analyzer {
     pub(super) fn finish_types(&mut self) {
         self.refuse_endless_aliases();
-        if self.diagnostics.is_empty() {
-            self.refuse_ambiguous_unions();
-            self.box_recursion();
-        }
+        self.refuse_foreign_defaults();
+        self.refuse_ambiguous_unions();
+        self.box_recursion();
     }
 
     /// `A: {$ref: B}` and `B: {$ref: A}` describe nothing, and a list of itself has no name in Rust.
@@ -37,7 +36,24 @@ impl Analyzer {
         }
     }
 
+    fn refuse_foreign_defaults(&mut self) {
+        for (at, name, text) in std::mem::take(&mut self.enum_defaults) {
+            match self.types.get(&name).map(|def| &def.kind) {
+                Some(TypeKind::Enum(values)) if values.iter().any(|value| value.wire == text) => {}
+                Some(TypeKind::Enum(_)) => {
+                    self.refuse(at, "a `default` that its own schema refuses");
+                }
+                _ => self
+                    .refuse(at, "this `default` is not carried")
+                    .hint("defaults can be strings, numbers, booleans and values of an enum"),
+            }
+        }
+    }
+
     fn refuse_ambiguous_unions(&mut self) {
+        // Where something was refused, an unknown branch may be the stand-in for it.
+        let has_stand_ins = !self.diagnostics.is_empty();
+        let is_unknown = |types: &Types, schema| matches!(shape(types, schema), Shape::Unknown);
         let mut ambiguous = Vec::new();
         for def in self.types.values() {
             let TypeKind::Union(variants) = &def.kind else {
@@ -45,7 +61,11 @@ impl Analyzer {
             };
             for (index, variant) in variants.iter().enumerate() {
                 for other in &variants[index + 1..] {
-                    if !are_distinct(&self.types, &variant.schema, &other.schema) {
+                    let stands_in = has_stand_ins
+                        && [&variant.schema, &other.schema]
+                            .iter()
+                            .any(|schema| is_unknown(&self.types, schema));
+                    if !stands_in && !are_distinct(&self.types, &variant.schema, &other.schema) {
                         ambiguous.push((def.at, variant.name.clone(), other.name.clone()));
                     }
                 }

@@ -1,5 +1,7 @@
 //! The client: Progenitor's code over our types.
 
+use std::panic::AssertUnwindSafe;
+
 use proc_macro2::TokenStream;
 use progenitor_impl::{GenerationSettings, Generator, InterfaceStyle, TagStyle, TypeImpl};
 use serde_json::Value;
@@ -30,7 +32,12 @@ pub(crate) fn emit(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenS
             impls.iter().copied(),
         );
     }
-    Generator::new(&settings)
-        .generate_tokens(&document)
-        .map_err(|error| error.to_string())
+    // Progenitor asserts what the lowering sees to; should that ever miss, the author still gets a sentence.
+    let generate = || {
+        Generator::new(&settings)
+            .generate_tokens(&document)
+            .map_err(|error| error.to_string())
+    };
+    std::panic::catch_unwind(AssertUnwindSafe(generate))
+        .unwrap_or_else(|_| Err("Progenitor panicked".to_owned()))
 }

@@ -166,10 +166,15 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
             .iter()
             .any(|of| of.status == Status::Range(class))
     };
+    let has_default = operation
+        .answers
+        .iter()
+        .any(|of| of.status == Status::Default);
+    let covered = |status: u16| has_class(status / 100) || has_default;
     let mut errors = operation
         .answers
         .iter()
-        .filter(|of| is_error(of.status) || (of.status == Status::Default && has_success));
+        .filter(|of| is_error(of.status) || of.status == Status::Default);
     let first = errors.next().map(|of| &of.body);
     let one_error = errors.all(|of| Some(&of.body) == first);
     if !one_error {
@@ -188,6 +193,8 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
         };
         let shown = if one_error { answer } else { &any };
         match answer.status {
+            // Progenitor would try the class first and never reach the status; both have one type here.
+            Status::Exact(status) if is_error(answer.status) && covered(status) => {}
             Status::Exact(status) if is_error(answer.status) => {
                 responses.insert(status.to_string(), response(shown));
             }
@@ -197,13 +204,14 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
             Status::Range(4..) => {
                 responses.insert(key(answer.status), response(shown));
             }
-            Status::Default if has_success => {
+            // Beside a success Progenitor takes `default` for another success.
+            Status::Default => {
+                if !has_success {
+                    responses.insert(key(Status::Range(2)), response(answer));
+                }
                 for class in [4, 5].into_iter().filter(|class| !has_class(*class)) {
                     responses.insert(key(Status::Range(class)), response(shown));
                 }
-            }
-            Status::Default => {
-                responses.insert("default".to_owned(), response(answer));
             }
             Status::Exact(_) | Status::Range(_) => {
                 notes.push(format!(

@@ -62,6 +62,7 @@ serde_json = "1.0.150"
 
 # Progenitor imports what only some documents need.
 [lints.rust]
+dead_code = "allow"
 unused_imports = "allow"
 
 [workspace]

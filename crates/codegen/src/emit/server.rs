@@ -660,7 +660,6 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
         });
         described.push(quote! {
             #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-            #[expect(dead_code, reason = "Dropshot reads the shape, nobody the values")]
             struct #raw {
                 #(#members)*
             }

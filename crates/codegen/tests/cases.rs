@@ -1,0 +1,114 @@
+//! Each folder of `cases/` holds a document and what the generator makes of it; all of it compiles, and the vendor's is
+//! run: its client against its server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use arklow_codegen::{GeneratedFile, generate};
+
+use super::{assert_file, entries, folder, options};
+
+/// The same in every case, and compared with its source instead.
+const SHARED: &str = "api/src/generated/runtime.rs";
+
+fn case(folder: &Path) -> Vec<GeneratedFile> {
+    let text = fs::read_to_string(folder.join("openapi.yaml")).expect("the case has a document");
+    generate(&text, &options())
+        .unwrap_or_else(|refusals| panic!("{}: {refusals:#?}", folder.display()))
+        .files
+}
+
+#[test]
+fn cases_give_the_files_beside_them() {
+    for folder in entries(&folder("cases")) {
+        let files = case(&folder);
+        for file in files.iter().filter(|file| file.path != SHARED) {
+            assert_file(&folder.join(&file.path), &file.contents);
+        }
+        let surplus = ["api/src/generated", "client/src/generated"]
+            .iter()
+            .flat_map(|part| entries(&folder.join(part)))
+            .find(|path| !files.iter().any(|file| folder.join(&file.path) == *path));
+        assert_eq!(surplus, None, "a file that is no longer generated");
+    }
+}
+
+#[test]
+fn output_is_the_same_every_time() {
+    for folder in entries(&folder("cases")) {
+        assert_eq!(case(&folder), case(&folder));
+    }
+}
+
+/// One workspace of all cases, and of a program that runs one of them, built with this workspace's own artifacts.
+#[test]
+fn cases_compile_and_the_vendor_case_runs() {
+    let workspace = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("codegen-cases");
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut members = vec!["\"probe\"".to_owned()];
+    for folder in entries(&folder("cases")) {
+        let name = folder
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        for file in case(&folder) {
+            // A member of a workspace is not a workspace.
+            let contents = file.contents.replace("\n[workspace]\n", "");
+            write(&workspace.join(&name).join(&file.path), &contents);
+        }
+        members.push(format!("\"{name}/api\", \"{name}/client\""));
+    }
+    let manifest = format!(
+        "[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n[profile.dev]\ndebug = \"line-tables-only\"\n",
+        members.join(", ")
+    );
+    write(&workspace.join("Cargo.toml"), &manifest);
+    write(
+        &workspace.join("probe/Cargo.toml"),
+        include_str!("probe/Cargo.toml.txt"),
+    );
+    write(
+        &workspace.join("probe/src/main.rs"),
+        include_str!("probe/main.rs"),
+    );
+    // The versions of this repository, which were fetched to build this test.
+    fs::copy(repository.join("Cargo.lock"), workspace.join("Cargo.lock"))
+        .expect("the lock file can be copied");
+    cargo(&workspace, &["check", "--workspace", "--quiet"]);
+    cargo(&workspace, &["run", "--package", "probe", "--quiet"]);
+}
+
+fn write(path: &Path, contents: &str) {
+    if fs::read_to_string(path).is_ok_and(|text| text == contents) {
+        return;
+    }
+    fs::create_dir_all(path.parent().expect("a folder")).expect("the folder can be made");
+    fs::write(path, contents).expect("the file can be written");
+}
+
+#[track_caller]
+fn cargo(workspace: &Path, arguments: &[&str]) {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("the target folder");
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .arg("--offline")
+        .current_dir(workspace)
+        .env("CARGO_TARGET_DIR", target)
+        .env("RUSTFLAGS", "")
+        .output()
+        .expect("cargo runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "cargo {} failed:\n{said}",
+        arguments.join(" ")
+    );
+    assert!(
+        !said.contains("warning:"),
+        "generated code has warnings:\n{said}"
+    );
+}

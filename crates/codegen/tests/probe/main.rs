@@ -1,0 +1,450 @@
+//! The generated vendor server with a small implementation, called by the generated vendor client and by hand.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vendor_api::server::*;
+use vendor_api::types;
+use vendor_client::{Client, Error};
+
+/// Echoes what it was asked; `org_id` 500 panics and 503 never answers.
+struct Vendor;
+
+/// Who is calling: the credential, for the assertions.
+struct Caller(String);
+
+impl Api for Vendor {
+    type Caller = Caller;
+
+    async fn authenticate(
+        &self,
+        _origin: Origin,
+        credentials: Credentials,
+    ) -> Result<Caller, Fault> {
+        match credentials {
+            Credentials::ApiKey(key) if key.expose() == "key" => Ok(Caller("key".to_owned())),
+            Credentials::Bearer(token) if token.expose() == "token" => {
+                Ok(Caller("bearer".to_owned()))
+            }
+            Credentials::ApiKey(key) if key.expose() == "busy" => Err(Fault::Unavailable {
+                retry_after: Some(Duration::from_millis(6500)),
+            }),
+            Credentials::ApiKey(_) | Credentials::Bearer(_) => Err(Fault::Unauthenticated),
+        }
+    }
+
+    fn fault(&self, fault: &Fault) -> Value {
+        json!({ "code": fault.code(), "messages": fault.messages() })
+    }
+
+    async fn get_v1_orgs_by_org_id_sources(
+        &self,
+        _caller: Caller,
+        request: GetV1OrgsByOrgIdSourcesRequest,
+    ) -> GetV1OrgsByOrgIdSourcesAnswer {
+        match request.path.org_id.as_str() {
+            "500" => panic!("a canary: hunter2"),
+            "503" => std::future::pending().await,
+            "418" => {
+                let body = types::Fault {
+                    data: (),
+                    errors: Vec::new(),
+                };
+                return GetV1OrgsByOrgIdSourcesAnswer::ClientError {
+                    status: "418".parse().unwrap(),
+                    body,
+                };
+            }
+            "302" => {
+                let body = types::Fault {
+                    data: (),
+                    errors: Vec::new(),
+                };
+                return GetV1OrgsByOrgIdSourcesAnswer::ClientError {
+                    status: "302".parse().unwrap(),
+                    body,
+                };
+            }
+            _ => {}
+        }
+        let tags = [(
+            "query".to_owned(),
+            serde_json::to_string(&request.query).unwrap(),
+        )]
+        .into();
+        let source = types::Source {
+            id: request.path.org_id,
+            type_: request.header.x_trace.clone().unwrap_or_default(),
+            version: 1,
+            tags,
+            parent: None,
+            order: Some(request.query.order),
+            updated_at: Some(None),
+            additional_properties: [("weight".to_owned(), 0.5)].into(),
+        };
+        GetV1OrgsByOrgIdSourcesAnswer::Ok {
+            body: types::GetV1OrgsByOrgIdSourcesOkBody {
+                count: request.query.take,
+                items: vec![source],
+            },
+            x_total: request.query.skip,
+            x_next: request.header.x_trace,
+        }
+    }
+
+    async fn put_v1_orgs_by_org_id_sources(
+        &self,
+        _caller: Caller,
+        request: PutV1OrgsByOrgIdSourcesRequest,
+    ) -> PutV1OrgsByOrgIdSourcesAnswer {
+        PutV1OrgsByOrgIdSourcesAnswer::Ok(types::Source {
+            id: request.path.org_id,
+            type_: serde_json::to_string(&request.body).unwrap(),
+            version: 1,
+            tags: Default::default(),
+            parent: None,
+            order: None,
+            updated_at: None,
+            additional_properties: Default::default(),
+        })
+    }
+
+    async fn put_v1_orgs_by_org_id_keys(
+        &self,
+        _caller: Caller,
+        request: PutV1OrgsByOrgIdKeysRequest,
+    ) -> PutV1OrgsByOrgIdKeysAnswer {
+        PutV1OrgsByOrgIdKeysAnswer::Ok(
+            [(
+                "body".to_owned(),
+                serde_json::to_value(request.body).unwrap(),
+            )]
+            .into(),
+        )
+    }
+
+    async fn delete_v1_orgs_by_org_id_keys(
+        &self,
+        _caller: Caller,
+        _request: DeleteV1OrgsByOrgIdKeysRequest,
+    ) -> DeleteV1OrgsByOrgIdKeysAnswer {
+        DeleteV1OrgsByOrgIdKeysAnswer::NoContent
+    }
+
+    async fn mod_ack_ingress_action(
+        &self,
+        caller: Caller,
+        request: ModAckIngressActionRequest,
+    ) -> ModAckIngressActionAnswer {
+        if request.body.attempt == 9 {
+            return ModAckIngressActionAnswer::Conflict(caller.0);
+        }
+        let status = types::ModAckIngressActionOkBodyStatus::Ok;
+        ModAckIngressActionAnswer::Ok(types::ModAckIngressActionOkBody { status })
+    }
+
+    async fn ping(&self, origin: Origin, _request: PingRequest) -> PingAnswer {
+        PingAnswer::Ok(json!(origin.remote_address.ip().to_string()))
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let settings = Settings {
+        deadline: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let log = slog::Logger::root(slog::Discard, slog::o!());
+    let api = api_description::<Vendor>().unwrap();
+    let server = dropshot::ServerBuilder::new(api, Served::new(Vendor, settings), log)
+        .start()
+        .unwrap();
+    let base = format!("http://{}", server.local_addr());
+
+    client_and_server_agree(&base).await;
+    parameters_are_judged(&base).await;
+    bodies_are_judged(&base).await;
+    credentials_are_judged(&base).await;
+    faults_are_answered(&base).await;
+    server.close().await.unwrap();
+    println!("vendor case: passed");
+}
+
+fn http(header: &'static str, value: &'static str) -> reqwest::Client {
+    let headers = [(
+        header.parse().unwrap(),
+        reqwest::header::HeaderValue::from_static(value),
+    )]
+    .into_iter()
+    .collect();
+    reqwest::Client::builder()
+        .default_headers(headers)
+        .build()
+        .unwrap()
+}
+
+async fn client_and_server_agree(base: &str) {
+    let client = Client::new_with_client(base, http("x-vendor-auth", "key"));
+    let page = client
+        .get_v1_orgs_by_org_id_sources()
+        .org_id("7")
+        .take(5.0)
+        .status(types::GetV1OrgsByOrgIdSourcesStatus::Paused)
+        .order(types::Order::Minus1)
+        .x_trace("abc")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(page.headers()["x-total"], "0");
+    assert_eq!(page.headers()["x-next"], "abc");
+    assert_eq!(page.headers()["cache-control"], "no-store");
+    let page = page.into_inner();
+    assert_eq!(
+        (page.count, page.items[0].order),
+        (5.0, Some(types::Order::Minus1))
+    );
+    assert_eq!(page.items[0].updated_at, Some(None), "null is not absent");
+    assert_eq!(page.items[0].additional_properties["weight"], 0.5);
+
+    let body = types::NewSource::Webhook(types::NewSourceWebhook {
+        type_: types::NewSourceWebhookType::Webhook,
+        schema: json!(null),
+        secret: Some(types::NewSourceWebhookSecret::Text("s".to_owned())),
+        step: Some(types::NewSourceWebhookStep::Delete(
+            types::NewSourceWebhookStepDelete {
+                op: types::NewSourceWebhookStepDeleteOp::Delete,
+            },
+        )),
+    });
+    let echoed = client
+        .put_v1_orgs_by_org_id_sources()
+        .org_id("7")
+        .body(body.clone())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        serde_json::from_str::<types::NewSource>(&echoed.type_).unwrap(),
+        body
+    );
+
+    let gone = types::DeleteV1OrgsByOrgIdKeysBody { id: "1".to_owned() };
+    client
+        .delete_v1_orgs_by_org_id_keys()
+        .org_id("7")
+        .body(gone)
+        .send()
+        .await
+        .unwrap();
+
+    let late = types::ModAckIngressActionBody {
+        action_record_id: "1".to_owned(),
+        attempt: 9,
+        terms: None,
+    };
+    match client.mod_ack_ingress_action().body(late).send().await {
+        Err(Error::ErrorResponse(answer)) => {
+            assert_eq!((answer.status().as_u16(), &*answer), (409, &json!("key")))
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(*client.ping().send().await.unwrap(), json!("127.0.0.1"));
+}
+
+/// The status and the messages of the answer.
+async fn call(request: reqwest::RequestBuilder) -> (u16, Vec<String>) {
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.unwrap();
+    (
+        status,
+        serde_json::from_value(body["messages"].clone()).unwrap_or_default(),
+    )
+}
+
+async fn parameters_are_judged(base: &str) {
+    let http = http("x-vendor-auth", "key");
+    let url = format!(
+        "{base}/v1/orgs/x/sources/?take=51&skip=1.5&count_only=maybe&status=gone&order=newest&order=oldest"
+    );
+    let (status, messages) = call(http.get(url).header("x-trace", "far too long")).await;
+    assert_eq!(status, 400);
+    let expected = [
+        "path /org_id: does not match `^[0-9]+$`",
+        "query /count_only: is not of type boolean",
+        "query /order: is given more than once",
+        "query /skip: is not of type integer",
+        "query /status: is not one of [\"active\",\"paused\"]",
+        "query /take: is more than 50",
+        "header /x-trace: is longer than 8 characters",
+    ];
+    assert_eq!(messages, expected);
+    let defaults = http
+        .get(format!("{base}/v1/orgs/7/sources?unknown=1"))
+        .send()
+        .await
+        .unwrap();
+    let page: types::GetV1OrgsByOrgIdSourcesOkBody = defaults.json().await.unwrap();
+    assert_eq!(
+        page.items[0].tags["query"],
+        r#"{"take":20.0,"skip":0,"order":"newest"}"#
+    );
+}
+
+async fn bodies_are_judged(base: &str) {
+    let http = http("x-vendor-auth", "key");
+    let put = |body: Value| call(http.put(format!("{base}/v1/orgs/7/sources/")).json(&body));
+    let (status, messages) =
+        put(json!({ "type": "aws_sqs", "name": "", "config": {}, "credential_id": "x" })).await;
+    assert_eq!(status, 400);
+    let expected = [
+        "/config/queue_url: is missing",
+        "/credential_id: does not match `^[0-9]+$`",
+        "/name: is shorter than 1 characters",
+    ];
+    assert_eq!(messages, expected, "the branch that was meant is judged");
+    let (status, messages) =
+        put(json!({ "type": "webhook", "schema": 1, "step": { "op": "create", "version": 0 } }))
+            .await;
+    assert_eq!(
+        (status, messages),
+        (400, vec!["/step/version: is less than 1".to_owned()])
+    );
+    let (status, messages) = put(json!({ "type": "ftp" })).await;
+    assert_eq!((status, messages.len()), (400, 1));
+    assert_eq!(
+        put(json!({ "type": "webhook", "schema": null, "extra": 1 }))
+            .await
+            .0,
+        200
+    );
+
+    let keys = format!("{base}/v1/orgs/7/keys");
+    let empty: Value = http.put(&keys).send().await.unwrap().json().await.unwrap();
+    assert_eq!(empty, json!({ "body": null }), "the body is optional");
+    let filled: Value = http
+        .put(&keys)
+        .json(&json!({}))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        filled,
+        json!({ "body": { "retries": 3 } }),
+        "the default is filled in"
+    );
+    let (status, messages) = call(
+        http.put(&keys)
+            .json(&json!({ "scopes": ["a", "a"], "retries": 3e9 })),
+    )
+    .await;
+    assert_eq!(
+        (status, messages),
+        (
+            400,
+            vec![
+                "/retries: is more than 2147483647".to_owned(),
+                "/scopes: has an item twice".to_owned()
+            ]
+        )
+    );
+    let nested = "[".repeat(60_000);
+    let raw = http
+        .put(&keys)
+        .header("content-type", "application/json")
+        .body(nested);
+    assert_eq!(call(raw).await.0, 400);
+}
+
+async fn credentials_are_judged(base: &str) {
+    let plain = reqwest::Client::new();
+    let body = json!({ "action_record_id": "1", "attempt": 9 });
+    let modack = || plain.post(format!("{base}/v1/modack")).json(&body);
+    let answer = modack().send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    assert_eq!(
+        answer.headers()["www-authenticate"],
+        "ApiKey header=\"x-vendor-auth\", Bearer"
+    );
+    assert_eq!(
+        modack()
+            .bearer_auth("token")
+            .send()
+            .await
+            .unwrap()
+            .json::<Value>()
+            .await
+            .unwrap(),
+        json!("bearer")
+    );
+    assert_eq!(call(modack().bearer_auth("wrong")).await.0, 401);
+    assert_eq!(
+        call(modack().header("authorization", "Basic dG9rZW4="))
+            .await
+            .0,
+        401
+    );
+    assert_eq!(
+        call(
+            modack()
+                .header("x-vendor-auth", "key")
+                .header("x-vendor-auth", "key")
+        )
+        .await
+        .0,
+        401
+    );
+    let busy = modack()
+        .header("x-vendor-auth", "busy")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(busy.status(), 503);
+    assert_eq!(
+        busy.headers()["retry-after"],
+        "7",
+        "whole seconds, rounded up"
+    );
+}
+
+async fn faults_are_answered(base: &str) {
+    let http = http("x-vendor-auth", "key");
+    std::panic::set_hook(Box::new(|_| {}));
+    let (status, messages) = call(http.get(format!("{base}/v1/orgs/500/sources/"))).await;
+    assert_eq!(status, 500);
+    assert!(!messages.concat().contains("hunter2"));
+    assert_eq!(
+        call(http.get(format!("{base}/v1/orgs/503/sources/")))
+            .await
+            .0,
+        503
+    );
+    assert_eq!(
+        call(http.get(format!("{base}/v1/orgs/418/sources/")))
+            .await
+            .0,
+        418
+    );
+    assert_eq!(
+        call(http.get(format!("{base}/v1/orgs/302/sources/")))
+            .await
+            .0,
+        500,
+        "302 is not in the class 4XX"
+    );
+    let answer = http
+        .post(format!("{base}/v1/orgs/7/sources/"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 405);
+    assert_eq!(answer.headers()["allow"], "GET, PUT");
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["code"],
+        "METHOD_NOT_ALLOWED"
+    );
+}

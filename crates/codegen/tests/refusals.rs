@@ -1,0 +1,33 @@
+//! Each file of `refusals/` is refused with the text beside it.
+
+use std::fs;
+
+use arklow_codegen::generate;
+
+use super::{assert_file, entries, folder, options};
+
+#[test]
+fn refusals_say_where_what_and_what_to_do() {
+    let documents: Vec<_> = entries(&folder("refusals"))
+        .into_iter()
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    assert!(documents.len() >= 15, "the folder holds the cases");
+    for document in documents {
+        let name = document
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let text = fs::read_to_string(&document).expect("the case can be read");
+        let refusals = generate(&text, &options()).expect_err(&format!("{name} is refused"));
+        let said: String = refusals
+            .iter()
+            .map(|refusal| format!("{}\n", refusal.display(&name)))
+            .collect();
+        assert_file(&document.with_extension("txt"), &said);
+    }
+}

@@ -1,0 +1,126 @@
+//! No input makes the generator panic: broken and mutilated documents, and, where there is one, a corpus of real ones.
+
+use std::fs;
+use std::path::PathBuf;
+
+use arklow_codegen::generate;
+
+use super::{entries, folder, options};
+
+/// Every line left out, every line doubled, and every word replaced by values of other kinds.
+#[test]
+fn mutilated_documents_are_carried_or_refused() {
+    let mut count = 0;
+    for case in entries(&folder("cases")) {
+        let text = fs::read_to_string(case.join("openapi.yaml")).expect("the case has a document");
+        let lines: Vec<&str> = text.lines().collect();
+        for index in 0..lines.len() {
+            let mut without = lines.clone();
+            let line = without.remove(index);
+            let mut doubled = lines.clone();
+            doubled.insert(index, line);
+            let truncated = &lines[..index];
+            for mutant in [without.as_slice(), doubled.as_slice(), truncated] {
+                judge(&mutant.join("\n"));
+                count += 1;
+            }
+            for word in [
+                "null",
+                "[]",
+                "{}",
+                "17",
+                "-0.5",
+                "''",
+                "$ref",
+                "'#/components/schemas/Nope'",
+                "true",
+                "😀",
+            ] {
+                if let Some((key, _)) = line.split_once(": ") {
+                    let replaced = format!("{key}: {word}");
+                    let mut mutant = lines.clone();
+                    mutant[index] = &replaced;
+                    judge(&mutant.join("\n"));
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 1500, "only {count} mutants");
+}
+
+#[test]
+fn odd_texts_are_refused() {
+    let deep = "{\"a\":".repeat(100_000);
+    for text in [
+        "",
+        " ",
+        "\u{feff}",
+        "null",
+        "[]",
+        "openapi: 3.1.0",
+        "openapi: 2.0",
+        "\0",
+        "&a [*a]",
+        "%YAML 9",
+        "{",
+        "- - -",
+        &deep,
+    ] {
+        let refusals = generate(text, &options()).expect_err("is refused");
+        assert!(!refusals.is_empty());
+        assert!(
+            refusals
+                .iter()
+                .all(|refusal| !refusal.message.is_empty() && refusal.at.line > 0)
+        );
+    }
+}
+
+/// `CODEGEN_CORPUS` names a folder of documents; each is carried or refused.
+#[test]
+fn corpus_is_carried_or_refused() {
+    let Some(corpus) = std::env::var_os("CODEGEN_CORPUS") else {
+        eprintln!("skipped: CODEGEN_CORPUS names no folder of documents");
+        return;
+    };
+    let (mut carried, mut refused) = (0, 0);
+    let mut open = vec![PathBuf::from(corpus)];
+    while let Some(folder) = open.pop() {
+        for path in entries(&folder) {
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let Ok(text) = fs::read_to_string(&path) else {
+                continue;
+            };
+            match generate(&text, &options()) {
+                Ok(_) => carried += 1,
+                Err(refusals) => {
+                    let fault = refusals
+                        .iter()
+                        .find(|refusal| refusal.message.contains("the generator failed"));
+                    assert_eq!(fault, None, "{}", path.display());
+                    refused += 1;
+                }
+            }
+        }
+    }
+    eprintln!("corpus: {carried} carried, {refused} refused");
+    assert!(carried > 0, "the folder holds documents");
+}
+
+/// Both outcomes are fine; a panic or a fault of the generator is not.
+fn judge(text: &str) {
+    let outcome = std::panic::catch_unwind(|| generate(text, &options()));
+    if let Err(refusals) = outcome.unwrap_or_else(|_| panic!("panicked on\n{text}")) {
+        assert!(!refusals.is_empty());
+        for refusal in refusals {
+            assert!(
+                !refusal.message.contains("the generator failed"),
+                "{refusal:?}\n{text}"
+            );
+        }
+    }
+}
