@@ -1,0 +1,40 @@
+//! Words and rules of multi-factor authentication.
+//!
+//! Pure: no clock, no database, no HTTP, no serialisation.  Time and randomness are arguments
+//! ([`Random`]); everything here can be called in a test without setting anything up.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `ids` | [`UserId`], [`SessionId`], [`DeviceId`], [`AuditId`] |
+//! | `random` | where random bytes come from |
+//! | `keys` | the [`Keyring`]: root keys, what is derived from them, the key file |
+//! | `backup_codes` | [`BackupCode`], [`BackupCodes`], and what is kept of them ([`CodeSet`]) |
+//! | `totp` | the TOTP [`Seed`], sealed and open, and its provisioning URI |
+//! | `session` | [`SessionToken`] and [`Session`] |
+//! | `user`, `device`, `name` | [`User`], [`Device`], and the texts people give them |
+//!
+//! Secrets ([`BackupCode`], [`SessionToken`], [`Seed`], [`Keyring`]) have no `Display` and a
+//! silent `Debug`.  The one way out of each is called `expose`, which is easy to search for.
+
+mod backup_codes;
+mod device;
+mod ids;
+mod keys;
+mod name;
+mod random;
+mod session;
+mod totp;
+mod user;
+
+pub use backup_codes::{
+    BackupCode, BackupCodes, CODE_BITS, CODES_PER_SET, CodeMac, CodeSet, MAX_CODE_INPUT,
+    MalformedCode, SealedCodes, Slot,
+};
+pub use device::{Device, DeviceName, DeviceState};
+pub use ids::{AuditId, DeviceId, NotAnId, SessionId, UserId};
+pub use keys::{KeyCheck, KeyFileError, KeyId, Keyring, NotAKeyId, RootKey};
+pub use name::NameError;
+pub use random::{NoEntropy, Random, SystemRandom};
+pub use session::{Session, SessionToken, TokenHash};
+pub use totp::{ProvisioningUri, SEALED_SEED_LEN, SealedSeed, Seed, UnreadableSeed};
+pub use user::{Email, EmailError, User, UserName};

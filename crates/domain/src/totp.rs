@@ -1,0 +1,336 @@
+//! TOTP seeds (RFC 6238): drawn, sealed for storage, and handed to an authenticator app.
+
+use std::fmt::{self, Write as _};
+
+use base32::Alphabet;
+use ring::aead::{self, Aad, Nonce};
+use zeroize::Zeroizing;
+
+use crate::{DeviceId, KeyId, Keyring, NoEntropy, Random, UserId};
+
+/// Length of a sealed seed in bytes: nonce, ciphertext, tag.
+pub const SEALED_SEED_LEN: usize = aead::NONCE_LEN + SEED_LEN + TAG_LEN;
+
+/// 160 bits: the length of the HMAC-SHA-1 output, as RFC 4226 §4 (R6) recommends.
+const SEED_LEN: usize = 20;
+const TAG_LEN: usize = 16;
+const AAD_LABEL: &[u8] = b"totp-seed.v1";
+
+/// The secret that a server shares with an authenticator app: 160 random bits.
+#[derive(Clone)]
+pub struct Seed(Zeroizing<[u8; SEED_LEN]>);
+
+impl Seed {
+    /// Draws a new seed.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] if `random` has none.
+    pub fn random(random: &dyn Random) -> Result<Self, NoEntropy> {
+        let mut seed = Zeroizing::new([0; SEED_LEN]);
+        random.fill(seed.as_mut_slice())?;
+        Ok(Self(seed))
+    }
+
+    /// The bytes of the seed.
+    pub fn expose(&self) -> &[u8; SEED_LEN] {
+        &self.0
+    }
+
+    /// Encrypts the seed for storage with AES-256-GCM, under a key derived from the active root
+    /// key for this device.  It opens only for the same user and device.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] if `random` has none for the nonce.
+    pub fn seal(
+        &self,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+        random: &dyn Random,
+    ) -> Result<SealedSeed, NoEntropy> {
+        let mut nonce = [0; aead::NONCE_LEN];
+        random.fill(&mut nonce)?;
+        // Encrypted in place: the one buffer that holds the seed also ends as the ciphertext.
+        let mut seed = self.0.clone();
+        let tag = keyring
+            .active_key()
+            .totp_seed_aead(device)
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                associated(user, device),
+                seed.as_mut_slice(),
+            )
+            .expect("a seed is far shorter than AES-GCM allows");
+        let bytes = [&nonce, seed.as_slice(), tag.as_ref()].concat();
+        Ok(SealedSeed {
+            key_id: keyring.active(),
+            bytes,
+        })
+    }
+
+    /// What an authenticator app reads, mostly from a QR code: `otpauth://totp/Issuer:account?…`
+    /// with the profile that every app supports (SHA-1, 6 digits, 30 seconds).
+    ///
+    /// `issuer` and `account` are percent-encoded; neither should contain a colon, which some
+    /// apps take for the one between them.
+    pub fn provisioning_uri(&self, issuer: &str, account: &str) -> ProvisioningUri {
+        let secret = Zeroizing::new(base32::encode(
+            Alphabet::Rfc4648 { padding: false },
+            &*self.0,
+        ));
+        let (issuer, account) = (percent_encode(issuer), percent_encode(account));
+        let parts = [
+            "otpauth://totp/",
+            &issuer,
+            ":",
+            &account,
+            "?secret=",
+            &secret,
+            "&issuer=",
+            &issuer,
+            "&algorithm=SHA1&digits=6&period=30",
+        ];
+        ProvisioningUri(Zeroizing::new(parts.concat()))
+    }
+}
+
+/// Silent: it makes valid codes for ever.
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+/// A seed as it is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedSeed {
+    /// The root key behind the encryption.
+    pub key_id: KeyId,
+    /// Nonce, ciphertext and tag: [`SEALED_SEED_LEN`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl SealedSeed {
+    /// Decrypts the seed of `device` of `user`.
+    ///
+    /// # Errors
+    /// [`UnreadableSeed`]; there is no way around it, so the device cannot be used.
+    pub fn open(
+        &self,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+    ) -> Result<Seed, UnreadableSeed> {
+        let key = keyring
+            .get(&self.key_id)
+            .ok_or(UnreadableSeed::UnknownKey(self.key_id))?;
+        let (nonce, sealed) = self
+            .bytes
+            .split_first_chunk::<{ aead::NONCE_LEN }>()
+            .ok_or(UnreadableSeed::Refused(self.key_id))?;
+        let mut opened = Zeroizing::new(sealed.to_vec());
+        let opened = key
+            .totp_seed_aead(device)
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                associated(user, device),
+                opened.as_mut_slice(),
+            )
+            .map_err(|_| UnreadableSeed::Refused(self.key_id))?;
+        let mut seed = Zeroizing::new([0; SEED_LEN]);
+        if opened.len() != SEED_LEN {
+            return Err(UnreadableSeed::Refused(self.key_id));
+        }
+        seed.copy_from_slice(opened);
+        Ok(Seed(seed))
+    }
+}
+
+/// Shows which key it needs.
+impl fmt::Debug for SealedSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedSeed")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a stored seed does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableSeed {
+    /// The key it was sealed under is not in the ring.
+    #[error("the seed is sealed under key {0}, which is not in the key file")]
+    UnknownKey(KeyId),
+    /// The key is another one, the bytes were changed, or they belong to another user or device.
+    #[error(
+        "the seed does not open with key {0}: it was changed, moved, or the key is another one"
+    )]
+    Refused(KeyId),
+}
+
+/// A URI that hands a seed to an authenticator app.
+#[derive(Clone)]
+pub struct ProvisioningUri(Zeroizing<String>);
+
+impl ProvisioningUri {
+    /// The text of the URI, seed included.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Silent: the seed is in it.
+impl fmt::Debug for ProvisioningUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProvisioningUri(..)")
+    }
+}
+
+/// What the seed is bound to beside its key.
+fn associated(user: UserId, device: DeviceId) -> Aad<Vec<u8>> {
+    Aad::from(
+        [
+            AAD_LABEL,
+            &user.get().to_be_bytes(),
+            &device.get().to_be_bytes(),
+        ]
+        .concat(),
+    )
+}
+
+/// Leaves the unreserved characters of RFC 3986 §2.3.  A blank becomes `%20`: apps show the `+` of
+/// a web form as it is.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(3 * text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => write!(encoded, "%{byte:02X}").expect("writing to a string does not fail"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemRandom;
+    use crate::random::test_sources::{Exhausted, Script};
+
+    fn user(id: i64) -> UserId {
+        UserId::from_stored(id).unwrap()
+    }
+
+    fn device(id: i64) -> DeviceId {
+        DeviceId::from_stored(id).unwrap()
+    }
+
+    fn keyring() -> Keyring {
+        Keyring::generate(&SystemRandom::new()).unwrap()
+    }
+
+    fn known_seed() -> Seed {
+        Seed::random(&Script::new(vec![b"12345678901234567890".to_vec()])).unwrap()
+    }
+
+    #[test]
+    fn sealed_seed_opens_for_its_user_and_device_only() {
+        let keyring = keyring();
+        let seed = Seed::random(&SystemRandom::new()).unwrap();
+        let sealed = seed
+            .seal(&keyring, user(1), device(2), &SystemRandom::new())
+            .unwrap();
+        assert_eq!(sealed.bytes.len(), SEALED_SEED_LEN);
+        let opened = sealed.open(&keyring, user(1), device(2)).unwrap();
+        assert_eq!(opened.expose(), seed.expose());
+        let refused = UnreadableSeed::Refused(keyring.active());
+        assert_eq!(
+            sealed.open(&keyring, user(2), device(2)).unwrap_err(),
+            refused
+        );
+        assert_eq!(
+            sealed.open(&keyring, user(1), device(3)).unwrap_err(),
+            refused
+        );
+    }
+
+    #[test]
+    fn changed_or_shortened_seed_is_refused() {
+        let keyring = keyring();
+        let sealed = known_seed()
+            .seal(&keyring, user(1), device(2), &SystemRandom::new())
+            .unwrap();
+        let refused = UnreadableSeed::Refused(keyring.active());
+        for at in 0..SEALED_SEED_LEN {
+            let mut changed = sealed.clone();
+            changed.bytes[at] ^= 1;
+            assert_eq!(
+                changed.open(&keyring, user(1), device(2)).unwrap_err(),
+                refused,
+                "byte {at}"
+            );
+            let mut short = sealed.clone();
+            short.bytes.truncate(at);
+            assert_eq!(
+                short.open(&keyring, user(1), device(2)).unwrap_err(),
+                refused,
+                "{at} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn seed_needs_the_key_it_names() {
+        let (one, two) = (keyring(), keyring());
+        let sealed = known_seed()
+            .seal(&one, user(1), device(2), &SystemRandom::new())
+            .unwrap();
+        let unknown = UnreadableSeed::UnknownKey(one.active());
+        assert_eq!(sealed.open(&two, user(1), device(2)).unwrap_err(), unknown);
+    }
+
+    #[test]
+    fn same_seed_sealed_twice_differs() {
+        let keyring = keyring();
+        let seal = || known_seed().seal(&keyring, user(1), device(2), &SystemRandom::new());
+        assert_ne!(seal().unwrap(), seal().unwrap());
+    }
+
+    #[test]
+    fn without_entropy_nothing_is_drawn_or_sealed() {
+        assert!(Seed::random(&Exhausted).is_err());
+        assert!(
+            known_seed()
+                .seal(&keyring(), user(1), device(2), &Exhausted)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn uri_is_what_authenticator_apps_read() {
+        // The seed is that of RFC 6238 appendix B; its base32 is in every app's test suite.
+        let uri = known_seed().provisioning_uri("Arklow & Söhne", "ada+1@example.org");
+        assert_eq!(
+            uri.expose(),
+            "otpauth://totp/Arklow%20%26%20S%C3%B6hne:ada%2B1%40example.org\
+             ?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\
+             &issuer=Arklow%20%26%20S%C3%B6hne&algorithm=SHA1&digits=6&period=30"
+        );
+    }
+
+    #[test]
+    fn debug_shows_neither_seed_nor_uri() {
+        let uri = known_seed().provisioning_uri("Arklow", "ada");
+        let sealed = known_seed()
+            .seal(&keyring(), user(1), device(2), &SystemRandom::new())
+            .unwrap();
+        let shown = format!("{:?} {uri:?} {sealed:?}", known_seed());
+        assert!(
+            shown.starts_with("Seed(..) ProvisioningUri(..) SealedSeed"),
+            "{shown}"
+        );
+        assert!(!shown.contains("bytes"), "{shown}");
+    }
+}
