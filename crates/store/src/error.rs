@@ -1,0 +1,150 @@
+//! What can go wrong with a store, and the one inner error that statements return.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A cause that several callers are told of, as when a commit of many questions fails.
+type Cause = Arc<dyn Error + Send + Sync>;
+
+/// Why a question got no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// A lock, a connection or a place in the queue was not free in time.  Nothing was changed;
+    /// asking again later may work.
+    #[error("the database is busy")]
+    Busy,
+    /// A row that this program never writes.  Nothing was changed.
+    #[error("a row of table `{table}` cannot be true: column `{column}`")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column, or the first of several that contradict one another.
+        column: &'static str,
+    },
+    /// The database refused or failed.
+    #[error("the database failed")]
+    Database(#[source] Cause),
+    /// A defect in this program: the question panicked.  Nothing was changed.
+    #[error("answering the question panicked")]
+    Panicked,
+    /// The store was closed before the question was asked.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpenError {
+    /// The file does not exist and was not to be made.
+    #[error("there is no database at `{}`", .0.display())]
+    Missing(PathBuf),
+    /// The directory that the file would be in does not exist.
+    #[error(
+        "the directory `{}` does not exist: create it, or choose another place for the database",
+        .0.display()
+    )]
+    NoDirectory(PathBuf),
+    /// The path is there but is no regular file.
+    #[error("`{}` is not a file", .0.display())]
+    NotAFile(PathBuf),
+    /// File or directory cannot be written.  SQLite needs both: it keeps its log beside the file.
+    #[error(
+        "the database `{}` cannot be written: check the permissions of the file and of its \
+         directory, where SQLite keeps two more files",
+        path.display()
+    )]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        #[source]
+        cause: Cause,
+    },
+    /// The file is not an SQLite database, or is a damaged one.
+    #[error(
+        "`{}` is not an SQLite database, or it is damaged: choose another file or restore a backup",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        cause: Cause,
+    },
+    /// An SQLite database that another program made.
+    #[error("`{}` belongs to another program: choose another file", .0.display())]
+    Foreign(PathBuf),
+    /// A database that a newer version of this program has changed.
+    #[error(
+        "the database `{}` was used by a newer version of this program, which made changes that \
+         this version does not know (`{migration}`): run that version or restore a backup",
+        path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The first change that is not known.
+        migration: String,
+    },
+    /// A file system without shared memory, on which SQLite cannot keep a write-ahead log.
+    #[error(
+        "the file system of `{}` does not support SQLite's write-ahead log (the log stays          `{mode}`): put the database on a local disk",
+        path.display()
+    )]
+    NoLog {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite keeps instead.
+        mode: String,
+    },
+    /// Another process kept the database locked for too long.
+    #[error("the database `{}` is locked by another process: try again later", .0.display())]
+    Busy(PathBuf),
+    /// Anything else.
+    #[error("the database cannot be opened")]
+    Database(#[source] Cause),
+}
+
+/// What a statement function returns: like [`StoreError`], with the error of the database as it
+/// came, so that `?` works on it.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Diesel(diesel::result::Error),
+    Inconsistent {
+        table: &'static str,
+        column: &'static str,
+    },
+}
+
+impl From<diesel::result::Error> for Fault {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Diesel(error)
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Diesel(error) if is_busy(&error) => Self::Busy,
+            Fault::Diesel(error) => Self::Database(Arc::new(error)),
+            Fault::Inconsistent { table, column } => Self::Inconsistent { table, column },
+        }
+    }
+}
+
+/// Whether the statement failed only because somebody else held a lock.
+///
+/// By the text: Diesel does not pass on SQLite's error codes.
+pub(crate) fn is_busy(error: &diesel::result::Error) -> bool {
+    match error {
+        diesel::result::Error::DatabaseError(_, info) => {
+            matches!(
+                info.message(),
+                "database is locked" | "database table is locked"
+            )
+        }
+        _ => false,
+    }
+}

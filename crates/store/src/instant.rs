@@ -1,0 +1,28 @@
+//! How an instant stands in the database: microseconds since the Unix epoch, UTC.
+
+use chrono::{DateTime, Utc};
+
+use crate::error::Fault;
+
+/// The number for an instant; what is finer than a microsecond is cut off.
+pub(crate) fn store(at: DateTime<Utc>) -> i64 {
+    at.timestamp_micros()
+}
+
+/// The instant behind a number that was read from `table.column`.
+pub(crate) fn load(
+    micros: i64,
+    table: &'static str,
+    column: &'static str,
+) -> Result<DateTime<Utc>, Fault> {
+    DateTime::from_timestamp_micros(micros).ok_or(Fault::Inconsistent { table, column })
+}
+
+/// As [`load`], for a column that may be `NULL`.
+pub(crate) fn load_optional(
+    micros: Option<i64>,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Option<DateTime<Utc>>, Fault> {
+    micros.map(|micros| load(micros, table, column)).transpose()
+}

@@ -1,0 +1,106 @@
+//! What Arklow keeps, and everything that is SQL.
+//!
+//! A [`Store`] answers questions.  Each is one async method, takes what it needs as a small
+//! struct, and returns what happened as an enum; what that means is for the caller.  Not found is
+//! `Ok(None)`.  Where two callers could race, one guarded statement decides.
+//!
+//! No type of Diesel and no connection leaves this crate, and a database is one arm of an
+//! inner enum: the second one is a second arm and a second folder.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `url` | [`DatabaseUrl`]: which database |
+//! | `error` | [`OpenError`], [`StoreError`] |
+//! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each, and their statements |
+//! | `schema`, `instant` | the tables, and how times stand in them |
+//! | `sqlite` | opening an SQLite file, its one writer and its readers |
+
+mod audit;
+mod devices;
+mod error;
+mod instant;
+mod keys;
+mod schema;
+mod sessions;
+mod sqlite;
+mod url;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditRecord};
+pub use devices::{CreateDevice, NewDevice, RedeemBackupCode, ReplaceBackupCodes, ReplaceOutcome};
+pub use error::{OpenError, StoreError};
+pub use keys::RecordKey;
+pub use sessions::{CreateSession, NewSession, RevokeSession};
+pub use url::{BadDatabaseUrl, DatabaseUrl};
+pub use users::{CreateUser, DisableUser, NewUser};
+
+use sqlite::Sqlite;
+use url::Target;
+
+/// A database that answers questions.  Cheap to clone; all clones are the same store.
+///
+/// A question whose future is dropped before it started is not asked; one that has started is
+/// carried through.  Writes are durable, power cut included, once they are answered.
+#[derive(Debug, Clone)]
+pub struct Store {
+    backend: Backend,
+}
+
+/// Which database is behind a [`Store`].
+#[derive(Debug, Clone)]
+enum Backend {
+    Sqlite(Arc<Sqlite>),
+}
+
+/// How a [`Store`] is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether a database that does not exist is made.  Its directory must exist.
+    pub create: bool,
+    /// How long a question waits for a lock or a free connection before it is
+    /// [`StoreError::Busy`].
+    pub busy_timeout: Duration,
+    /// How many questions are read at once, at most.
+    pub readers: u32,
+}
+
+impl Default for Options {
+    /// Makes what is missing, waits five seconds, reads with eight connections.
+    fn default() -> Self {
+        Self {
+            create: true,
+            busy_timeout: Duration::from_secs(5),
+            readers: 8,
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database, brings its tables up to date, and makes it if need be.
+    ///
+    /// Several processes may do so at once, and may use one SQLite file together.
+    ///
+    /// # Errors
+    /// [`OpenError`], with one variant for each thing that somebody can do something about.
+    pub async fn open(url: &DatabaseUrl, options: Options) -> Result<Self, OpenError> {
+        match url.target() {
+            Target::Sqlite(path) => {
+                let sqlite = Sqlite::open(path.clone(), options).await?;
+                Ok(Self {
+                    backend: Backend::Sqlite(Arc::new(sqlite)),
+                })
+            }
+        }
+    }
+
+    /// Answers what has been asked and closes the database, for all clones.  Whatever is asked
+    /// later is [`StoreError::Closed`].
+    pub async fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+}

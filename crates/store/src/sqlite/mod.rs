@@ -1,0 +1,66 @@
+//! An SQLite file: one writer, several readers, all within this process and beside others.
+
+mod open;
+mod readers;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use diesel::sqlite::SqliteConnection;
+
+use crate::error::Fault;
+use crate::{OpenError, Options, StoreError};
+use readers::Readers;
+use writer::Writer;
+
+/// An open SQLite file.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    writer: Writer,
+    readers: Readers,
+}
+
+impl Sqlite {
+    /// See [`Store::open`](crate::Store::open).
+    pub(crate) async fn open(path: PathBuf, options: Options) -> Result<Self, OpenError> {
+        let opening = tokio::task::spawn_blocking(move || {
+            let (file, writer) = open::open(&path, &options)?;
+            let readers =
+                Readers::start(&file, options.readers).map_err(|failure| failure.explain(&path))?;
+            let writer = Writer::start(file, writer)
+                .map_err(|cause| OpenError::Database(Arc::new(cause)))?;
+            Ok(Self { writer, readers })
+        });
+        opening
+            .await
+            .map_err(|cause| OpenError::Database(Arc::new(cause)))?
+    }
+
+    /// Asks a question that changes something, in a savepoint of its own: an error undoes all of
+    /// it.  `ask` must not begin transactions itself.
+    pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
+    where
+        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.writer.ask(ask).await
+    }
+
+    /// Asks a question that changes nothing.  Every statement sees the database as it is when it
+    /// runs, so a question that needs one picture is one statement.
+    pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
+    where
+        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.readers.ask(ask).await
+    }
+
+    /// See [`Store::close`](crate::Store::close).
+    pub(crate) async fn close(&self) {
+        self.readers.close();
+        // Last, because the last connection tidies up: it moves the log into the file.
+        self.writer.close().await;
+    }
+}

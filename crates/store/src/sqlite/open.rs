@@ -1,0 +1,403 @@
+//! Opening the file: is it there, is it ours, is it as new as this program.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::migration::{Migration, MigrationSource, MigrationVersion};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::{Sqlite as SqliteBackend, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::error::is_busy;
+use crate::{OpenError, Options};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// `ARKL`, in the header of every file that this program made.
+const APPLICATION_ID: i64 = 0x4152_4b4c;
+
+/// Closing *any* descriptor of a file drops all locks this process holds on it (POSIX).  The
+/// descriptor that creates the file is therefore closed before SQLite opens it, in any thread.
+static CREATING: Mutex<()> = Mutex::new(());
+
+/// A file that was opened once, and how to connect to it again.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    url: String,
+    pub(super) busy_timeout: Duration,
+}
+
+/// Opens the file, makes it if `options` say so, and brings its tables up to date.
+///
+/// Returns how to connect again, and the connection for the writer.
+pub(super) fn open(path: &Path, options: &Options) -> Result<(File, SqliteConnection), OpenError> {
+    let absolute =
+        std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
+    find_or_create(&absolute, options.create)?;
+    let file = File {
+        url: file_url(&absolute),
+        busy_timeout: options.busy_timeout,
+    };
+    let conn = prepare(&file).map_err(|failure| failure.explain(path))?;
+    Ok((file, conn))
+}
+
+impl File {
+    /// A connection that may write.
+    pub(super) fn connect_writer(&self) -> Result<SqliteConnection, Failure> {
+        let mut conn = SqliteConnection::establish(&self.url).map_err(Failure::Connect)?;
+        self.wait_for_locks(&mut conn)?;
+        // FULL: an answered write survives a power cut.
+        conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+        Ok(conn)
+    }
+
+    /// Makes a connection one that cannot write.
+    pub(super) fn make_reader(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
+        self.wait_for_locks(conn)?;
+        conn.batch_execute("PRAGMA query_only = ON;")
+    }
+
+    /// For Diesel; the connections are not set up yet.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Must be the first statement: the others may meet a lock.
+    fn wait_for_locks(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
+        let millis = i32::try_from(self.busy_timeout.as_millis()).unwrap_or(i32::MAX);
+        conn.batch_execute(&format!("PRAGMA busy_timeout = {millis};"))
+    }
+}
+
+/// Why a file could not be opened, before it is told to anybody.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("no connection to the file")]
+    Connect(#[source] ConnectionError),
+    #[error("a statement failed")]
+    Query(#[from] diesel::result::Error),
+    #[error("no pool of connections")]
+    Pool(#[source] diesel::r2d2::PoolError),
+    #[error("a migration failed")]
+    Migration(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the file has no write-ahead log but `{mode}`")]
+    NoLog { mode: String },
+    #[error("the file belongs to another program")]
+    Foreign,
+    #[error("the file has an unknown migration `{migration}`")]
+    Newer { migration: String },
+}
+
+impl Failure {
+    /// The failure as an operator can use it.
+    pub(super) fn explain(self, path: &Path) -> OpenError {
+        let path = path.to_owned();
+        match self {
+            Self::Foreign => OpenError::Foreign(path),
+            Self::Newer { migration } => OpenError::Newer { path, migration },
+            Self::NoLog { mode } => OpenError::NoLog { path, mode },
+            // The file is there, so what is missing is a permission.
+            Self::Connect(error) => OpenError::ReadOnly {
+                path,
+                cause: Arc::new(error),
+            },
+            Self::Query(error) => explain_query(path, error),
+            Self::Pool(error) => OpenError::Database(Arc::new(error)),
+            Self::Migration(error) => match error.downcast() {
+                Ok(error) => explain_query(path, *error),
+                Err(error) => OpenError::Database(Arc::from(error)),
+            },
+        }
+    }
+}
+
+/// By the text: Diesel does not pass on SQLite's error codes.
+fn explain_query(path: PathBuf, error: diesel::result::Error) -> OpenError {
+    if is_busy(&error) {
+        return OpenError::Busy(path);
+    }
+    let message = match &error {
+        diesel::result::Error::DatabaseError(_, info) => info.message(),
+        _ => "",
+    };
+    let read_only = [
+        "attempt to write a readonly database",
+        "unable to open database file",
+    ]
+    .contains(&message);
+    let corrupt = ["file is not a database", "database disk image is malformed"].contains(&message)
+        || message.starts_with("malformed database schema");
+
+    let cause = Arc::new(error);
+    if read_only {
+        OpenError::ReadOnly { path, cause }
+    } else if corrupt {
+        OpenError::Corrupt { path, cause }
+    } else {
+        OpenError::Database(cause)
+    }
+}
+
+/// Makes sure that there is a file, with mode 0600 if it is made here.
+fn find_or_create(path: &Path, create: bool) -> Result<(), OpenError> {
+    // Before looking: a file that is found may be one that another thread is just making.
+    let _alone = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+    let not_found = match fs::metadata(path) {
+        Ok(found) if found.is_file() => return Ok(()),
+        Ok(_) => return Err(OpenError::NotAFile(path.to_owned())),
+        Err(error) => error,
+    };
+    if not_found.kind() == io::ErrorKind::NotFound && !create {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    let directory = path.parent().unwrap_or(path);
+    if not_found.kind() != io::ErrorKind::PermissionDenied && !directory.is_dir() {
+        return Err(OpenError::NoDirectory(directory.to_owned()));
+    }
+
+    match create_private(path) {
+        Ok(()) => Ok(()),
+        // Somebody else was faster, and both go on to open the same file.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) if is_refusal(&cause) => Err(OpenError::ReadOnly {
+            path: path.to_owned(),
+            cause: Arc::new(cause),
+        }),
+        Err(cause) => Err(OpenError::Database(Arc::new(cause))),
+    }
+}
+
+/// Whether no file may be made here; the directory is there.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            // What file systems of the kernel say, such as `/proc`.
+            | io::ErrorKind::NotFound
+    )
+}
+
+/// SQLite gives its two other files the mode of this one.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// A URL that never creates the file: SQLite would give it the mode of the umask.
+fn file_url(absolute: &Path) -> String {
+    let mut url = String::from("file://");
+    for byte in absolute.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
+                url.push(char::from(*byte));
+            }
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url + "?mode=rw"
+}
+
+fn prepare(file: &File) -> Result<SqliteConnection, Failure> {
+    let mut conn = file.connect_writer()?;
+    // Before anything is written: a file of somebody else is left as it is.
+    conn.transaction(|conn| identify(conn).map(drop))?;
+    use_write_ahead_log(&mut conn, file.busy_timeout)?;
+    // Begins with the lock, so of two programs that start at once the second finds all done.
+    conn.immediate_transaction(|conn| {
+        if identify(conn)? == Identity::Empty {
+            conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID};"))?;
+        }
+        migrate(conn)
+    })?;
+    Ok(conn)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    /// Nothing in it yet.
+    Empty,
+    /// Made by this program.
+    Ours,
+}
+
+/// Needs a transaction around it: the two reads must see the same moment.
+fn identify(conn: &mut SqliteConnection) -> Result<Identity, Failure> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = BigInt)]
+        application_id: i64,
+        #[diesel(sql_type = BigInt)]
+        tables: i64,
+    }
+
+    let found: Found = diesel::sql_query(
+        "SELECT (SELECT application_id FROM pragma_application_id) AS application_id, \
+         (SELECT count(*) FROM sqlite_schema) AS tables",
+    )
+    .get_result(conn)?;
+    match found {
+        Found {
+            application_id: APPLICATION_ID,
+            ..
+        } => Ok(Identity::Ours),
+        Found {
+            application_id: 0,
+            tables: 0,
+        } => Ok(Identity::Empty),
+        Found { .. } => Err(Failure::Foreign),
+    }
+}
+
+/// SQLite does not wait for another writer when it changes the kind of its log, so the waiting is
+/// done by a transaction that needs the same lock.
+fn use_write_ahead_log(conn: &mut SqliteConnection, patience: Duration) -> Result<(), Failure> {
+    #[derive(QueryableByName)]
+    struct Journal {
+        #[diesel(sql_type = Text)]
+        journal_mode: String,
+    }
+
+    let deadline = Instant::now() + patience;
+    loop {
+        match diesel::sql_query("PRAGMA journal_mode = WAL").get_result::<Journal>(conn) {
+            Ok(Journal { journal_mode: mode }) if mode == "wal" => return Ok(()),
+            // Without shared memory, as on a network file system, SQLite stays as it was.
+            Ok(Journal { journal_mode: mode }) => return Err(Failure::NoLog { mode }),
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                conn.exclusive_transaction(|_| QueryResult::Ok(()))?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn migrate(conn: &mut SqliteConnection) -> Result<(), Failure> {
+    let known: Vec<Box<dyn Migration<SqliteBackend>>> =
+        MIGRATIONS.migrations().map_err(Failure::Migration)?;
+    let known: BTreeSet<MigrationVersion<'_>> = known
+        .iter()
+        .map(|migration| migration.name().version().as_owned())
+        .collect();
+    let applied: BTreeSet<_> = conn
+        .applied_migrations()
+        .map_err(Failure::Migration)?
+        .into_iter()
+        .collect();
+    if let Some(unknown) = applied.difference(&known).next() {
+        return Err(Failure::Newer {
+            migration: unknown.to_string(),
+        });
+    }
+    conn.run_pending_migrations(MIGRATIONS)
+        .map_err(Failure::Migration)?;
+    // SQLite opens a file without write permission all the same, and even begins an immediate
+    // transaction on it.  Only a statement that writes is refused, also one that finds nothing.
+    conn.batch_execute("DELETE FROM users WHERE false;")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::dsl::sql;
+
+    use super::*;
+
+    fn new_file() -> (tempfile::TempDir, File, SqliteConnection) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("arklow.db");
+        let (file, conn) = open(&path, &Options::default()).unwrap();
+        (directory, file, conn)
+    }
+
+    fn number(conn: &mut SqliteConnection, query: &str) -> i64 {
+        diesel::select(sql::<BigInt>(&format!("({query})")))
+            .get_result(conn)
+            .unwrap()
+    }
+
+    #[test]
+    fn writer_flushes_every_commit_and_enforces_references() {
+        let (_directory, file, opened) = new_file();
+        for mut conn in [opened, file.connect_writer().unwrap()] {
+            assert_eq!(
+                number(&mut conn, "SELECT synchronous FROM pragma_synchronous"),
+                2
+            );
+            assert_eq!(
+                number(&mut conn, "SELECT foreign_keys FROM pragma_foreign_keys"),
+                1
+            );
+            assert_eq!(
+                number(&mut conn, "SELECT timeout FROM pragma_busy_timeout"),
+                5000
+            );
+        }
+    }
+
+    #[test]
+    fn reader_cannot_write() {
+        let (_directory, file, _writer) = new_file();
+        let mut conn = SqliteConnection::establish(file.url()).unwrap();
+        file.make_reader(&mut conn).unwrap();
+        let error = conn.batch_execute("DELETE FROM users").unwrap_err();
+        assert_eq!(error.to_string(), "attempt to write a readonly database");
+    }
+
+    #[test]
+    fn migrations_can_be_undone_and_done_again() {
+        const TABLES: &str = "SELECT count(*) FROM pragma_table_list WHERE name NOT LIKE 'sqlite%' AND type = 'table'";
+        let (_directory, _file, mut conn) = new_file();
+        let all = number(&mut conn, TABLES);
+        conn.revert_all_migrations(MIGRATIONS).unwrap();
+        assert_eq!(
+            number(&mut conn, TABLES),
+            1,
+            "only the list of migrations is left"
+        );
+        migrate(&mut conn).unwrap();
+        assert_eq!(number(&mut conn, TABLES), all);
+    }
+
+    #[test]
+    fn every_table_is_strict_and_indexes_its_references() {
+        let (_directory, _file, mut conn) = new_file();
+        let ours =
+            "type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE '\\_\\_%' ESCAPE '\\'";
+        let tables = format!("SELECT count(*) FROM pragma_table_list WHERE {ours}");
+        assert_eq!(number(&mut conn, &tables), 5);
+        assert_eq!(number(&mut conn, &format!("{tables} AND strict")), 5);
+
+        let references = "SELECT count(*) FROM sqlite_schema AS t, pragma_foreign_key_list(t.name) AS r \
+                          WHERE t.type = 'table'";
+        let indexed = format!(
+            "{references} AND EXISTS (SELECT 1 FROM pragma_index_list(t.name) AS i, \
+             pragma_index_info(i.name) AS c WHERE c.seqno = 0 AND c.name = r.\"from\")"
+        );
+        assert_eq!(number(&mut conn, references), 2);
+        assert_eq!(number(&mut conn, &indexed), 2);
+    }
+
+    #[test]
+    fn url_names_exactly_the_file_whatever_its_name_is() {
+        assert_eq!(
+            file_url(Path::new("/tmp/a b?mode=ro#%41é.db")),
+            "file:///tmp/a%20b%3Fmode%3Dro%23%2541%C3%A9.db?mode=rw"
+        );
+        assert_eq!(
+            file_url(Path::new("//tmp/x.db")),
+            "file:////tmp/x.db?mode=rw"
+        );
+    }
+}

@@ -1,0 +1,505 @@
+//! Writing: one thread that owns the one connection that writes.
+//!
+//! Questions queue up; the thread answers what has queued in one transaction, each question in a
+//! savepoint of its own, and replies after the commit.  With every commit flushed to the disk this
+//! is what makes many writers fast: one flush serves all of them.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use diesel::connection::SimpleConnection;
+use diesel::sqlite::SqliteConnection;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::open::{Failure, File};
+use crate::StoreError;
+use crate::error::{Fault, is_busy};
+
+/// How many questions may wait.  Beyond that the answer is "busy" at once.
+const QUEUE: usize = 4096;
+/// How many questions share a commit, at most.
+const BATCH: usize = 128;
+/// How often a transaction is begun, at most, while SQLite calls it busy without having waited.
+const BEGINS: usize = 3;
+
+/// The way to the writing thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// `None` once closed.
+    queue: Mutex<Option<SyncSender<Box<dyn Job>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread on `conn`; `file` is for when the connection breaks.
+    pub(super) fn start(file: File, conn: SqliteConnection) -> io::Result<Self> {
+        let (queue, questions) = mpsc::sync_channel(QUEUE);
+        let writing = Thread {
+            file,
+            conn: Some(conn),
+            questions,
+        };
+        let thread = thread::Builder::new()
+            .name("arklow-writer".to_owned())
+            .spawn(move || writing.run())?;
+        Ok(Self {
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Asks a question and waits until its answer is on the disk.
+    pub(super) async fn ask<A, T>(&self, ask: A) -> Result<T, StoreError>
+    where
+        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Box::new(Question {
+            ask: Some(ask),
+            outcome: None,
+            reply,
+        }))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Takes no more questions, waits until those in the queue are answered, and disconnects.
+    pub(super) async fn close(&self) {
+        drop(lock(&self.queue).take());
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(|| thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                warn!("the writing thread did not end as it should");
+            }
+        }
+    }
+
+    fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let queue = lock(&self.queue);
+        let queue = queue.as_ref().ok_or(StoreError::Closed)?;
+        queue.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the thread knows.
+struct Thread {
+    file: File,
+    /// `None` after it failed, until it is needed again.
+    conn: Option<SqliteConnection>,
+    questions: Receiver<Box<dyn Job>>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        while let Ok(first) = self.questions.recv() {
+            let mut batch = vec![first];
+            let result = self.commit(&mut batch);
+            if matches!(result, Err(StoreError::Busy)) {
+                // What has queued up meanwhile would only wait for the same lock again.
+                batch.extend(self.questions.try_iter());
+            }
+            for job in batch {
+                job.answer(result.clone());
+            }
+        }
+    }
+
+    /// Runs what is in `batch`, and what has queued up by the time the lock is had, and commits.
+    /// An error means that nothing of it happened.
+    fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<(), StoreError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.file.connect_writer().map_err(StoreError::from)?,
+        };
+        let result = begin_and_commit(&mut conn, &self.file, &self.questions, batch);
+        // Only "busy" leaves the connection as it was: it never began.  After anything else it may
+        // be in the middle of something, so the next batch gets a new one.
+        if matches!(result, Ok(()) | Err(StoreError::Busy)) {
+            self.conn = Some(conn);
+        }
+        result
+    }
+}
+
+fn begin_and_commit(
+    conn: &mut SqliteConnection,
+    file: &File,
+    questions: &Receiver<Box<dyn Job>>,
+    batch: &mut Vec<Box<dyn Job>>,
+) -> Result<(), StoreError> {
+    let started = Instant::now();
+    for _ in 0..BEGINS {
+        let mut begun = false;
+        let result = conn.immediate_transaction(|conn| {
+            begun = true;
+            batch.extend(questions.try_iter().take(BATCH - batch.len()));
+            batch
+                .iter_mut()
+                .try_for_each(|job| in_savepoint(conn, job.as_mut()))
+        });
+        match result {
+            Ok(()) => return Ok(()),
+            Err(error) if begun => return Err(StoreError::Database(Arc::new(error))),
+            Err(error) if !is_busy(&error) => return Err(Fault::from(error).into()),
+            Err(_) if started.elapsed() >= file.busy_timeout => break,
+            Err(_) => {}
+        }
+    }
+    Err(StoreError::Busy)
+}
+
+/// Runs one question.  An error is one of the whole batch: the savepoint was lost, which happens
+/// when SQLite gives up the transaction, as on a full disk.
+fn in_savepoint(conn: &mut SqliteConnection, job: &mut dyn Job) -> diesel::QueryResult<()> {
+    if job.is_abandoned() {
+        return Ok(());
+    }
+    conn.batch_execute("SAVEPOINT question")?;
+    if !job.run(conn) {
+        conn.batch_execute("ROLLBACK TO question")?;
+    }
+    conn.batch_execute("RELEASE question")
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Query(error) => Fault::from(error).into(),
+            other => Self::Database(Arc::new(other)),
+        }
+    }
+}
+
+/// A question with its type forgotten.
+trait Job: Send {
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+
+    /// Asks.  `false` means that what it changed must be undone.
+    fn run(&mut self, conn: &mut SqliteConnection) -> bool;
+
+    /// Replies, now that it is known whether the batch was committed.
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+}
+
+struct Question<A, T> {
+    /// `None` once asked.
+    ask: Option<A>,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<A, T> Job for Question<A, T>
+where
+    A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send,
+    T: Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn run(&mut self, conn: &mut SqliteConnection) -> bool {
+        let Some(ask) = self.ask.take() else {
+            return false;
+        };
+        // Sound: after a panic the savepoint is rolled back, and Diesel keeps no state of it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| ask(conn)))
+            .map_or(Err(StoreError::Panicked), |answer| {
+                answer.map_err(StoreError::from)
+            });
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
+        let answer = match (self.outcome, commit) {
+            // Its own failure says more than that of the batch, which it may have caused.
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(failure)) => Err(failure),
+            (Some(answer), Ok(())) => answer,
+            // Abandoned: nobody listens.
+            (None, Ok(())) => return,
+        };
+        // Whoever left after the question was asked does not hear that it was carried through.
+        drop(self.reply.send(answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What one question can do to its neighbours, which takes questions that no store asks.
+
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use diesel::prelude::*;
+    use diesel::sql_types::BigInt;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::Options;
+    use crate::sqlite::open;
+
+    /// Longer than anything here takes, so that a hang is a failure.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn writer() -> (TempDir, File, Writer) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("arklow.db");
+        let (file, mut conn) = open::open(&path, &Options::default()).unwrap();
+        conn.batch_execute(
+            "CREATE TABLE parents (id INTEGER PRIMARY KEY);
+             CREATE TABLE notes (
+                 id INTEGER PRIMARY KEY,
+                 parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED
+             );",
+        )
+        .unwrap();
+        let writer = Writer::start(file.clone(), conn).unwrap();
+        (directory, file, writer)
+    }
+
+    fn note(conn: &mut SqliteConnection, id: i64) -> Result<i64, Fault> {
+        diesel::sql_query("INSERT INTO notes (id) VALUES (?)")
+            .bind::<BigInt, _>(id)
+            .execute(conn)?;
+        Ok(id)
+    }
+
+    fn notes(file: &File) -> Vec<i64> {
+        #[derive(QueryableByName)]
+        struct Note {
+            #[diesel(sql_type = BigInt)]
+            id: i64,
+        }
+
+        let mut conn = file.connect_writer().unwrap();
+        let notes: Vec<Note> = diesel::sql_query("SELECT id FROM notes ORDER BY id")
+            .load(&mut conn)
+            .unwrap();
+        notes.into_iter().map(|note| note.id).collect()
+    }
+
+    /// Puts a question in the queue; the answer can be waited for.
+    fn put<A, T>(writer: &Writer, ask: A) -> oneshot::Receiver<Result<T, StoreError>>
+    where
+        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        writer
+            .enqueue(Box::new(Question {
+                ask: Some(ask),
+                outcome: None,
+                reply,
+            }))
+            .unwrap();
+        answer
+    }
+
+    /// Keeps the thread busy, so that what is put in the queue meanwhile becomes one batch.
+    struct Gate {
+        open: Sender<()>,
+        passed: oneshot::Receiver<Result<(), StoreError>>,
+    }
+
+    impl Gate {
+        fn shut(writer: &Writer) -> Self {
+            let (open, wait): (_, Receiver<()>) = channel();
+            let (entered, inside) = channel();
+            let passed = put(writer, move |_| {
+                entered.send(()).unwrap();
+                wait.recv_timeout(PATIENCE).unwrap();
+                Ok(())
+            });
+            inside.recv_timeout(PATIENCE).unwrap();
+            Self { open, passed }
+        }
+
+        fn open(self) {
+            self.open.send(()).unwrap();
+            self.passed.blocking_recv().unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn failing_and_panicking_questions_undo_themselves_and_not_their_neighbours() {
+        let (_directory, file, writer) = writer();
+        let gate = Gate::shut(&writer);
+        let before = put(&writer, |conn| note(conn, 1));
+        let failing = put(&writer, |conn| {
+            note(conn, 2)?;
+            Err::<(), _>(Fault::Inconsistent {
+                table: "notes",
+                column: "id",
+            })
+        });
+        let between = put(&writer, |conn| note(conn, 3));
+        let panicking = put(&writer, |conn| -> Result<(), Fault> {
+            note(conn, 4)?;
+            panic!("on purpose");
+        });
+        let refused = put(&writer, |conn| {
+            note(conn, 5)?;
+            note(conn, 1)
+        });
+        let after = put(&writer, |conn| note(conn, 6));
+        gate.open();
+
+        assert_eq!(before.blocking_recv().unwrap().unwrap(), 1);
+        let failed = failing.blocking_recv().unwrap();
+        assert!(
+            matches!(failed, Err(StoreError::Inconsistent { .. })),
+            "{failed:?}"
+        );
+        assert_eq!(between.blocking_recv().unwrap().unwrap(), 3);
+        let panicked = panicking.blocking_recv().unwrap();
+        assert!(
+            matches!(panicked, Err(StoreError::Panicked)),
+            "{panicked:?}"
+        );
+        let refused = refused.blocking_recv().unwrap();
+        assert!(
+            matches!(refused, Err(StoreError::Database(_))),
+            "{refused:?}"
+        );
+        assert_eq!(after.blocking_recv().unwrap().unwrap(), 6);
+        assert_eq!(notes(&file), [1, 3, 6]);
+    }
+
+    #[test]
+    fn nobody_has_an_answer_before_the_commit() {
+        let (_directory, file, writer) = writer();
+        let gate = Gate::shut(&writer);
+        let mut first = put(&writer, |conn| note(conn, 1));
+        let (go_on, wait) = channel::<()>();
+        let (entered, inside) = channel();
+        let second = put(&writer, move |conn| {
+            entered.send(()).unwrap();
+            wait.recv_timeout(PATIENCE).unwrap();
+            note(conn, 2)
+        });
+        gate.open();
+
+        inside.recv_timeout(PATIENCE).unwrap();
+        assert!(
+            first.try_recv().is_err(),
+            "the first was answered while its batch is open"
+        );
+        assert_eq!(notes(&file), []);
+        go_on.send(()).unwrap();
+        assert_eq!(second.blocking_recv().unwrap().unwrap(), 2);
+        assert_eq!(first.try_recv().unwrap().unwrap(), 1);
+        assert_eq!(notes(&file), [1, 2]);
+    }
+
+    #[test]
+    fn commit_that_fails_is_an_error_for_all_and_the_next_one_works() {
+        let (_directory, file, writer) = writer();
+        let gate = Gate::shut(&writer);
+        let fine = put(&writer, |conn| note(conn, 1));
+        // Noticed at the commit only.
+        let orphan = put(&writer, |conn| {
+            diesel::sql_query("INSERT INTO notes (id, parent) VALUES (2, 99)").execute(conn)?;
+            Ok(())
+        });
+        gate.open();
+        let answer = fine.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        let answer = orphan.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        assert_eq!(notes(&file), []);
+
+        let next = put(&writer, |conn| note(conn, 3));
+        assert_eq!(next.blocking_recv().unwrap().unwrap(), 3);
+        assert_eq!(notes(&file), [3]);
+    }
+
+    #[test]
+    fn transaction_that_sqlite_gives_up_is_an_error_for_all_and_the_next_one_works() {
+        let (_directory, file, writer) = writer();
+        let gate = Gate::shut(&writer);
+        let before = put(&writer, |conn| note(conn, 1));
+        // What a full disk does.
+        let given_up = put(&writer, |conn| {
+            diesel::sql_query("INSERT OR ROLLBACK INTO notes (id) VALUES (1)").execute(conn)?;
+            Ok(())
+        });
+        let after = put(&writer, |conn| note(conn, 2));
+        gate.open();
+        for neighbour in [before, after] {
+            let answer = neighbour.blocking_recv().unwrap();
+            assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        }
+        let Err(StoreError::Database(cause)) = given_up.blocking_recv().unwrap() else {
+            panic!("the question that did it was answered");
+        };
+        assert_eq!(cause.to_string(), "UNIQUE constraint failed: notes.id");
+        assert_eq!(notes(&file), []);
+
+        let next = put(&writer, |conn| note(conn, 3));
+        assert_eq!(next.blocking_recv().unwrap().unwrap(), 3);
+        assert_eq!(notes(&file), [3]);
+    }
+
+    #[test]
+    fn connection_that_is_left_in_a_mess_is_replaced() {
+        let (_directory, file, writer) = writer();
+        let mess = put(&writer, |conn| -> Result<(), Fault> {
+            // What questions must not do: Diesel does not notice that this never ends.
+            conn.transaction(|conn| {
+                note(conn, 1)?;
+                panic!("on purpose");
+            })
+        });
+        let answer = mess.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Panicked)), "{answer:?}");
+        let next = put(&writer, |conn| note(conn, 2));
+        assert_eq!(next.blocking_recv().unwrap().unwrap(), 2);
+        assert_eq!(notes(&file), [2]);
+    }
+
+    #[test]
+    fn abandoned_question_is_not_asked() {
+        let (_directory, file, writer) = writer();
+        let gate = Gate::shut(&writer);
+        drop(put(&writer, |conn| note(conn, 1)));
+        let kept = put(&writer, |conn| note(conn, 2));
+        gate.open();
+        kept.blocking_recv().unwrap().unwrap();
+        assert_eq!(notes(&file), [2]);
+    }
+
+    #[test]
+    fn full_queue_is_busy_at_once() {
+        let (_directory, _file, writer) = writer();
+        let gate = Gate::shut(&writer);
+        let waiting: Vec<_> = (0..QUEUE).map(|_| put(&writer, |_| Ok(()))).collect();
+        let (reply, _answer) = oneshot::channel::<Result<(), StoreError>>();
+        let ask = |_: &mut SqliteConnection| Ok(());
+        let refused = writer.enqueue(Box::new(Question {
+            ask: Some(ask),
+            outcome: None,
+            reply,
+        }));
+        assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+        gate.open();
+        for answer in waiting {
+            answer.blocking_recv().unwrap().unwrap();
+        }
+    }
+}

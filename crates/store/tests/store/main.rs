@@ -1,0 +1,21 @@
+//! What a store answers, asked through its public surface on real files.
+//!
+//! All modules but `sqlite_*` are the conformance suite: they know no backend, and get their
+//! database from `support`.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose preparations fail has failed"
+)]
+
+mod audit;
+mod backup_codes;
+mod broken_rows;
+mod devices;
+mod keys;
+mod races;
+mod sessions;
+mod sqlite_busy;
+mod sqlite_open;
+mod support;
+mod users;

@@ -1,0 +1,183 @@
+//! SQLite: another process holds the lock.
+
+use std::time::{Duration, Instant};
+
+use arklow_domain::DeviceId;
+use arklow_store::{CreateDevice, Options, StoreError};
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use tokio::task::JoinSet;
+
+use crate::support::{Database, now};
+
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How much longer than its patience a question may take on a slow machine.
+const SLACK: Duration = Duration::from_millis(2000);
+
+async fn impatient() -> Database {
+    Database::with(Options {
+        busy_timeout: PATIENCE,
+        ..Options::default()
+    })
+    .await
+}
+
+/// Another program that has begun to write and does not end.
+fn lock(db: &Database) -> SqliteConnection {
+    let mut other = db.raw();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    other
+}
+
+#[tokio::test]
+async fn write_is_busy_within_the_bound_and_works_once_the_lock_is_gone() {
+    let db = impatient().await;
+    let ada = db.db_user("ada@example.org").await;
+    let mut other = lock(&db);
+
+    let started = Instant::now();
+    let refused = db.new_device(ada);
+    let error = db.store.create_device(refused.clone()).await.unwrap_err();
+    let waited = started.elapsed();
+    assert!(matches!(error, StoreError::Busy), "{error:?}");
+    assert!(
+        (PATIENCE * 9 / 10..PATIENCE + SLACK).contains(&waited),
+        "{waited:?}"
+    );
+
+    other.batch_execute("COMMIT").unwrap();
+    // The same id: the refused question has left nothing behind.
+    assert_eq!(
+        db.store.create_device(refused).await.unwrap(),
+        CreateDevice::Created
+    );
+}
+
+#[tokio::test]
+async fn all_that_queue_behind_the_lock_are_busy_within_the_bound() {
+    let db = impatient().await;
+    let ada = db.db_user("ada@example.org").await;
+    let mut other = lock(&db);
+
+    let started = Instant::now();
+    let mut running = JoinSet::new();
+    for _ in 0..300 {
+        let (store, device) = (db.store.clone(), db.new_device(ada));
+        running.spawn(async move { store.create_device(device).await });
+    }
+    for answer in running.join_all().await {
+        assert!(matches!(answer, Err(StoreError::Busy)), "{answer:?}");
+    }
+    let waited = started.elapsed();
+    assert!(waited < PATIENCE + SLACK, "{waited:?}");
+
+    other.batch_execute("COMMIT").unwrap();
+    let device = db.new_device(ada);
+    assert_eq!(
+        db.store.create_device(device).await.unwrap(),
+        CreateDevice::Created
+    );
+    assert_eq!(devices(&db), 1);
+}
+
+#[tokio::test]
+async fn write_waits_for_a_lock_that_is_given_back_in_time() {
+    let db = Database::with(Options {
+        busy_timeout: PATIENCE * 100,
+        ..Options::default()
+    })
+    .await;
+    let ada = db.db_user("ada@example.org").await;
+    let mut other = lock(&db);
+    let device = db.new_device(ada);
+    let waiting = tokio::spawn({
+        let store = db.store.clone();
+        async move { store.create_device(device).await }
+    });
+    tokio::time::sleep(PATIENCE).await;
+    assert!(!waiting.is_finished());
+    other.batch_execute("COMMIT").unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), CreateDevice::Created);
+}
+
+#[tokio::test]
+async fn reading_goes_on_beside_a_writer() {
+    let db = impatient().await;
+    let ada = db.db_user("ada@example.org").await;
+    let _other = lock(&db);
+    assert!(db.store.user(ada).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn question_whose_caller_left_before_it_began_is_not_asked() {
+    let db = Database::with(Options {
+        busy_timeout: PATIENCE * 100,
+        ..Options::default()
+    })
+    .await;
+    let ada = db.db_user("ada@example.org").await;
+    let mut other = lock(&db);
+    let device = db.new_device(ada);
+    let waiting = tokio::spawn({
+        let store = db.store.clone();
+        async move { store.create_device(device).await }
+    });
+    tokio::time::sleep(PATIENCE).await;
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    other.batch_execute("COMMIT").unwrap();
+
+    // Answered after whatever was queued before it.
+    let outcome = db.store.disable_user(ada, now()).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert_eq!(devices(&db), 0);
+}
+
+#[tokio::test]
+async fn closed_store_has_answered_what_was_asked_and_answers_nothing_more() {
+    let db = Database::new().await;
+    let ada = db.db_user("ada@example.org").await;
+    let mut running = JoinSet::new();
+    let mut ids: Vec<DeviceId> = Vec::new();
+    for _ in 0..50 {
+        let (store, device) = (db.store.clone(), db.new_device(ada));
+        ids.push(device.id);
+        running.spawn(async move { store.create_device(device).await });
+    }
+    // Every task has queued its question once it was polled.
+    tokio::task::yield_now().await;
+    db.store.close().await;
+    for answer in running.join_all().await {
+        assert!(matches!(answer, Ok(CreateDevice::Created)), "{answer:?}");
+    }
+    assert_eq!(devices(&db), 50);
+
+    let clone = db.store.clone();
+    assert!(matches!(clone.user(ada).await, Err(StoreError::Closed)));
+    assert!(matches!(
+        clone.disable_user(ada, now()).await,
+        Err(StoreError::Closed)
+    ));
+    clone.close().await;
+}
+
+#[tokio::test]
+async fn closed_store_leaves_one_file() {
+    let db = Database::new().await;
+    db.db_ada().await;
+    db.store.close().await;
+    let files: Vec<_> = std::fs::read_dir(db.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(files, ["arklow.db"]);
+}
+
+fn devices(db: &Database) -> i64 {
+    use diesel::dsl::sql;
+    use diesel::sql_types::BigInt;
+
+    diesel::select(sql::<BigInt>("(SELECT count(*) FROM devices)"))
+        .get_result(&mut db.raw())
+        .unwrap()
+}

@@ -1,0 +1,209 @@
+//! A database in a directory of its own, and what tests put into it.
+
+use std::sync::Arc;
+
+use arklow_domain::{
+    BackupCode, BackupCodes, DeviceId, Keyring, Seed, SessionId, SessionToken, SystemRandom,
+    TokenHash, UserId,
+};
+use arklow_store::{
+    AuditOrigin, CreateDevice, CreateSession, CreateUser, DatabaseUrl, NewDevice, NewSession,
+    NewUser, Options, RedeemBackupCode, ReplaceBackupCodes, ReplaceOutcome, Store,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use tempfile::TempDir;
+
+/// The time at which a test begins; nobody looks at a clock.
+pub(crate) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
+}
+
+pub(crate) fn minutes(count: i64) -> TimeDelta {
+    TimeDelta::minutes(count)
+}
+
+/// A fresh database, open.
+pub(crate) struct Database {
+    pub(crate) store: Store,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) directory: TempDir,
+}
+
+impl Database {
+    pub(crate) async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&url_in(&directory), options).await.unwrap();
+        let keyring = Arc::new(Keyring::generate(&SystemRandom::new()).unwrap());
+        Self {
+            store,
+            keyring,
+            directory,
+        }
+    }
+
+    /// The same database, opened once more.
+    pub(crate) async fn open_again(&self) -> Store {
+        Store::open(&url_in(&self.directory), Options::default())
+            .await
+            .unwrap()
+    }
+
+    /// A connection beside the store, to do what the store has no question for.
+    pub(crate) fn raw(&self) -> SqliteConnection {
+        let path = self.directory.path().join("arklow.db");
+        let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+        conn
+    }
+
+    #[track_caller]
+    pub(crate) fn execute(&self, sql: &str) {
+        self.raw().batch_execute(sql).unwrap();
+    }
+
+    pub(crate) async fn db_user(&self, email: &str) -> UserId {
+        let id = UserId::random(&SystemRandom::new()).unwrap();
+        let new = NewUser {
+            id,
+            name: "Ada".parse().unwrap(),
+            email: email.parse().unwrap(),
+            now: now(),
+        };
+        assert_eq!(
+            self.store.create_user(new).await.unwrap(),
+            CreateUser::Created
+        );
+        id
+    }
+
+    /// A session of an hour that is MFA-fresh for a quarter of one.
+    pub(crate) async fn db_session(&self, user_id: UserId) -> SessionId {
+        let (new, _) = new_session(user_id);
+        let id = new.id;
+        assert_eq!(
+            self.store.create_session(new).await.unwrap(),
+            CreateSession::Created
+        );
+        id
+    }
+
+    pub(crate) async fn db_confirmed_device(&self, user_id: UserId) -> DeviceId {
+        let new = NewDevice {
+            confirmed_at: Some(now()),
+            ..self.new_device(user_id)
+        };
+        let id = new.id;
+        assert_eq!(
+            self.store.create_device(new).await.unwrap(),
+            CreateDevice::Created
+        );
+        id
+    }
+
+    /// A device to be enrolled, not confirmed.
+    pub(crate) fn new_device(&self, user_id: UserId) -> NewDevice {
+        let random = SystemRandom::new();
+        let id = DeviceId::random(&random).unwrap();
+        let seed = Seed::random(&random).unwrap();
+        NewDevice {
+            id,
+            user_id,
+            name: "phone".parse().unwrap(),
+            seed: seed.seal(&self.keyring, user_id, id, &random).unwrap(),
+            confirmed_at: None,
+            now: now(),
+        }
+    }
+
+    /// A user with a fresh session and a confirmed device.
+    pub(crate) async fn db_ada(&self) -> Owner {
+        self.db_owner("ada@example.org").await
+    }
+
+    pub(crate) async fn db_owner(&self, email: &str) -> Owner {
+        let user_id = self.db_user(email).await;
+        Owner {
+            user_id,
+            session_id: self.db_session(user_id).await,
+            device_id: self.db_confirmed_device(user_id).await,
+        }
+    }
+
+    /// New codes for the owner, and the request that stores them.
+    pub(crate) fn new_codes(&self, owner: Owner) -> (BackupCodes, ReplaceBackupCodes) {
+        let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
+        let replace = ReplaceBackupCodes {
+            user_id: owner.user_id,
+            session_id: owner.session_id,
+            device_id: owner.device_id,
+            codes: codes.seal(&self.keyring, owner.user_id),
+            now: now(),
+            origin: AuditOrigin::default(),
+        };
+        (codes, replace)
+    }
+
+    /// Codes that the owner's device has from now on.
+    pub(crate) async fn db_codes(&self, owner: Owner) -> Vec<BackupCode> {
+        let (codes, replace) = self.new_codes(owner);
+        let outcome = self.store.replace_backup_codes(replace).await.unwrap();
+        assert!(
+            matches!(outcome, ReplaceOutcome::Replaced { .. }),
+            "{outcome:?}"
+        );
+        codes.iter().cloned().collect()
+    }
+
+    pub(crate) async fn redeem(&self, owner: Owner, code: &BackupCode) -> bool {
+        redeem_at(&self.store, &self.keyring, owner, code).await
+    }
+}
+
+pub(crate) async fn redeem_at(
+    store: &Store,
+    keyring: &Arc<Keyring>,
+    owner: Owner,
+    code: &BackupCode,
+) -> bool {
+    let redeem = RedeemBackupCode {
+        user_id: owner.user_id,
+        device_id: owner.device_id,
+        code: code.clone(),
+        now: now(),
+    };
+    store
+        .redeem_backup_code(redeem, Arc::clone(keyring))
+        .await
+        .unwrap()
+}
+
+/// Somebody who may replace the codes of a device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    pub(crate) user_id: UserId,
+    pub(crate) session_id: SessionId,
+    pub(crate) device_id: DeviceId,
+}
+
+pub(crate) fn url_in(directory: &TempDir) -> DatabaseUrl {
+    DatabaseUrl::sqlite(&directory.path().join("arklow.db")).unwrap()
+}
+
+pub(crate) fn new_session(user_id: UserId) -> (NewSession, TokenHash) {
+    let token_hash = SessionToken::generate(&SystemRandom::new()).unwrap().hash();
+    let new = NewSession {
+        id: SessionId::random(&SystemRandom::new()).unwrap(),
+        user_id,
+        token_hash,
+        created_at: now(),
+        expires_at: now() + minutes(60),
+        mfa_not_after: Some(now() + minutes(15)),
+    };
+    (new, token_hash)
+}
