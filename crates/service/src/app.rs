@@ -1,0 +1,65 @@
+//! What operations work with.
+//!
+//! The only place where the clock is read and where random bytes come from; everything else takes
+//! both as arguments, so that tests decide them.
+
+use std::sync::Arc;
+
+use arklow_domain::{Keyring, Random, SystemRandom};
+use arklow_store::Store;
+use chrono::{DateTime, Utc};
+
+/// Tells the time.
+pub(crate) trait Clock: Send + Sync {
+    /// The time.  Asked once per request: two answers are two times.
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// Where time and random bytes come from.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl Sources {
+    /// The clock and the generator of the operating system.
+    pub(crate) fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom::new()),
+        }
+    }
+}
+
+/// What operations work with.
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) keyring: Keyring,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl App {
+    pub(crate) fn new(store: Store, keyring: Keyring, sources: Sources) -> Self {
+        let Sources { clock, random } = sources;
+        Self {
+            store,
+            keyring,
+            clock,
+            random,
+        }
+    }
+}
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the clock that is to be used instead"
+    )]
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}

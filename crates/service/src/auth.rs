@@ -1,0 +1,137 @@
+//! From a token to a caller.
+//!
+//! A [`Caller`] can be made nowhere else, and an operation wants one: what is not authenticated
+//! cannot reach it.
+
+use arklow_api::server::{Credentials, Fault, Origin};
+use arklow_domain::{Session, SessionToken, UserId};
+use arklow_store::StoreError;
+
+use crate::app::App;
+use crate::log;
+
+/// Who is calling, in which session and from where.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    session: Session,
+    origin: Origin,
+}
+
+impl Caller {
+    /// Whose account it is.
+    pub(crate) fn user_id(&self) -> UserId {
+        self.session.user_id
+    }
+
+    /// The session as it stood when the caller was authenticated.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Where the request comes from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+/// Finds the live session behind the credentials.
+///
+/// Why there is none is not told: who holds a dead token learns nothing about it.
+pub(crate) async fn authenticate(
+    app: &App,
+    origin: Origin,
+    credentials: Credentials,
+) -> Result<Caller, Fault> {
+    let Credentials::ApiKey(secret) = credentials;
+    let token = SessionToken::parse(secret.expose()).ok_or(Fault::Unauthenticated)?;
+    let found = app.store.live_session(token.hash(), app.clock.now()).await;
+    match found {
+        Ok(Some(session)) => Ok(Caller { session, origin }),
+        Ok(None) => Err(Fault::Unauthenticated),
+        Err(StoreError::Busy) => Err(Fault::Unavailable { retry_after: None }),
+        Err(
+            error @ (StoreError::Inconsistent { .. }
+            | StoreError::Database(_)
+            | StoreError::Panicked
+            | StoreError::Closed),
+        ) => {
+            log::failure(&origin, &error);
+            Err(Fault::Internal)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arklow_api::server::{Api, Secret};
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::testing::{TestApp, origin};
+
+    async fn refused(app: &TestApp, token: &str) -> Fault {
+        let credentials = Credentials::ApiKey(Secret::new(token));
+        let caller = app.server.authenticate(origin(), credentials).await;
+        caller.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn live_session_makes_its_user_the_caller() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let caller = app.caller(&ada).await;
+        assert_eq!(caller.user_id(), ada.user_id);
+        assert_eq!(caller.session().id, ada.session_id);
+        assert_eq!(caller.origin(), &origin());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_token_is_refused() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let unknown = format!("arks_{}", "a".repeat(52));
+        let padded = format!(" {}", ada.token());
+        for text in ["", "arks_", "Bearer arks_x", &unknown, &padded] {
+            assert_eq!(
+                refused(&app, text).await,
+                Fault::Unauthenticated,
+                "{text:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn session_is_refused_from_its_end_on() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        app.clock
+            .advance(TimeDelta::hours(1) - TimeDelta::microseconds(1));
+        app.caller(&ada).await;
+        app.clock.advance(TimeDelta::microseconds(1));
+        assert_eq!(refused(&app, ada.token()).await, Fault::Unauthenticated);
+    }
+
+    #[tokio::test]
+    async fn revoked_session_is_refused() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        app.db_revoke(&ada).await;
+        assert_eq!(refused(&app, ada.token()).await, Fault::Unauthenticated);
+    }
+
+    #[tokio::test]
+    async fn disabled_user_is_refused() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        app.db_disable(&ada).await;
+        assert_eq!(refused(&app, ada.token()).await, Fault::Unauthenticated);
+    }
+
+    #[tokio::test]
+    async fn failing_store_is_an_internal_fault() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        app.store().close().await;
+        assert_eq!(refused(&app, ada.token()).await, Fault::Internal);
+    }
+}

@@ -1,0 +1,410 @@
+//! The command line: the flags, the variables behind them, and what is wrong usage.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arklow_domain::{DeviceName, Email, SessionId, UserId, UserName};
+use arklow_store::DatabaseUrl;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::Level;
+
+/// Where the server listens unless it is told otherwise.
+const LISTEN: &str = "127.0.0.1:3123";
+
+/// The longest that anything in the server may be told to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The longest session: 30 days, as NIST SP 800-63B-4 recommends at AAL1.
+const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The longest that a second factor counts: 24 hours, as NIST SP 800-63B-4 recommends at AAL2.
+const LONGEST_MFA: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Multi-factor self-service behind an OpenAPI contract.
+///
+/// New here? `arklow dev` starts a throwaway server and prints a request to send to it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "\
+Data goes to standard output, messages and the log go to standard error.
+
+Exit codes:
+  0  done, or stopped as asked
+  1  refused or failed; the message says why and what to do
+  2  wrong usage"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What is logged on standard error, and how.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LogArgs {
+    /// How much is logged; never a token, a code, a seed or a key.
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        env = "ARKLOW_LOG",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub(crate) log_level: LogLevel,
+    /// `auto` is `human` on a terminal and `json`, one object per line, anywhere else.
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        env = "ARKLOW_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "auto"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Auto,
+    Human,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Try it out: a throwaway database, a demo user, and a request to send.
+    Dev(DevArgs),
+    /// Serve the API until SIGTERM or SIGINT.
+    Serve(ServeArgs),
+    /// Create and disable users.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Create and revoke sessions.
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Create TOTP devices.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// The loopback address to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = LISTEN, value_parser = address)]
+    pub(crate) listen: SocketAddr,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address to listen on, as plain HTTP; port 0 takes any free one.
+    #[arg(
+        long,
+        env = "ARKLOW_LISTEN",
+        value_name = "ADDR",
+        default_value = LISTEN,
+        value_parser = address
+    )]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    /// How long running requests may take after a signal to stop; a second signal stops at once.
+    #[arg(
+        long,
+        env = "ARKLOW_SHUTDOWN_GRACE",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = wait
+    )]
+    pub(crate) shutdown_grace: Duration,
+    /// How long a request may take, without the time in which its body arrives.
+    #[arg(
+        long,
+        env = "ARKLOW_REQUEST_DEADLINE",
+        value_name = "DURATION",
+        default_value = "15s",
+        value_parser = wait
+    )]
+    pub(crate) request_deadline: Duration,
+    /// How long the body of a request may take to arrive.
+    #[arg(
+        long,
+        env = "ARKLOW_BODY_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = wait
+    )]
+    pub(crate) body_timeout: Duration,
+    /// How long to wait for a locked database before a request is answered with 503.
+    #[arg(
+        long,
+        env = "ARKLOW_BUSY_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = wait
+    )]
+    pub(crate) busy_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
+    /// The database: `sqlite:` and the path of a file.
+    #[arg(
+        long,
+        env = "ARKLOW_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "sqlite:arklow.db",
+        value_parser = DatabaseUrlParser
+    )]
+    pub(crate) database_url: DatabaseUrl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    /// The key file.  Without it no code and no seed in the database is of use: keep a copy.
+    ///
+    /// Default: the database file with `.keys` behind its name, made for a new database.
+    #[arg(long, env = "ARKLOW_KEYS", value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Create a user and print the id.
+    Create(CreateUserArgs),
+    /// Disable a user: from now on none of their sessions is live, on running servers too.
+    Disable(DisableUserArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateUserArgs {
+    /// What the user is called.
+    #[arg(long)]
+    pub(crate) name: UserName,
+    /// The user's e-mail address; no two users share one.
+    #[arg(long)]
+    pub(crate) email: Email,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DisableUserArgs {
+    /// Which user.
+    #[arg(long)]
+    pub(crate) id: UserId,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Create a session and print its token, which is shown this once.
+    Create(CreateSessionArgs),
+    /// Revoke a session: from now on its token is refused, on running servers too.
+    Revoke(RevokeSessionArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateSessionArgs {
+    /// Whose session.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: UserId,
+    /// How long the session lives, at most 30 days.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "12h",
+        value_parser = session_ttl
+    )]
+    pub(crate) ttl: Duration,
+    /// How long it counts as MFA-verified, at most 24 hours and no longer than it lives.
+    ///
+    /// Without this flag it does not count as MFA-verified at all.
+    #[arg(long, value_name = "DURATION", value_parser = mfa_ttl)]
+    pub(crate) mfa_verified_for: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeSessionArgs {
+    /// Which session.
+    #[arg(long)]
+    pub(crate) id: SessionId,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Create a TOTP device; print its id and the otpauth URI for an authenticator app.
+    Create(CreateDeviceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateDeviceArgs {
+    /// Whose device.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: UserId,
+    /// What its owner calls it.
+    #[arg(long)]
+    pub(crate) name: DeviceName,
+    /// Take it as confirmed, as if its owner had shown that it works.
+    #[arg(long)]
+    pub(crate) confirmed: bool,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, such as 127.0.0.1:3123 or [::1]:3123".to_owned()
+    })
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_millis(1), LONGEST_WAIT)
+}
+
+fn session_ttl(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), LONGEST_SESSION)
+}
+
+fn mfa_ttl(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), LONGEST_MFA)
+}
+
+fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a duration such as 500ms, 10s, 15m or 12h"))?;
+    if !(least..=most).contains(&duration) {
+        let [least, most] = [least, most].map(humantime::format_duration);
+        return Err(format!("expected a duration from {least} to {most}"));
+    }
+    Ok(duration)
+}
+
+/// As the derived parser, but silent about the text: a URL may hold a password.
+#[derive(Clone)]
+struct DatabaseUrlParser;
+
+impl TypedValueParser for DatabaseUrlParser {
+    type Value = DatabaseUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<DatabaseUrl, clap::Error> {
+        // What is not UTF-8 is no URL that is known.
+        let parsed = value.to_str().unwrap_or_default().parse();
+        parsed.map_err(|error| {
+            let message = format!("invalid value for '--database-url <URL>': {error}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[track_caller]
+    fn refused(arguments: &[&str]) -> String {
+        let all = ["arklow"].iter().chain(arguments);
+        Cli::try_parse_from(all).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn refused_database_url_does_not_show_its_password() {
+        let url = "postgres://ada:hunter2@host/arklow";
+        let message = refused(&["serve", "--database-url", url]);
+        assert!(message.contains("--database-url"), "{message}");
+        assert!(message.contains("PostgreSQL"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn durations_have_bounds() {
+        for (flag, text) in [
+            ("--shutdown-grace", "0s"),
+            ("--request-deadline", "2h"),
+            ("--busy-timeout", "300000000000years"),
+        ] {
+            let message = refused(&["serve", flag, text]);
+            assert!(message.contains("from 1ms to 1h"), "{message}");
+        }
+        let create = ["session", "create", "--user", "1"];
+        let message = refused(&[&create[..], &["--ttl", "31days"]].concat());
+        assert!(message.contains("from 1s to 30days"), "{message}");
+        let message = refused(&[&create[..], &["--mfa-verified-for", "25h"]].concat());
+        assert!(message.contains("from 1s to 1day"), "{message}");
+    }
+
+    #[test]
+    fn host_name_is_answered_with_what_is_expected_instead() {
+        let message = refused(&["serve", "--listen", "localhost:3123"]);
+        assert!(message.contains("such as 127.0.0.1:3123"), "{message}");
+    }
+}

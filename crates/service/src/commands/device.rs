@@ -1,0 +1,128 @@
+//! `arklow device`.
+
+use arklow_domain::{DeviceId, DeviceName, Keyring, ProvisioningUri, Seed, UserId};
+use arklow_store::{CreateDevice, NewDevice, Store};
+use serde_json::json;
+
+use super::{closing, open_keys, open_or_create};
+use crate::app::Sources;
+use crate::cli::{CreateDeviceArgs, DeviceCommand};
+use crate::error::CliError;
+use crate::output::{self, Format};
+
+/// Under which name an authenticator app lists the device.
+const ISSUER: &str = "Arklow";
+
+pub(crate) async fn run(command: DeviceCommand, sources: &Sources) -> Result<(), CliError> {
+    match command {
+        DeviceCommand::Create(args) => run_create(args, sources).await,
+    }
+}
+
+/// Whether the owner of a new device has shown that it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Confirmation {
+    Confirmed,
+    Pending,
+}
+
+async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), CliError> {
+    let url = &args.database.database_url;
+    let confirmation = match args.confirmed {
+        true => Confirmation::Confirmed,
+        false => Confirmation::Pending,
+    };
+    let store = open_or_create(url).await?;
+    let created = closing(&store, async {
+        let keyring = open_keys(&store, url, &args.keys, sources).await?;
+        create(
+            &store,
+            &keyring,
+            args.user,
+            args.name,
+            confirmation,
+            sources,
+        )
+        .await
+    });
+    let (id, uri) = created.await?;
+
+    output::note(match confirmation {
+        Confirmation::Confirmed => "created a confirmed device; its URI is shown this once",
+        Confirmation::Pending => "created a device, not confirmed; its URI is shown this once",
+    });
+    let (id, uri) = (id.to_string(), uri.expose());
+    output::data(
+        Format::from_flag(args.output.json),
+        &format!("{id}\n{uri}"),
+        &json!({ "id": id, "provisioning_uri": uri }),
+    )
+}
+
+/// Makes a device with a new seed, and the URI that hands the seed to an authenticator app.
+pub(crate) async fn create(
+    store: &Store,
+    keyring: &Keyring,
+    user_id: UserId,
+    name: DeviceName,
+    confirmation: Confirmation,
+    sources: &Sources,
+) -> Result<(DeviceId, ProvisioningUri), CliError> {
+    let random = sources.random.as_ref();
+    let user = store.user(user_id).await?;
+    let user = user.ok_or(CliError::NoSuchUser(user_id))?;
+    let now = sources.clock.now();
+    let id = DeviceId::random(random)?;
+    let seed = Seed::random(random)?;
+    let new = NewDevice {
+        id,
+        user_id,
+        name,
+        seed: seed.seal(keyring, user_id, id, random)?,
+        confirmed_at: match confirmation {
+            Confirmation::Confirmed => Some(now),
+            Confirmation::Pending => None,
+        },
+        now,
+    };
+    match store.create_device(new).await? {
+        CreateDevice::Created => Ok((id, seed.provisioning_uri(ISSUER, user.email.as_str()))),
+        CreateDevice::NoSuchUser => Err(CliError::NoSuchUser(user_id)),
+        CreateDevice::UserDisabled => Err(CliError::UserDisabled(user_id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::user;
+    use crate::testing::{database, sources};
+
+    #[tokio::test]
+    async fn uri_names_the_issuer_and_the_address_of_the_owner() {
+        let (_directory, store) = database().await;
+        let (sources, _) = sources();
+        let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
+        let (name, email) = ("Ada".parse().unwrap(), "ada@example.org".parse().unwrap());
+        let ada = user::create(&store, name, email, &sources).await.unwrap();
+
+        let phone = "Phone".parse().unwrap();
+        let pending = Confirmation::Pending;
+        let created = create(&store, &keyring, ada, phone, pending, &sources).await;
+        let (_, uri) = created.unwrap();
+        let start = "otpauth://totp/Arklow:ada%40example.org?secret=";
+        assert!(uri.expose().starts_with(start));
+    }
+
+    #[tokio::test]
+    async fn user_that_does_not_exist_gets_none() {
+        let (_directory, store) = database().await;
+        let (sources, _) = sources();
+        let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
+        let nobody = UserId::from_stored(1).unwrap();
+        let phone = "Phone".parse().unwrap();
+        let pending = Confirmation::Pending;
+        let error = create(&store, &keyring, nobody, phone, pending, &sources).await;
+        assert!(matches!(error, Err(CliError::NoSuchUser(_))), "{error:?}");
+    }
+}

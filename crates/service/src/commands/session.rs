@@ -1,0 +1,165 @@
+//! `arklow session`.
+
+use std::time::Duration;
+
+use arklow_domain::{SessionId, SessionToken, UserId};
+use arklow_store::{CreateSession, NewSession, RevokeSession, Store};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use serde_json::json;
+
+use super::{closing, open_existing, open_or_create};
+use crate::app::Sources;
+use crate::cli::{CreateSessionArgs, RevokeSessionArgs, SessionCommand};
+use crate::error::CliError;
+use crate::output::{self, Format};
+
+pub(crate) async fn run(command: SessionCommand, sources: &Sources) -> Result<(), CliError> {
+    match command {
+        SessionCommand::Create(args) => run_create(args, sources).await,
+        SessionCommand::Revoke(args) => run_revoke(args, sources).await,
+    }
+}
+
+/// A session, with the token that is shown this once.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) id: SessionId,
+    pub(crate) token: SessionToken,
+    pub(crate) expires_at: DateTime<Utc>,
+    pub(crate) mfa_not_after: Option<DateTime<Utc>>,
+}
+
+async fn run_create(args: CreateSessionArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_or_create(&args.database.database_url).await?;
+    let mfa = args.mfa_verified_for;
+    let session = closing(&store, create(&store, args.user, args.ttl, mfa, sources)).await?;
+
+    let expires_at = output::time(session.expires_at);
+    let mfa_not_after = session.mfa_not_after.map(output::time);
+    let mfa = match &mfa_not_after {
+        Some(time) => format!("MFA-verified until {time}"),
+        None => "not MFA-verified (--mfa-verified-for)".to_owned(),
+    };
+    output::note(&format!(
+        "created session {}: lives until {expires_at}, {mfa}; its token is shown this once",
+        session.id
+    ));
+    let token = session.token.expose();
+    output::data(
+        Format::from_flag(args.output.json),
+        token,
+        &json!({
+            "id": session.id.to_string(),
+            "token": token,
+            "expires_at": expires_at,
+            "mfa_not_after": mfa_not_after,
+        }),
+    )
+}
+
+/// Starts a session that lives for `ttl`, and for `mfa` of it counts as MFA-verified.
+pub(crate) async fn create(
+    store: &Store,
+    user_id: UserId,
+    ttl: Duration,
+    mfa: Option<Duration>,
+    sources: &Sources,
+) -> Result<Created, CliError> {
+    let now = sources.clock.now();
+    // Whole seconds, as RFC 3339 is mostly read and written.
+    let expires_at = (now + ttl).trunc_subsecs(0);
+    let mfa_not_after = mfa.map(|mfa| (now + mfa).trunc_subsecs(0).min(expires_at));
+    let id = SessionId::random(sources.random.as_ref())?;
+    let token = SessionToken::generate(sources.random.as_ref())?;
+    let new = NewSession {
+        id,
+        user_id,
+        token_hash: token.hash(),
+        created_at: now,
+        expires_at,
+        mfa_not_after,
+    };
+    match store.create_session(new).await? {
+        CreateSession::Created => Ok(Created {
+            id,
+            token,
+            expires_at,
+            mfa_not_after,
+        }),
+        CreateSession::NoSuchUser => Err(CliError::NoSuchUser(user_id)),
+        CreateSession::UserDisabled => Err(CliError::UserDisabled(user_id)),
+    }
+}
+
+async fn run_revoke(args: RevokeSessionArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let id = args.id;
+    let revoked = closing(&store, async {
+        Ok(store.revoke_session(id, sources.clock.now()).await?)
+    });
+    match revoked.await? {
+        RevokeSession::Revoked => output::note(&format!("session {id} is revoked")),
+        RevokeSession::AlreadyRevoked => {
+            output::note(&format!("session {id} was revoked already"));
+        }
+        RevokeSession::NoSuchSession => return Err(CliError::NoSuchSession(id)),
+    }
+    output::id(Format::from_flag(args.output.json), &id)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::commands::user;
+    use crate::testing::{database, sources};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    async fn db_user(store: &Store, sources: &Sources) -> UserId {
+        let (name, email) = ("Ada".parse().unwrap(), "ada@example.org".parse().unwrap());
+        user::create(store, name, email, sources).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn times_are_whole_seconds() {
+        let (_directory, store) = database().await;
+        let (sources, clock) = sources();
+        let ada = db_user(&store, &sources).await;
+        let start = sources.clock.now();
+        clock.advance(TimeDelta::milliseconds(999));
+        let made = create(&store, ada, HOUR, Some(HOUR / 2), &sources)
+            .await
+            .unwrap();
+        assert_eq!(made.expires_at, start + TimeDelta::hours(1));
+        assert_eq!(made.mfa_not_after, Some(start + TimeDelta::minutes(30)));
+    }
+
+    #[tokio::test]
+    async fn second_factor_does_not_outlive_the_session() {
+        let (_directory, store) = database().await;
+        let (sources, _) = sources();
+        let ada = db_user(&store, &sources).await;
+        let made = create(&store, ada, HOUR, Some(HOUR * 2), &sources)
+            .await
+            .unwrap();
+        assert_eq!(made.mfa_not_after, Some(made.expires_at));
+    }
+
+    #[tokio::test]
+    async fn user_that_does_not_exist_or_is_disabled_gets_none() {
+        let (_directory, store) = database().await;
+        let (sources, _) = sources();
+        let nobody = UserId::from_stored(1).unwrap();
+        let error = create(&store, nobody, HOUR, None, &sources)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, CliError::NoSuchUser(_)), "{error:?}");
+
+        let ada = db_user(&store, &sources).await;
+        store.disable_user(ada, sources.clock.now()).await.unwrap();
+        let error = create(&store, ada, HOUR, None, &sources).await.unwrap_err();
+        assert!(matches!(error, CliError::UserDisabled(_)), "{error:?}");
+    }
+}

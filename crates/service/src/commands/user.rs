@@ -1,0 +1,83 @@
+//! `arklow user`.
+
+use arklow_domain::{Email, UserId, UserName};
+use arklow_store::{CreateUser, DisableUser, NewUser, Store};
+
+use super::{closing, open_existing, open_or_create};
+use crate::app::Sources;
+use crate::cli::{CreateUserArgs, DisableUserArgs, UserCommand};
+use crate::error::CliError;
+use crate::output::{self, Format};
+
+pub(crate) async fn run(command: UserCommand, sources: &Sources) -> Result<(), CliError> {
+    match command {
+        UserCommand::Create(args) => run_create(args, sources).await,
+        UserCommand::Disable(args) => run_disable(args, sources).await,
+    }
+}
+
+async fn run_create(args: CreateUserArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_or_create(&args.database.database_url).await?;
+    let name = args.name.clone();
+    let id = closing(&store, create(&store, name, args.email, sources)).await?;
+    output::note(&format!("created user {}", args.name));
+    output::id(Format::from_flag(args.output.json), &id)
+}
+
+/// Makes a user.
+pub(crate) async fn create(
+    store: &Store,
+    name: UserName,
+    email: Email,
+    sources: &Sources,
+) -> Result<UserId, CliError> {
+    let id = UserId::random(sources.random.as_ref())?;
+    let new = NewUser {
+        id,
+        name,
+        email: email.clone(),
+        now: sources.clock.now(),
+    };
+    match store.create_user(new).await? {
+        CreateUser::Created => Ok(id),
+        CreateUser::EmailInUse => Err(CliError::EmailInUse(email)),
+    }
+}
+
+async fn run_disable(args: DisableUserArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let id = args.id;
+    let disabled = closing(&store, async {
+        Ok(store.disable_user(id, sources.clock.now()).await?)
+    });
+    match disabled.await? {
+        DisableUser::Disabled => {
+            output::note(&format!(
+                "user {id} is disabled, all their sessions are dead"
+            ));
+        }
+        DisableUser::AlreadyDisabled => {
+            output::note(&format!("user {id} was disabled already"));
+        }
+        DisableUser::NoSuchUser => return Err(CliError::NoSuchUser(id)),
+    }
+    output::id(Format::from_flag(args.output.json), &id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{database, sources};
+
+    #[tokio::test]
+    async fn address_in_use_is_refused_in_any_case() {
+        let (_directory, store) = database().await;
+        let create = async |email: &str| {
+            let (name, email) = ("Ada".parse().unwrap(), email.parse().unwrap());
+            create(&store, name, email, &sources().0).await
+        };
+        create("ada@example.org").await.unwrap();
+        let error = create("ADA@example.org").await.unwrap_err();
+        assert!(matches!(error, CliError::EmailInUse(_)), "{error:?}");
+    }
+}

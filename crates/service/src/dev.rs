@@ -1,0 +1,127 @@
+//! `arklow dev`: a server to try things on, which leaves nothing behind.
+
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use arklow_domain::{DeviceId, UserId};
+use arklow_store::{DatabaseUrl, Options, Store};
+use serde_json::json;
+
+use crate::app::{App, Sources};
+use crate::cli::DevArgs;
+use crate::commands::device::{self, Confirmation};
+use crate::commands::session;
+use crate::commands::{self, user};
+use crate::error::CliError;
+use crate::keys;
+use crate::output::{self, Format};
+use crate::serve::{self, Config};
+
+/// How long the demo session lives, MFA-verified all the time.
+const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Serves a demo user until a signal.
+pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError> {
+    if !args.listen.ip().is_loopback() {
+        return Err(CliError::NotLoopback(args.listen));
+    }
+    let directory = tempfile::Builder::new()
+        .prefix("arklow-dev-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(CliError::TemporaryDirectory)?;
+    let file = directory.path().join("arklow.db");
+    let url = DatabaseUrl::sqlite(&file).map_err(CliError::TemporaryPath)?;
+    let store = commands::open(&url, Options::default()).await?;
+    let format = Format::from_flag(args.json);
+    commands::closing(
+        &store,
+        serve_demo(&store, &url, args.listen, format, sources),
+    )
+    .await
+}
+
+async fn serve_demo(
+    store: &Store,
+    database: &DatabaseUrl,
+    listen: SocketAddr,
+    format: Format,
+    sources: Sources,
+) -> Result<(), CliError> {
+    let path = keys::default_path(database)?;
+    let keyring = keys::open(store, &path, &sources).await?.keyring;
+    let app = App::new(store.clone(), keyring, sources.clone());
+    let demo = Demo::create(&app, &sources).await?;
+    serve::serve(app, Config::on(listen), |address| {
+        warn(database);
+        demo.print(format, address)
+    })
+    .await
+}
+
+fn warn(database: &DatabaseUrl) {
+    output::note(&format!(
+        "\n\
+         *** FOR DEVELOPMENT ONLY: a demo user, whose token is printed below ***\n\
+         *** Everything is gone when this ends.  Never put real data into it. ***\n\
+         The other commands work on it too: --database-url {database}\n"
+    ));
+}
+
+/// Who can be tried out.
+struct Demo {
+    user_id: UserId,
+    device_id: DeviceId,
+    session: session::Created,
+}
+
+impl Demo {
+    async fn create(app: &App, sources: &Sources) -> Result<Self, CliError> {
+        let (name, email) = ("Demo", "demo@example.org");
+        let name = name.parse().expect("this is a name");
+        let email = email.parse().expect("this is an address");
+        let user_id = user::create(&app.store, name, email, sources).await?;
+        let phone = "Phone".parse().expect("this is a name");
+        let confirmed = Confirmation::Confirmed;
+        let (device_id, _) =
+            device::create(&app.store, &app.keyring, user_id, phone, confirmed, sources).await?;
+        let mfa = Some(SESSION);
+        Ok(Self {
+            user_id,
+            device_id,
+            session: session::create(&app.store, user_id, SESSION, mfa, sources).await?,
+        })
+    }
+
+    fn print(&self, format: Format, address: SocketAddr) -> Result<(), CliError> {
+        let Self {
+            user_id,
+            device_id,
+            session,
+        } = self;
+        let url = format!("http://{address}");
+        let token = session.token.expose();
+        let human = format!(
+            "token:     {token}\n\
+             device id: {device_id}\n\
+             \n\
+             Ten new backup codes:\n\
+             \n\
+             curl -sS -X POST {url}/v1/self/mfa/regenerate/totp \
+             -H 'content-type: application/json' -H 'x-arklow-auth: {token}' \
+             -d '{{\"device_id\":\"{device_id}\"}}'\n"
+        );
+        let object = json!({
+            "url": url,
+            "token": token,
+            "user_id": user_id.to_string(),
+            "device_id": device_id.to_string(),
+            "session_id": session.id.to_string(),
+            "mfa_not_after": session.mfa_not_after.map(output::time),
+            "expires_at": output::time(session.expires_at),
+        });
+        output::data(format, &human, &object)
+    }
+}

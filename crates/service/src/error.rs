@@ -1,0 +1,126 @@
+//! Why a command failed: what, where, and what to do about it.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use arklow_domain::{Email, NoEntropy, SessionId, UserId};
+use arklow_store::{BadDatabaseUrl, DatabaseUrl, OpenError, StoreError};
+
+use crate::keys::KeysError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("the address {0} is in use (--listen)")]
+    AddressInUse(SocketAddr),
+    #[error("cannot listen on {address} (--listen)")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("`arklow dev` serves this machine only, and {0} is no loopback address (--listen)")]
+    NotLoopback(SocketAddr),
+    #[error("cannot open `{url}` (--database-url)")]
+    Open {
+        url: DatabaseUrl,
+        #[source]
+        cause: OpenError,
+    },
+    #[error("nothing was changed")]
+    Store(#[from] StoreError),
+    #[error("cannot use the keys (--keys)")]
+    Keys(#[from] KeysError),
+    #[error("nothing was changed")]
+    Entropy(#[from] NoEntropy),
+    #[error("the address `{0}` is another user's (--email)")]
+    EmailInUse(Email),
+    #[error("there is no user {0}")]
+    NoSuchUser(UserId),
+    #[error("user {0} is disabled")]
+    UserDisabled(UserId),
+    #[error("there is no session {0} (--id)")]
+    NoSuchSession(SessionId),
+    #[error("cannot make a temporary directory")]
+    TemporaryDirectory(#[source] io::Error),
+    #[error("cannot put a database into the temporary directory")]
+    TemporaryPath(#[source] BadDatabaseUrl),
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    #[error("cannot start the threads of the server")]
+    Runtime(#[source] io::Error),
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    #[error("cannot start the server")]
+    Server(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the server ended though nobody asked it to: {0}")]
+    Ended(String),
+    #[error("stopped at once by a second signal; running requests were cut off")]
+    Interrupted,
+}
+
+impl CliError {
+    /// What to do next, where the message does not say it already.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::AddressInUse(_) => Some(
+                "is another `arklow` running?  Stop it, or use `--listen 127.0.0.1:0` for any \
+                 free port",
+            ),
+            Self::Listen { .. } => {
+                Some("use an address of this machine, such as `--listen 127.0.0.1:0`")
+            }
+            Self::NotLoopback(_) => Some(
+                "use `--listen 127.0.0.1:0`, or `arklow serve` for a server that others may reach",
+            ),
+            Self::Open {
+                cause: OpenError::Missing(_),
+                ..
+            } => Some("name the database with --database-url; `arklow serve` makes a new one"),
+            Self::Store(StoreError::Busy) => Some("something else is writing: try again"),
+            Self::Keys(error) => error.hint(),
+            Self::EmailInUse(_) => Some("no two users share an address: give another one"),
+            Self::NoSuchUser(_) => {
+                Some("check the id and --database-url; `arklow user create` prints the id")
+            }
+            Self::UserDisabled(_) => Some("a disabled user gets no sessions and no devices"),
+            Self::NoSuchSession(_) => {
+                Some("check the id and --database-url; `arklow session create` tells the id")
+            }
+            Self::TemporaryDirectory(_) | Self::TemporaryPath(_) => {
+                Some("set TMPDIR to a directory that can be written")
+            }
+            Self::Open { .. }
+            | Self::Store(_)
+            | Self::Entropy(_)
+            | Self::Output(_)
+            | Self::Runtime(_)
+            | Self::Signals(_)
+            | Self::Server(_)
+            | Self::Ended(_)
+            | Self::Interrupted => None,
+        }
+    }
+
+    /// As `--help` documents it.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotLoopback(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// An error and its causes, as one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,254 @@
+//! The log on standard error: one line per event, for people on a terminal and as JSON elsewhere.
+//!
+//! Only our own events and those of Dropshot are let through, at any level: another crate may
+//! well log whole requests at `trace`, and there are secrets in them.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+
+use arklow_api::server::Origin;
+use slog::{Drain, KV as _, Key, Never, OwnedKVList, Record, Serializer};
+use tracing::{Level, error, event};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::cli::{LogArgs, LogFormat};
+use crate::error::chain;
+
+/// Under which name Dropshot's events stand in the log.
+const DROPSHOT: &str = "dropshot";
+
+/// Starts logging, panics included.
+pub(crate) fn start(args: LogArgs) {
+    let terminal = io::stderr().is_terminal();
+    let json = match args.log_format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Human => false,
+        LogFormat::Json => true,
+    };
+    // <https://no-color.org>
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let level = Level::from(args.log_level);
+    // Also what begins so: `arklow_store`.
+    let ours = Targets::new()
+        .with_target("arklow", level)
+        .with_target(DROPSHOT, level);
+
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = if json {
+        lines.json().flatten_event(true).boxed()
+    } else {
+        lines.with_ansi(colours).boxed()
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(ours))
+        .init();
+    std::panic::set_hook(Box::new(|panic| {
+        // Only where: the payload may quote anything.
+        match panic.location() {
+            Some(place) => error!("panicked at {place}"),
+            None => error!("panicked"),
+        }
+    }));
+}
+
+/// Writes down a failure of which its caller is told nothing.
+pub(crate) fn failure(origin: &Origin, cause: &dyn Error) {
+    error!(
+        req_id = origin.request_id,
+        error = chain(cause),
+        "the request failed"
+    );
+}
+
+/// A logger for Dropshot whose lines end in ours.
+pub(crate) fn dropshot() -> slog::Logger {
+    slog::Logger::root(ToTracing, slog::o!())
+}
+
+/// Hands records on with what their logger knows of the request, which `tracing-slog` drops.
+struct ToTracing;
+
+impl Drain for ToTracing {
+    type Ok = ();
+    type Err = Never;
+
+    fn log(&self, record: &Record<'_>, context: &OwnedKVList) -> Result<(), Never> {
+        let mut fields = Fields::default();
+        // Neither fails: `Fields` takes everything.
+        drop(context.serialize(record, &mut fields));
+        drop(record.kv().serialize(record, &mut fields));
+        fields.emit(record);
+        Ok(())
+    }
+}
+
+/// What a record of Dropshot tells.
+#[derive(Debug, Default)]
+struct Fields {
+    req_id: Option<String>,
+    method: Option<String>,
+    uri: Option<String>,
+    remote_addr: Option<String>,
+    response_code: Option<u16>,
+    latency_us: Option<u64>,
+    /// Everything else, as `key=value`.
+    detail: Option<String>,
+}
+
+impl Fields {
+    fn take(&mut self, key: &str, value: String) {
+        match key {
+            "req_id" => self.req_id = Some(value),
+            "method" => self.method = Some(value),
+            // Without the query: somebody may take it for the place where a token goes.
+            "uri" => self.uri = value.split('?').next().map(str::to_owned),
+            "remote_addr" => self.remote_addr = Some(value),
+            "response_code" => self.response_code = value.parse().ok(),
+            "latency_us" => self.latency_us = value.parse().ok(),
+            // The same on every line: there is one listener.
+            "local_addr" => {}
+            _ => {
+                let detail = self.detail.get_or_insert_default();
+                if !detail.is_empty() {
+                    detail.push(' ');
+                }
+                detail.push_str(&format!("{key}={value}"));
+            }
+        }
+    }
+
+    fn emit(&self, record: &Record<'_>) {
+        let Self {
+            req_id,
+            method,
+            uri,
+            remote_addr,
+            response_code,
+            latency_us,
+            detail,
+        } = self;
+        // The level of an event is part of its type, so every level needs an event of its own.
+        macro_rules! emit {
+            ($level:ident) => {
+                event!(
+                    target: DROPSHOT,
+                    Level::$level,
+                    req_id = req_id.as_deref(),
+                    method = method.as_deref(),
+                    uri = uri.as_deref(),
+                    remote_addr = remote_addr.as_deref(),
+                    response_code,
+                    latency_us,
+                    detail = detail.as_deref(),
+                    "{}",
+                    record.msg()
+                )
+            };
+        }
+        match record.level() {
+            slog::Level::Critical | slog::Level::Error => emit!(ERROR),
+            slog::Level::Warning => emit!(WARN),
+            // One line for each answer; what Dropshot says of itself and of connections is detail.
+            slog::Level::Info if response_code.is_some() => emit!(INFO),
+            slog::Level::Info | slog::Level::Debug => emit!(DEBUG),
+            slog::Level::Trace => emit!(TRACE),
+        }
+    }
+}
+
+impl Serializer for Fields {
+    fn emit_arguments(&mut self, key: Key, value: &fmt::Arguments<'_>) -> slog::Result {
+        self.take(key.as_ref(), value.to_string());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The lines that `log` writes to Dropshot's logger, at `trace`, without their time.
+    fn lines(log: impl FnOnce(&slog::Logger)) -> Vec<Value> {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&written);
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .without_time()
+            .with_max_level(Level::TRACE)
+            .with_writer(move || Sink(Arc::clone(&sink)))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || log(&dropshot()));
+        let written = written.lock().unwrap();
+        let lines = written.split(|byte| *byte == b'\n');
+        lines
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn line_of_an_answer_holds_what_the_logger_knows_of_the_request() {
+        let lines = lines(|log| {
+            let log = log.new(slog::o!("local_addr" => "127.0.0.1:3123"));
+            let log = log.new(slog::o!(
+                "remote_addr" => "192.0.2.1:50000",
+                "req_id" => "some-id",
+                "method" => "POST",
+                "uri" => "/v1/self?token=arks_secret",
+            ));
+            slog::info!(log, "request completed"; "response_code" => 200u16, "latency_us" => 7u128);
+        });
+        assert_eq!(
+            lines,
+            [json!({
+                "level": "INFO",
+                "target": "dropshot",
+                "message": "request completed",
+                "req_id": "some-id",
+                "method": "POST",
+                "uri": "/v1/self",
+                "remote_addr": "192.0.2.1:50000",
+                "response_code": 200,
+                "latency_us": 7,
+            })]
+        );
+    }
+
+    #[test]
+    fn what_has_no_field_of_its_own_is_kept() {
+        let lines = lines(|log| {
+            slog::warn!(log, "accept error"; "error" => "too many files", "retry" => true);
+        });
+        assert_eq!(lines[0]["level"], "WARN");
+        let detail = lines[0]["detail"].as_str().unwrap();
+        assert!(detail.contains("error=too many files"), "{detail}");
+        assert!(detail.contains("retry=true"), "{detail}");
+    }
+
+    #[test]
+    fn connections_are_detail() {
+        let lines = lines(|log| slog::info!(log, "accepted connection"));
+        assert_eq!(lines[0]["level"], "DEBUG");
+    }
+}

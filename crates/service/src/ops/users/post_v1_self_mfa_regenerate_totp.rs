@@ -1,0 +1,323 @@
+//! Ten new backup codes for a device of the caller.
+
+use arklow_api::server::{
+    Fault, Origin, PostV1SelfMfaRegenerateTotpAnswer as Answer,
+    PostV1SelfMfaRegenerateTotpRequest as Request,
+};
+use arklow_api::types::RegenerateTotpEnvelope;
+use arklow_domain::{BackupCodes, NoEntropy};
+use arklow_store::{AuditOrigin, ReplaceBackupCodes, ReplaceOutcome, StoreError};
+use tracing::info;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::{log, wire};
+
+/// Why there are no new codes.  Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the session ended while the request was under way")]
+    SessionEnded,
+    #[error("verify a second factor with this session first")]
+    MfaNotFresh,
+    #[error("the caller has no such device")]
+    NoSuchDevice,
+    #[error("confirm the device first")]
+    DeviceNotConfirmed,
+    #[error("the database is busy")]
+    Busy,
+    #[error("no backup codes could be drawn")]
+    Entropy(#[from] NoEntropy),
+    #[error("the backup codes could not be replaced")]
+    Store(#[source] StoreError),
+}
+
+/// How each is answered.
+pub(crate) fn refuse(error: &Error, origin: &Origin) -> Answer {
+    match error {
+        Error::SessionEnded => Answer::Unauthorized(wire::envelope(&Fault::Unauthenticated)),
+        Error::MfaNotFresh => Answer::Forbidden(wire::refusal("MFA_REQUIRED", error)),
+        Error::NoSuchDevice => Answer::NotFound(wire::refusal("DEVICE_NOT_FOUND", error)),
+        Error::DeviceNotConfirmed => Answer::Conflict(wire::refusal("DEVICE_NOT_CONFIRMED", error)),
+        Error::Busy => Answer::ServiceUnavailable {
+            body: wire::envelope(&Fault::Unavailable { retry_after: None }),
+            retry_after: wire::RETRY_AFTER.as_secs().cast_signed(),
+        },
+        Error::Entropy(_) | Error::Store(_) => {
+            log::failure(origin, error);
+            Answer::InternalServerError(wire::envelope(&Fault::Internal))
+        }
+    }
+}
+
+/// Replaces the set of the device and gives the new one, the only time that it is shown.
+pub(crate) async fn run(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+) -> Result<RegenerateTotpEnvelope, Error> {
+    let now = app.clock.now();
+    // Before the device: who has not shown a second factor does not learn which devices exist.
+    if !caller.session().is_mfa_fresh(now) {
+        return Err(Error::MfaNotFresh);
+    }
+    // Any digits are valid input; those that cannot be an id are the id of no device.
+    let device_id = request
+        .body
+        .device_id
+        .parse()
+        .map_err(|_| Error::NoSuchDevice)?;
+    let codes = BackupCodes::generate(app.random.as_ref())?;
+
+    let replace = ReplaceBackupCodes {
+        user_id: caller.user_id(),
+        session_id: caller.session().id,
+        device_id,
+        codes: codes.seal(&app.keyring, caller.user_id()),
+        now,
+        origin: audit_origin(caller.origin()),
+    };
+    match app.store.replace_backup_codes(replace).await? {
+        ReplaceOutcome::Replaced {
+            device,
+            generation,
+            session_mfa_not_after,
+        } => {
+            info!(
+                req_id = caller.origin().request_id,
+                device.id = %device_id,
+                generation,
+                "the backup codes of device `{device_id}` were replaced"
+            );
+            Ok(wire::regenerated(&device, &codes, session_mfa_not_after))
+        }
+        ReplaceOutcome::SessionEnded => Err(Error::SessionEnded),
+        ReplaceOutcome::MfaNotFresh => Err(Error::MfaNotFresh),
+        ReplaceOutcome::NoSuchDevice => Err(Error::NoSuchDevice),
+        ReplaceOutcome::DeviceNotConfirmed => Err(Error::DeviceNotConfirmed),
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::Busy,
+            StoreError::Inconsistent { .. }
+            | StoreError::Database(_)
+            | StoreError::Panicked
+            | StoreError::Closed => Self::Store(error),
+        }
+    }
+}
+
+/// The store makes the texts harmless.
+fn audit_origin(origin: &Origin) -> AuditOrigin {
+    AuditOrigin {
+        remote_address: Some(origin.remote_address.ip()),
+        user_agent: origin.user_agent.clone(),
+        request_id: Some(origin.request_id.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use arklow_api::types::{ErrorEnvelope, RegenerateTotpResult};
+    use arklow_domain::CODES_PER_SET;
+    use arklow_store::AuditFilter;
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::testing::{Ada, Exhausted, TestApp, origin};
+
+    #[track_caller]
+    fn success(answer: Answer) -> RegenerateTotpResult {
+        match answer {
+            Answer::Ok(RegenerateTotpEnvelope {
+                data: Some(result),
+                errors: None,
+            }) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn assert_refused(answer: &Answer, status: u16, code: &str) {
+        let ErrorEnvelope { errors, .. } = match answer {
+            Answer::Unauthorized(body)
+            | Answer::Forbidden(body)
+            | Answer::NotFound(body)
+            | Answer::Conflict(body)
+            | Answer::InternalServerError(body)
+            | Answer::ServiceUnavailable { body, .. } => body,
+            other => panic!("{other:?}"),
+        };
+        let codes: Vec<&str> = errors.iter().map(|error| &*error.code).collect();
+        assert_eq!((answer.status().as_u16(), codes), (status, vec![code]));
+    }
+
+    async fn regenerate(app: &TestApp, ada: &Ada) -> Answer {
+        let device = ada.device_id.to_string();
+        app.regenerate(app.caller(ada).await, &device).await
+    }
+
+    #[tokio::test]
+    async fn answer_holds_the_device_ten_different_codes_and_the_sessions_own_time() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        app.clock.advance(TimeDelta::milliseconds(1_500));
+        let result = success(regenerate(&app, &ada).await);
+        assert_eq!(result.device.id, ada.device_id.to_string());
+        assert_eq!(result.device.user_id, ada.user_id.to_string());
+        assert_eq!(result.device.updated_at, app.now());
+        assert_eq!(result.session_mfa_not_after, ada.mfa_not_after);
+        let codes: BTreeSet<&String> = result.backup_codes.iter().collect();
+        assert_eq!(codes.len(), CODES_PER_SET);
+    }
+
+    #[tokio::test]
+    async fn codes_of_the_last_answer_work_and_all_earlier_ones_are_dead() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let first = success(regenerate(&app, &ada).await);
+        let second = success(regenerate(&app, &ada).await);
+        for code in &first.backup_codes {
+            assert!(!app.db_redeem(&ada, code).await);
+        }
+        for code in &second.backup_codes {
+            assert!(app.db_redeem(&ada, code).await);
+            assert!(!app.db_redeem(&ada, code).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn audit_says_who_what_when_and_from_where() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let device = ada.device_id.to_string();
+        let long = Origin {
+            user_agent: Some("agent ".repeat(100)),
+            ..origin()
+        };
+        let caller = app.caller_from(&ada, long.clone()).await;
+        success(app.regenerate(caller, &device).await);
+        let filter = AuditFilter::default();
+        let records = app.store().audit_records(filter).await.unwrap();
+        let [record] = records.as_slice() else {
+            panic!("{records:?}")
+        };
+        assert_eq!(record.at, app.now());
+        assert_eq!(record.user_id, ada.user_id);
+        assert_eq!(record.session_id, Some(ada.session_id));
+        assert_eq!(record.device_id, Some(ada.device_id));
+        assert_eq!(record.generation, Some(1));
+        let AuditOrigin {
+            remote_address,
+            user_agent,
+            request_id,
+        } = &record.origin;
+        assert_eq!(*remote_address, Some(long.remote_address.ip()));
+        assert_eq!(user_agent.as_deref().map(str::len), Some(256));
+        assert_eq!(*request_id, Some(long.request_id));
+    }
+
+    #[tokio::test]
+    async fn session_counts_as_fresh_until_its_time_and_not_at_it() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        app.clock
+            .set(ada.mfa_not_after - TimeDelta::microseconds(1));
+        success(regenerate(&app, &ada).await);
+        app.clock.set(ada.mfa_not_after);
+        assert_refused(&regenerate(&app, &ada).await, 403, "MFA_REQUIRED");
+    }
+
+    #[tokio::test]
+    async fn session_without_second_factor_learns_nothing_about_devices() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let token = app.db_session_without_mfa(&ada).await;
+        let own = ada.device_id.to_string();
+        for device in [own.as_str(), "1", "99999999999999999999999"] {
+            let caller = app.caller_with(&token, origin()).await;
+            let answer = app.regenerate(caller, device).await;
+            assert_refused(&answer, 403, "MFA_REQUIRED");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_device_that_the_caller_does_not_have_is_answered_alike() {
+        let app = TestApp::start().await;
+        let (ada, bob) = (app.db_ada().await, app.db_bob().await);
+        let unknown = app.caller(&ada).await;
+        let unknown = app.regenerate(unknown, "1").await;
+        assert_refused(&unknown, 404, "DEVICE_NOT_FOUND");
+        let foreign = bob.device_id.to_string();
+        let padded = format!("0{}", ada.device_id);
+        for device in [
+            &foreign,
+            &padded,
+            "0",
+            "9223372036854775808",
+            &"9".repeat(5_000),
+        ] {
+            let answer = app.regenerate(app.caller(&ada).await, device).await;
+            assert_eq!(answer, unknown, "{device}");
+        }
+    }
+
+    #[tokio::test]
+    async fn own_device_that_was_never_confirmed_is_a_conflict() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let pending = app.db_unconfirmed_device(&ada).await.to_string();
+        let answer = app.regenerate(app.caller(&ada).await, &pending).await;
+        assert_refused(&answer, 409, "DEVICE_NOT_CONFIRMED");
+    }
+
+    #[tokio::test]
+    async fn session_that_ends_under_way_is_unauthenticated() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let caller = app.caller(&ada).await;
+        app.db_revoke(&ada).await;
+        let answer = app.regenerate(caller, &ada.device_id.to_string()).await;
+        assert_refused(&answer, 401, "UNAUTHENTICATED");
+    }
+
+    #[tokio::test]
+    async fn failing_store_is_answered_without_its_reason() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let caller = app.caller(&ada).await;
+        app.store().close().await;
+        let answer = app.regenerate(caller, &ada.device_id.to_string()).await;
+        assert_refused(&answer, 500, "INTERNAL");
+        assert!(!format!("{answer:?}").contains("closed"));
+    }
+
+    #[tokio::test]
+    async fn without_entropy_the_former_codes_stay() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let before = success(regenerate(&app, &ada).await);
+        let exhausted = app.with_random(Arc::new(Exhausted));
+        let caller = app.caller(&ada).await;
+        let device = ada.device_id.to_string();
+        let answer = exhausted.regenerate(caller, &device).await;
+        assert_refused(&answer, 500, "INTERNAL");
+        assert!(app.db_redeem(&ada, &before.backup_codes[9]).await);
+    }
+
+    #[test]
+    fn busy_database_is_answered_with_a_time_to_come_back() {
+        let answer = refuse(&StoreError::Busy.into(), &origin());
+        assert_refused(&answer, 503, "UNAVAILABLE");
+        assert!(matches!(
+            answer,
+            Answer::ServiceUnavailable { retry_after: 1, .. }
+        ));
+    }
+}

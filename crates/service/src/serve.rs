@@ -1,0 +1,174 @@
+//! Serving: from an open database to a listening server, and back.
+
+use std::error::Error;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arklow_api::server::{Served, Settings, api_description};
+use arklow_store::Options;
+use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, HttpServer, ServerBuilder};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::api::Server;
+use crate::app::{App, Sources};
+use crate::cli::ServeArgs;
+use crate::error::CliError;
+use crate::{commands, log, output, wire};
+
+/// How a server is run.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) settings: Settings,
+    /// How long running requests may take after a signal.
+    pub(crate) shutdown_grace: Duration,
+}
+
+impl Config {
+    /// On this address, and otherwise as the flags of `serve` are when nobody gives them.
+    pub(crate) fn on(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            settings: Settings {
+                retry_after: wire::RETRY_AFTER,
+                ..Settings::default()
+            },
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+
+    fn from_flags(args: &ServeArgs) -> Self {
+        let mut config = Self::on(args.listen);
+        config.settings.deadline = args.request_deadline;
+        config.settings.body_timeout = args.body_timeout;
+        config.shutdown_grace = args.shutdown_grace;
+        config
+    }
+}
+
+/// `arklow serve`.
+pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliError> {
+    let config = Config::from_flags(&args);
+    let url = &args.database.database_url;
+    let options = Options {
+        busy_timeout: args.busy_timeout,
+        ..Options::default()
+    };
+    let store = commands::open(url, options).await?;
+    let serving = async {
+        let keyring = commands::open_keys(&store, url, &args.keys, &sources).await?;
+        let app = App::new(store.clone(), keyring, sources);
+        serve(app, config, |_| Ok(())).await
+    };
+    commands::closing(&store, serving).await
+}
+
+/// Serves until a signal.  Calls `ready` once requests are accepted, with the address, which has
+/// the real port also if any was asked for.
+pub(crate) async fn serve(
+    app: App,
+    config: Config,
+    ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    // Before anybody learns that there is somebody to send them to.
+    let mut signals = Signals::listen()?;
+    let store = app.store.clone();
+    let server = start(app, config.listen, config.settings)?;
+    let address = server.local_addr();
+    output::note(&format!("listening on http://{address}"));
+    ready(address)?;
+
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        ended = server.wait_for_shutdown() => {
+            let reason = ended.err().unwrap_or_else(|| "it gave no reason".to_owned());
+            return Err(CliError::Ended(reason));
+        }
+    };
+    let grace = config.shutdown_grace;
+    info!("{signal}: accepting nothing more, running requests have {grace:?}");
+    let stop = async {
+        match tokio::time::timeout(grace, server.close()).await {
+            Ok(Ok(())) => info!("all requests were answered"),
+            Ok(Err(error)) => warn!(error, "the server did not end as it should"),
+            Err(_) => warn!("some requests were still running and are cut off"),
+        }
+        store.close().await;
+    };
+    tokio::select! {
+        () = stop => Ok(()),
+        _ = signals.next() => Err(CliError::Interrupted),
+    }
+}
+
+fn start(
+    app: App,
+    listen: SocketAddr,
+    settings: Settings,
+) -> Result<HttpServer<Served<Server>>, CliError> {
+    let description = api_description::<Server>().map_err(CliError::Server)?;
+    let served = Served::new(Server::new(Arc::new(app)), settings);
+    let config = ConfigDropshot {
+        bind_address: listen,
+        // A change that has begun is carried through, whether or not its caller waits for it.
+        default_handler_task_mode: HandlerTaskMode::Detached,
+        ..ConfigDropshot::default()
+    };
+    let server = ServerBuilder::new(description, served, log::dropshot())
+        .config(config)
+        .start();
+    server.map_err(|error| match error {
+        BuildError::BindError { address, error } if error.kind() == ErrorKind::AddrInUse => {
+            CliError::AddressInUse(address)
+        }
+        BuildError::BindError { address, error } => CliError::Listen {
+            address,
+            cause: error,
+        },
+        other => CliError::Server(Box::<dyn Error + Send + Sync>::from(other)),
+    })
+}
+
+/// The signals that ask a server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(CliError::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn flags_that_nobody_gives_are_what_dev_runs_with() {
+        let Command::Serve(args) = Cli::parse_from(["arklow", "serve"]).command else {
+            panic!("another command")
+        };
+        let (flags, dev) = (Config::from_flags(&args), Config::on(args.listen));
+        assert_eq!(format!("{flags:?}"), format!("{dev:?}"));
+        assert_eq!(args.busy_timeout, Options::default().busy_timeout);
+    }
+}

@@ -1,0 +1,274 @@
+//! What tests of operations stand on: a server on a real database, with a clock they move.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use arklow_api::server::{
+    Api, Credentials, Origin, PostV1SelfMfaRegenerateTotpAnswer,
+    PostV1SelfMfaRegenerateTotpRequest, Secret,
+};
+use arklow_api::types::RegenerateTotpRequest;
+use arklow_domain::{
+    BackupCode, DeviceId, Keyring, NoEntropy, Random, Seed, SessionId, SessionToken, SystemRandom,
+    UserId,
+};
+use arklow_store::{
+    CreateDevice, CreateSession, CreateUser, DatabaseUrl, DisableUser, NewDevice, NewSession,
+    NewUser, Options, RedeemBackupCode, RevokeSession, Store,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use tempfile::TempDir;
+
+use crate::api::Server;
+use crate::app::{App, Clock, Sources};
+use crate::auth::Caller;
+
+/// A clock that stands still until it is moved.
+pub(crate) struct TestClock(Mutex<DateTime<Utc>>);
+
+impl TestClock {
+    pub(crate) fn advance(&self, by: TimeDelta) {
+        *self.0.lock().unwrap() += by;
+    }
+
+    pub(crate) fn set(&self, to: DateTime<Utc>) {
+        *self.0.lock().unwrap() = to;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Never has random bytes to give.
+pub(crate) struct Exhausted;
+
+impl Random for Exhausted {
+    fn fill(&self, _: &mut [u8]) -> Result<(), NoEntropy> {
+        Err(NoEntropy)
+    }
+}
+
+/// A server that is called without HTTP.
+pub(crate) struct TestApp {
+    pub(crate) server: Server,
+    pub(crate) clock: Arc<TestClock>,
+    app: Arc<App>,
+    directory: Arc<TempDir>,
+}
+
+/// Somebody who may replace the codes of a device for a quarter of an hour.
+pub(crate) struct Ada {
+    pub(crate) user_id: UserId,
+    pub(crate) session_id: SessionId,
+    pub(crate) device_id: DeviceId,
+    pub(crate) mfa_not_after: DateTime<Utc>,
+    token: SessionToken,
+}
+
+impl Ada {
+    pub(crate) fn token(&self) -> &str {
+        self.token.expose()
+    }
+}
+
+/// Where all test requests come from.
+pub(crate) fn origin() -> Origin {
+    Origin {
+        request_id: "00000000-0000-4000-8000-000000000000".to_owned(),
+        remote_address: SocketAddr::from(([192, 0, 2, 1], 50_000)),
+        user_agent: None,
+    }
+}
+
+/// A fresh database in a directory that lives as long as the first value.
+pub(crate) async fn database() -> (TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let url = DatabaseUrl::sqlite(&directory.path().join("arklow.db")).unwrap();
+    let store = Store::open(&url, Options::default()).await.unwrap();
+    (directory, store)
+}
+
+/// The operating system's randomness, and a clock that is moved.
+pub(crate) fn sources() -> (Sources, Arc<TestClock>) {
+    let start = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    let clock = Arc::new(TestClock(Mutex::new(start)));
+    let sources = Sources {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        random: Arc::new(SystemRandom::new()),
+    };
+    (sources, clock)
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        let (directory, store) = database().await;
+        let (sources, clock) = sources();
+        let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
+        let app = Arc::new(App::new(store, keyring, sources));
+        Self {
+            server: Server::new(Arc::clone(&app)),
+            clock,
+            app,
+            directory: Arc::new(directory),
+        }
+    }
+
+    /// The same database, served with other randomness.
+    pub(crate) fn with_random(&self, random: Arc<dyn Random>) -> Self {
+        let sources = Sources {
+            clock: Arc::clone(&self.app.clock),
+            random,
+        };
+        let (store, keyring) = (self.app.store.clone(), self.app.keyring.clone());
+        let app = Arc::new(App::new(store, keyring, sources));
+        Self {
+            server: Server::new(Arc::clone(&app)),
+            clock: Arc::clone(&self.clock),
+            app,
+            directory: Arc::clone(&self.directory),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.app.store
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    pub(crate) async fn caller(&self, ada: &Ada) -> Caller {
+        self.caller_from(ada, origin()).await
+    }
+
+    pub(crate) async fn caller_from(&self, ada: &Ada, origin: Origin) -> Caller {
+        self.caller_with(&ada.token, origin).await
+    }
+
+    pub(crate) async fn caller_with(&self, token: &SessionToken, origin: Origin) -> Caller {
+        let credentials = Credentials::ApiKey(Secret::new(token.expose()));
+        let caller = self.server.authenticate(origin, credentials).await;
+        caller.unwrap()
+    }
+
+    pub(crate) async fn regenerate(
+        &self,
+        caller: Caller,
+        device_id: &str,
+    ) -> PostV1SelfMfaRegenerateTotpAnswer {
+        let body = RegenerateTotpRequest {
+            device_id: device_id.to_owned(),
+        };
+        let request = PostV1SelfMfaRegenerateTotpRequest { body };
+        let answer = self
+            .server
+            .post_v1_self_mfa_regenerate_totp(caller, request);
+        answer.await
+    }
+
+    pub(crate) async fn db_ada(&self) -> Ada {
+        self.db_owner("ada@example.org").await
+    }
+
+    pub(crate) async fn db_bob(&self) -> Ada {
+        self.db_owner("bob@example.org").await
+    }
+
+    async fn db_owner(&self, email: &str) -> Ada {
+        let user_id = self.db_user(email).await;
+        let mfa_not_after = self.now() + TimeDelta::minutes(15);
+        let (session_id, token) = self.db_session(user_id, Some(mfa_not_after)).await;
+        Ada {
+            user_id,
+            session_id,
+            device_id: self.db_device(user_id, Some(self.now())).await,
+            mfa_not_after,
+            token,
+        }
+    }
+
+    pub(crate) async fn db_unconfirmed_device(&self, ada: &Ada) -> DeviceId {
+        self.db_device(ada.user_id, None).await
+    }
+
+    pub(crate) async fn db_session_without_mfa(&self, ada: &Ada) -> SessionToken {
+        self.db_session(ada.user_id, None).await.1
+    }
+
+    pub(crate) async fn db_revoke(&self, ada: &Ada) {
+        let revoked = self.store().revoke_session(ada.session_id, self.now());
+        assert_eq!(revoked.await.unwrap(), RevokeSession::Revoked);
+    }
+
+    pub(crate) async fn db_disable(&self, ada: &Ada) {
+        let disabled = self.store().disable_user(ada.user_id, self.now());
+        assert_eq!(disabled.await.unwrap(), DisableUser::Disabled);
+    }
+
+    /// Whether `code` was good for one use.
+    pub(crate) async fn db_redeem(&self, ada: &Ada, code: &str) -> bool {
+        let redeem = RedeemBackupCode {
+            user_id: ada.user_id,
+            device_id: ada.device_id,
+            code: BackupCode::parse(code).unwrap(),
+            now: self.now(),
+        };
+        let keyring = Arc::new(self.app.keyring.clone());
+        let redeemed = self.store().redeem_backup_code(redeem, keyring);
+        redeemed.await.unwrap()
+    }
+
+    async fn db_user(&self, email: &str) -> UserId {
+        let id = UserId::random(&SystemRandom::new()).unwrap();
+        let new = NewUser {
+            id,
+            name: "Somebody".parse().unwrap(),
+            email: email.parse().unwrap(),
+            now: self.now(),
+        };
+        let created = self.store().create_user(new).await.unwrap();
+        assert_eq!(created, CreateUser::Created);
+        id
+    }
+
+    /// A session of an hour.
+    async fn db_session(
+        &self,
+        user_id: UserId,
+        mfa_not_after: Option<DateTime<Utc>>,
+    ) -> (SessionId, SessionToken) {
+        let id = SessionId::random(&SystemRandom::new()).unwrap();
+        let token = SessionToken::generate(&SystemRandom::new()).unwrap();
+        let new = NewSession {
+            id,
+            user_id,
+            token_hash: token.hash(),
+            created_at: self.now(),
+            expires_at: self.now() + TimeDelta::hours(1),
+            mfa_not_after,
+        };
+        let created = self.store().create_session(new).await.unwrap();
+        assert_eq!(created, CreateSession::Created);
+        (id, token)
+    }
+
+    async fn db_device(&self, user_id: UserId, confirmed_at: Option<DateTime<Utc>>) -> DeviceId {
+        let random = SystemRandom::new();
+        let id = DeviceId::random(&random).unwrap();
+        let seed = Seed::random(&random).unwrap();
+        let new = NewDevice {
+            id,
+            user_id,
+            name: "Phone".parse().unwrap(),
+            seed: seed.seal(&self.app.keyring, user_id, id, &random).unwrap(),
+            confirmed_at,
+            now: self.now(),
+        };
+        let created = self.store().create_device(new).await.unwrap();
+        assert_eq!(created, CreateDevice::Created);
+        id
+    }
+}
