@@ -2,7 +2,6 @@
 //!
 //! Knows no operation and no type of the document.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
@@ -271,17 +270,15 @@ pub(super) async fn answer<C: ServerContext>(
     fault_body: impl Fn(&Fault) -> Result<Vec<u8>, serde_json::Error>,
     work: impl Future<Output = Result<Reply, Fault>>,
 ) -> Response<Body> {
-    let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-        log_panic(&rqctx.log, &panic);
+    let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_payload| {
+        // The payload may quote anything, so the log has none of it; the panic hook says where it happened.
+        slog::error!(rqctx.log, "the implementation panicked; answering 500");
         Err(Fault::Internal)
     });
     let fault = match outcome {
         Ok(reply) => return reply.into_response(),
         Err(fault) => fault,
     };
-    if fault == Fault::Internal {
-        slog::error!(rqctx.log, "request failed inside the service"; "operation" => &rqctx.endpoint.operation_id);
-    }
     let mut reply = Reply::new(fault.status());
     let body = std::panic::catch_unwind(AssertUnwindSafe(|| fault_body(&fault)));
     reply.body = body.ok().and_then(Result::ok);
@@ -306,11 +303,6 @@ pub(super) async fn answer<C: ServerContext>(
         Fault::InvalidRequest(_) | Fault::UnsupportedMediaType | Fault::Internal => {}
     }
     reply.into_response()
-}
-
-/// The payload of a panic may quote anything, so the log has none of it; the panic hook says where it happened.
-fn log_panic(log: &slog::Logger, _payload: &(dyn Any + Send)) {
-    slog::error!(log, "the implementation panicked; answering 500");
 }
 
 /// Whole seconds, at least one (RFC 9110 §10.2.3).
