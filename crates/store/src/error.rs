@@ -90,7 +90,8 @@ pub enum OpenError {
     },
     /// A file system without shared memory, on which SQLite cannot keep a write-ahead log.
     #[error(
-        "the file system of `{}` does not support SQLite's write-ahead log (the log stays          `{mode}`): put the database on a local disk",
+        "the file system of `{}` does not support SQLite's write-ahead log (the log stays \
+         `{mode}`): put the database on a local disk",
         path.display()
     )]
     NoLog {

@@ -1,5 +1,6 @@
 //! The generated vendor server with a small implementation, called by the generated vendor client and by hand.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -161,6 +162,7 @@ async fn main() {
         .unwrap();
     let base = format!("http://{}", server.local_addr());
 
+    dropshot_and_document_agree();
     client_and_server_agree(&base).await;
     parameters_are_judged(&base).await;
     bodies_are_judged(&base).await;
@@ -168,6 +170,37 @@ async fn main() {
     faults_are_answered(&base).await;
     server.close().await.unwrap();
     println!("vendor case: passed");
+}
+
+/// What Dropshot understands of the trait is what Progenitor is told.
+fn dropshot_and_document_agree() {
+    let stub = stub_api_description().unwrap().tag_config(dropshot::TagConfig::default());
+    let described = stub.openapi("Vendor", "0.1.0".parse().unwrap()).json().unwrap();
+    let lowered: Value = serde_json::from_str(include_str!("../../vendor/api/src/generated/openapi-3.0.json")).unwrap();
+    let described = operations(&described);
+    assert_eq!(described, operations(&lowered));
+    assert_eq!(described.len(), 6);
+}
+
+/// By method and path: id, tags, and the parameters' places, names, need and JSON types.
+fn operations(document: &Value) -> BTreeMap<String, Value> {
+    let mut operations = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten().map(|of| {
+                // Dropshot describes an enum by the strings it is read from.
+                let of_type = of["schema"].get("type").cloned().unwrap_or(json!("string"));
+                json!([of["in"], of["name"], of["required"].as_bool().unwrap_or(false), of_type])
+            });
+            let mut parameters: Vec<Value> = parameters.collect();
+            parameters.sort_by_key(Value::to_string);
+            let tags = operation.get("tags").cloned().unwrap_or(json!([]));
+            // Dropshot routes, and describes, a path without the slash at its end.
+            let path = path.trim_end_matches('/');
+            operations.insert(format!("{method} {path}"), json!([operation["operationId"], tags, parameters]));
+        }
+    }
+    operations
 }
 
 fn http(header: &'static str, value: &'static str) -> reqwest::Client {
