@@ -1,0 +1,170 @@
+//! Secrets are looked for in all that the processes print at the most verbose level, and in the database.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::harness::{Home, Server, string, text};
+
+const VERBOSE: &[&str] = &["--log-level", "trace"];
+
+#[tokio::test]
+async fn nothing_printed_or_stored_holds_a_secret() {
+    let home = Home::new();
+    let mut secrets: BTreeSet<String> = BTreeSet::new();
+    let mut messages = String::new();
+
+    // The commands: what they print as data is the secret's one way out; their messages and logs are searched.
+    let mut run = |arguments: &[&str]| {
+        let output = home.output(&[VERBOSE, arguments, &["--json"]].concat());
+        messages += &text(&output.stderr);
+        assert!(output.status.success(), "{messages}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    let user = string(
+        &run(&[
+            "user",
+            "create",
+            "--name",
+            "Ada",
+            "--email",
+            "ada@example.com",
+        ])["id"],
+    );
+    let device = run(&[
+        "device",
+        "create",
+        "--user",
+        &user,
+        "--name",
+        "Phone",
+        "--confirmed",
+    ]);
+    let uri = string(&device["provisioning_uri"]);
+    let device = string(&device["id"]);
+    let seed = uri
+        .split(['?', '&'])
+        .find_map(|part| part.strip_prefix("secret="))
+        .expect("a seed");
+    secrets.insert(seed.to_owned());
+    let token = string(
+        &run(&[
+            "session",
+            "create",
+            "--user",
+            &user,
+            "--mfa-verified-for",
+            "10m",
+        ])["token"],
+    );
+    secrets.insert(token.clone());
+    secrets.insert(token.trim_start_matches("arks_").to_owned());
+    let keys = std::fs::read_to_string(home.path().join("arklow.db.keys")).expect("the key file");
+    secrets.extend(
+        keys.split_whitespace()
+            .filter(|word| word.len() == 64)
+            .map(str::to_owned),
+    );
+
+    // The server: successes, refusals, faults of every kind, with the secrets where they do not belong as well.
+    let server = home.serve(
+        &[
+            VERBOSE,
+            &["--log-format", "json", "--busy-timeout", "100ms"],
+        ]
+        .concat(),
+    );
+    for _ in 0..3 {
+        let codes = server.regenerate(&token, &device).await.backup_codes();
+        secrets.extend(codes.iter().map(|code| code.replace('-', "")));
+        secrets.extend(codes);
+    }
+    let code = secrets
+        .iter()
+        .find(|secret| secret.len() == 29)
+        .expect("a code")
+        .clone();
+    for body in [
+        json!({ "device_id": code }).to_string(),
+        json!({ "device_id": [token] }).to_string(),
+        format!("{{\"device_id\":{token}}}"),
+        json!({ (code.clone()): 1, "device_id": 1 }).to_string(),
+        " ".repeat(70_000),
+    ] {
+        assert!(
+            server
+                .post(&token, body)
+                .send()
+                .await
+                .expect("an answer")
+                .status()
+                .is_client_error()
+        );
+    }
+    let twice = server
+        .post(&token, "{}")
+        .header("x-arklow-auth", &token)
+        .header("user-agent", "curl");
+    assert_eq!(twice.send().await.expect("an answer").status(), 401);
+    server
+        .regenerate(&format!("{token}x"), &device)
+        .await
+        .assert(401, "UNAUTHENTICATED");
+    let not_json =
+        reqwest::Client::new().put(format!("{}/v1/self/mfa/regenerate/totp", server.base));
+    assert_eq!(
+        not_json
+            .header("x-arklow-auth", &token)
+            .send()
+            .await
+            .expect("an answer")
+            .status(),
+        405
+    );
+    let mut vandal = home.vandal();
+    vandal.run("BEGIN IMMEDIATE");
+    server
+        .regenerate(&token, &device)
+        .await
+        .assert(503, "UNAVAILABLE");
+    vandal.run("ROLLBACK");
+    vandal.run("PRAGMA ignore_check_constraints = ON; UPDATE devices SET name = ''");
+    server
+        .regenerate(&token, &device)
+        .await
+        .assert(500, "INTERNAL");
+
+    let printed = stopped(server) + &messages;
+    assert!(
+        printed.contains("\"level\":\"TRACE\"") && printed.contains("were replaced"),
+        "the log is verbose:\n{printed}"
+    );
+    for secret in &secrets {
+        assert!(
+            !printed.to_lowercase().contains(&secret.to_lowercase()),
+            "a secret of {} bytes was printed",
+            secret.len()
+        );
+    }
+    for file in ["arklow.db", "arklow.db-wal"] {
+        let bytes = std::fs::read(home.path().join(file)).unwrap_or_default();
+        for secret in &secrets {
+            let found = bytes
+                .windows(secret.len())
+                .any(|window| window.eq_ignore_ascii_case(secret.as_bytes()));
+            assert!(!found, "a secret of {} bytes is in {file}", secret.len());
+        }
+    }
+    assert!(
+        secrets.len() > 60,
+        "{} secrets were looked for",
+        secrets.len()
+    );
+}
+
+/// Stops the server and gives all that it printed.
+fn stopped(mut server: Server) -> String {
+    server.signal("TERM");
+    assert!(server.wait().success());
+    server.printed()
+}

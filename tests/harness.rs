@@ -1,0 +1,555 @@
+//! A server of one's own, callers by kind, and answers that are checked against the contract before a test sees them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use arklow_client::types::{ErrorEnvelope, RegenerateTotpEnvelope, RegenerateTotpRequest};
+use arklow_client::{Client, Error, ResponseValue};
+use arklow_domain::{Keyring, UserId};
+use arklow_store::{Options, Store};
+use diesel::connection::SimpleConnection;
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection, RunQueryDsl};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longer than anything here takes, so that a hang is a failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The path of the one operation.
+pub(crate) const REGENERATE: &str = "/v1/self/mfa/regenerate/totp";
+
+/// The contract as JSON.
+pub(crate) static CONTRACT: LazyLock<Value> =
+    LazyLock::new(|| yaml(include_str!("../openapi.yaml")));
+
+/// A YAML text as JSON.
+#[track_caller]
+pub(crate) fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).expect("the document is YAML")
+}
+
+/// The `arklow` binary with a clean environment.
+pub(crate) fn arklow() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_arklow"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ARKLOW_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A folder with a database and its key file, and the commands on it.
+pub(crate) struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a folder can be made"),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path().join("arklow.db")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("sqlite:{}", self.database().display())
+    }
+
+    /// The binary, told of this database.
+    pub(crate) fn arklow(&self) -> Command {
+        let mut command = arklow();
+        command
+            .env("ARKLOW_DATABASE_URL", self.url())
+            .current_dir(self.path());
+        command
+    }
+
+    /// Runs a command with `--json` and gives what it printed.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Value {
+        let output = self.output(&[arguments, &["--json"]].concat());
+        assert!(
+            output.status.success(),
+            "arklow {}: {}",
+            arguments.join(" "),
+            text(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).expect("one JSON object")
+    }
+
+    /// Runs a command as it is.
+    #[track_caller]
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
+        self.arklow()
+            .args(arguments)
+            .output()
+            .expect("the binary runs")
+    }
+
+    /// The id that a command printed.
+    #[track_caller]
+    pub(crate) fn id(&self, arguments: &[&str]) -> String {
+        string(&self.run(arguments)["id"])
+    }
+
+    /// A new user without sessions or devices.
+    #[track_caller]
+    pub(crate) fn user(&self, name: &str) -> String {
+        self.id(&[
+            "user",
+            "create",
+            "--name",
+            name,
+            "--email",
+            &format!("{name}@example.com"),
+        ])
+    }
+
+    /// A new user with a confirmed device and an MFA-fresh session.
+    #[track_caller]
+    pub(crate) fn caller(&self, name: &str) -> Caller {
+        let user = self.user(name);
+        let device = self.device(&user, true);
+        let session = self.session(&user, Some("15m"));
+        Caller {
+            user,
+            device,
+            session: session.0,
+            token: session.1,
+            session_mfa_not_after: session.2,
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn device(&self, user: &str, confirmed: bool) -> String {
+        let confirmed: &[&str] = if confirmed { &["--confirmed"] } else { &[] };
+        self.id(&[
+            &["device", "create", "--user", user, "--name", "Phone"],
+            confirmed,
+        ]
+        .concat())
+    }
+
+    /// The id, the token and the MFA time of a new session.
+    #[track_caller]
+    pub(crate) fn session(
+        &self,
+        user: &str,
+        mfa_verified_for: Option<&str>,
+    ) -> (String, String, Value) {
+        let mut arguments = vec!["session", "create", "--user", user];
+        if let Some(time) = mfa_verified_for {
+            arguments.extend(["--mfa-verified-for", time]);
+        }
+        let session = self.run(&arguments);
+        (
+            string(&session["id"]),
+            string(&session["token"]),
+            session["mfa_not_after"].clone(),
+        )
+    }
+
+    /// Starts `arklow serve` on this database and a free port, with further arguments.
+    #[track_caller]
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
+        Server::spawn(
+            self.arklow()
+                .args(["serve", "--listen", "127.0.0.1:0"])
+                .args(arguments),
+        )
+    }
+
+    /// The database, beside the server.
+    pub(crate) async fn store(&self) -> Store {
+        let url = self.url().parse().expect("a URL");
+        Store::open(
+            &url,
+            Options {
+                create: false,
+                ..Options::default()
+            },
+        )
+        .await
+        .expect("the database opens")
+    }
+
+    pub(crate) fn keyring(&self) -> Arc<Keyring> {
+        let file = self.path().join("arklow.db.keys");
+        let text = std::fs::read_to_string(file).expect("the key file can be read");
+        Arc::new(Keyring::parse(&text).expect("the key file is one"))
+    }
+
+    /// A connection to break rows behind the store's back.
+    pub(crate) fn vandal(&self) -> Vandal {
+        let path = self.database();
+        let mut conn =
+            SqliteConnection::establish(&path.to_string_lossy()).expect("the database opens");
+        conn.batch_execute("PRAGMA busy_timeout = 10000")
+            .expect("a pragma");
+        Vandal(conn)
+    }
+}
+
+/// Changes the database as no store would.
+pub(crate) struct Vandal(SqliteConnection);
+
+impl Vandal {
+    #[track_caller]
+    pub(crate) fn run(&mut self, sql: &str) {
+        self.0.batch_execute(sql).expect("the statement runs");
+    }
+
+    /// How many rows a table has.
+    #[track_caller]
+    pub(crate) fn count(&mut self, table: &str) -> i64 {
+        #[derive(diesel::QueryableByName)]
+        struct Count {
+            #[diesel(sql_type = diesel::sql_types::BigInt)]
+            count: i64,
+        }
+        let query = format!("SELECT count(*) AS count FROM {table}");
+        let counted: Count = diesel::sql_query(query)
+            .get_result(&mut self.0)
+            .expect("a count");
+        counted.count
+    }
+}
+
+/// A user with what a regeneration needs.
+pub(crate) struct Caller {
+    pub(crate) user: String,
+    pub(crate) device: String,
+    pub(crate) session: String,
+    pub(crate) token: String,
+    pub(crate) session_mfa_not_after: Value,
+}
+
+impl Caller {
+    pub(crate) fn user_id(&self) -> UserId {
+        self.user.parse().expect("an id")
+    }
+}
+
+/// A running process that is killed when its test ends.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) base: String,
+    printed: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts the command and waits until it says where it listens.
+    #[track_caller]
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let printed = Arc::new(Mutex::new(String::new()));
+        let stdout = child.stdout.take().expect("piped");
+        let stderr = child.stderr.take().expect("piped");
+        for stream in [Box::new(stdout) as Box<dyn Read + Send>, Box::new(stderr)] {
+            let printed = Arc::clone(&printed);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let mut printed = printed.lock().expect("nobody panicked");
+                    printed.push_str(&line);
+                    printed.push('\n');
+                }
+            });
+        }
+        let mut server = Self {
+            child,
+            base: String::new(),
+            printed,
+        };
+        let started = Instant::now();
+        loop {
+            if let Some(base) = server
+                .printed()
+                .lines()
+                .find_map(|line| line.strip_prefix("listening on "))
+            {
+                server.base = base.to_owned();
+                return server;
+            }
+            let ended = server.child.try_wait().expect("a child");
+            assert!(
+                ended.is_none(),
+                "the server ended: {ended:?}\n{}",
+                server.printed()
+            );
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the server does not listen:\n{}",
+                server.printed()
+            );
+            pause();
+        }
+    }
+
+    /// All that the process has printed so far, on either stream.
+    pub(crate) fn printed(&self) -> String {
+        self.printed.lock().expect("nobody panicked").clone()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.base.strip_prefix("http://").expect("an address")
+    }
+
+    pub(crate) fn client(&self, token: &str) -> Client {
+        arklow_client::with_token(&self.base, token).expect("a client")
+    }
+
+    /// Regenerates through the generated client.
+    pub(crate) async fn regenerate(&self, token: &str, device: &str) -> Answer {
+        let request = RegenerateTotpRequest {
+            device_id: device.to_owned(),
+        };
+        Answer::of(
+            self.client(token)
+                .post_v1_self_mfa_regenerate_totp()
+                .body(request)
+                .send()
+                .await,
+        )
+    }
+
+    /// A request with whatever body, for what the client does not send.
+    pub(crate) fn post(
+        &self,
+        token: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::RequestBuilder {
+        reqwest::Client::new()
+            .post(format!("{}{REGENERATE}", self.base))
+            .header("x-arklow-auth", token)
+            .header("content-type", "application/json")
+            .body(body)
+    }
+
+    /// Sends a signal, such as `TERM` or `KILL`.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits until the process has ended.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the process does not end:\n{}",
+                self.printed()
+            );
+            pause();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Lets a process go on, between two looks at it.
+pub(crate) fn pause() {
+    std::thread::park_timeout(Duration::from_millis(5));
+}
+
+/// An answer whose status, headers and body are what the contract says.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn of(
+        result: Result<ResponseValue<RegenerateTotpEnvelope>, Error<ErrorEnvelope>>,
+    ) -> Self {
+        let answer = match result {
+            Ok(value) => Self {
+                status: value.status().as_u16(),
+                headers: value.headers().clone(),
+                body: json!(value.into_inner()),
+            },
+            Err(Error::ErrorResponse(value)) => Self {
+                status: value.status().as_u16(),
+                headers: value.headers().clone(),
+                body: json!(value.into_inner()),
+            },
+            Err(other) => panic!("not an answer of the contract: {other:?}"),
+        };
+        answer.check();
+        answer
+    }
+
+    /// Sends a request that the client would not.
+    pub(crate) async fn to(request: reqwest::RequestBuilder) -> Self {
+        let answer = request.send().await.expect("an answer");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.bytes().await.expect("a body");
+        let body =
+            serde_json::from_slice(&body).unwrap_or_else(|_| panic!("not JSON: {}", text(&body)));
+        let answer = Self {
+            status,
+            headers,
+            body,
+        };
+        answer.check();
+        answer
+    }
+
+    /// What the contract promises of every answer, and of this status.
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        let Self {
+            status,
+            headers,
+            body,
+        } = self;
+        assert_eq!(headers["cache-control"], "no-store", "{status}");
+        assert_eq!(headers["content-type"], "application/json", "{status}");
+        assert!(headers.contains_key("x-request-id"), "{status}");
+        assert_eq!(
+            headers.contains_key("www-authenticate"),
+            *status == 401,
+            "{status}"
+        );
+        assert_eq!(
+            headers.contains_key("retry-after"),
+            *status == 503,
+            "{status}"
+        );
+        assert_eq!(headers.contains_key("allow"), *status == 405, "{status}");
+        let schema = if *status == 200 {
+            "RegenerateTotpEnvelope"
+        } else {
+            "ErrorEnvelope"
+        };
+        assert_valid(schema, body);
+        if *status != 200 && *status != 405 {
+            let documented = documented_codes(*status);
+            assert!(
+                self.codes().iter().all(|code| documented.contains(code)),
+                "{status} with {:?}",
+                self.codes()
+            );
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn assert(&self, status: u16, code: &str) {
+        assert_eq!(
+            (self.status, self.codes().first().map(String::as_str)),
+            (status, Some(code)),
+            "{:?}",
+            self.body
+        );
+    }
+
+    pub(crate) fn codes(&self) -> Vec<String> {
+        self.body["errors"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|error| string(&error["code"]))
+            .collect()
+    }
+
+    pub(crate) fn messages(&self) -> Vec<String> {
+        self.body["errors"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|error| string(&error["message"]))
+            .collect()
+    }
+
+    /// The ten codes of a success.
+    #[track_caller]
+    pub(crate) fn backup_codes(&self) -> Vec<String> {
+        assert_eq!(self.status, 200, "{:?}", self.body);
+        let codes: Vec<String> =
+            serde_json::from_value(self.body["data"]["backup_codes"].clone()).expect("codes");
+        assert_eq!(codes.len(), 10);
+        codes
+    }
+}
+
+/// The codes that the contract lists for a status of the operation.
+pub(crate) fn documented_codes(status: u16) -> Vec<String> {
+    let response = deref(&CONTRACT["paths"][REGENERATE]["post"]["responses"][status.to_string()]);
+    response["x-error-codes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(string)
+        .collect()
+}
+
+/// What a `$ref` of the contract refers to, or the value itself.
+pub(crate) fn deref(value: &'static Value) -> &'static Value {
+    match value["$ref"].as_str() {
+        Some(reference) => deref(
+            CONTRACT
+                .pointer(&reference[1..])
+                .expect("a reference that resolves"),
+        ),
+        None => value,
+    }
+}
+
+#[track_caller]
+fn assert_valid(schema: &str, body: &Value) {
+    let document = json!({ "$ref": format!("#/components/schemas/{schema}"), "components": CONTRACT["components"] });
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&document)
+        .expect("a schema");
+    let errors: Vec<String> = validator
+        .iter_errors(body)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{schema}: {errors:?}\n{body}");
+}
+
+#[track_caller]
+pub(crate) fn string(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is not a string"))
+        .to_owned()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

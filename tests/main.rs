@@ -1,0 +1,24 @@
+//! Contract tests: the real binary on real databases, over HTTP with the generated client, and its commands as processes.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `contract` | `openapi.yaml` still says all that the published operation says, and lists its codes |
+//! | `cases` | one request for each documented answer |
+//! | `regenerate` | what a regeneration does and refuses |
+//! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
+//! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
+//! | `canary` | nothing that the process prints holds a secret |
+//! | `commands`, `serving` | the command line, starting and stopping |
+//! | `readme` | the README's commands |
+
+mod canary;
+mod cases;
+mod commands;
+mod contract;
+mod crash;
+mod faults;
+mod harness;
+mod races;
+mod readme;
+mod regenerate;
+mod serving;

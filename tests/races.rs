@@ -1,0 +1,74 @@
+//! Regenerations at the same time: exactly one of the answers holds the codes that work.
+
+use std::sync::Arc;
+
+use arklow_domain::BackupCode;
+use arklow_store::{AuditFilter, RedeemBackupCode};
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+
+use crate::harness::{Caller, Home, Server};
+
+const ROUNDS: i64 = 30;
+const CALLERS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_eight_parallel_regenerations_wins_on_one_server() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = Arc::new(home.serve(&[]));
+    race(&home, &ada, &[server]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_eight_parallel_regenerations_wins_on_two_servers() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let servers = [Arc::new(home.serve(&[])), Arc::new(home.serve(&[]))];
+    race(&home, &ada, &servers).await;
+}
+
+async fn race(home: &Home, ada: &Caller, servers: &[Arc<Server>]) {
+    let (store, keyring) = (home.store().await, home.keyring());
+    for round in 1..=ROUNDS {
+        let answers =
+            (0..CALLERS).map(|n| servers[n % servers.len()].regenerate(&ada.token, &ada.device));
+        let sets: Vec<Vec<String>> = join_all(answers)
+            .await
+            .iter()
+            .map(|answer| answer.backup_codes())
+            .collect();
+        let mut working = Vec::new();
+        for codes in &sets {
+            let mut redeemed = 0;
+            for code in codes {
+                let redeem = RedeemBackupCode {
+                    user_id: ada.user_id(),
+                    device_id: ada.device.parse().expect("an id"),
+                    code: BackupCode::parse(code).expect("a code"),
+                    now: DateTime::<Utc>::UNIX_EPOCH,
+                };
+                redeemed += usize::from(
+                    store
+                        .redeem_backup_code(redeem, keyring.clone())
+                        .await
+                        .expect("an answer"),
+                );
+            }
+            working.push(redeemed);
+        }
+        working.sort_unstable();
+        assert_eq!(working, [0, 0, 0, 0, 0, 0, 0, 10], "round {round}");
+    }
+    let records = store
+        .audit_records(AuditFilter::default())
+        .await
+        .expect("records");
+    let generations: Vec<Option<i64>> = records.iter().map(|record| record.generation).collect();
+    let expected: Vec<Option<i64>> = (1..=ROUNDS * CALLERS as i64).map(Some).collect();
+    assert_eq!(generations, expected, "one record for each, in order");
+    println!(
+        "{CALLERS} parallel regenerations x {ROUNDS} rounds on {} server(s): one set worked each time",
+        servers.len()
+    );
+}
