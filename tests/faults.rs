@@ -275,6 +275,19 @@ async fn body_over_64_kib_is_413_before_it_has_arrived() {
     }
     chunked.envelope().assert(413, "PAYLOAD_TOO_LARGE");
 
+    // To the end, by a client that reads only then: the connection is not torn down under it.
+    let mut patient = Wire::begin(&server, &[&key(&ada), JSON, "content-length: 3000000"]);
+    patient.send(&" ".repeat(3_000_000));
+    patient.envelope().assert(413, "PAYLOAD_TOO_LARGE");
+
+    // Without an end: what is thrown away has a bound.
+    let mut endless = Wire::begin(&server, &[&key(&ada), JSON, "content-length: 1073741824"]);
+    let megabyte = vec![b' '; 1 << 20];
+    let sent = (0..256)
+        .take_while(|_| endless.0.write_all(&megabyte).is_ok())
+        .count();
+    assert!(sent < 64, "the server took {sent} MB");
+
     // The limit itself is fine.
     let padding = " ".repeat(65_536 - r#"{"device_id":"1"}"#.len());
     let full =

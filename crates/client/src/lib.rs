@@ -42,14 +42,20 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub fn with_token(base_url: &str, token: &str) -> Result<Client, UnusableToken> {
     let mut value = HeaderValue::from_str(token).map_err(|_| UnusableToken(None))?;
     value.set_sensitive(true);
-    let headers = HeaderMap::from_iter([(reqwest::header::HeaderName::from_static("x-arklow-auth"), value)]);
+    let headers = HeaderMap::from_iter([(
+        reqwest::header::HeaderName::from_static("x-arklow-auth"),
+        value,
+    )]);
     let http = reqwest::Client::builder()
         .default_headers(headers)
         .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT)
         .build()
         .map_err(|error| UnusableToken(Some(error)))?;
-    Ok(Client::new_with_client(base_url.trim_end_matches('/'), http))
+    Ok(Client::new_with_client(
+        base_url.trim_end_matches('/'),
+        http,
+    ))
 }
 
 /// Why there is no client for a token.

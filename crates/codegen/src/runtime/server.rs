@@ -390,7 +390,8 @@ pub(super) struct Nothing {}
 /// This extractor does not fail: an error of its own could carry neither headers nor the document's error type.
 pub(super) struct Input<P> {
     path: Value,
-    request: Request<Body>,
+    head: http::request::Parts,
+    body: Unread,
     parameters: PhantomData<fn() -> P>,
 }
 
@@ -402,7 +403,8 @@ impl<P: Parameters> ExclusiveExtractor for Input<P> {
     ) -> Result<Self, HttpError> {
         let path = <dropshot::Path<P::Path> as SharedExtractor>::from_request(rqctx).await?;
         let path = serde_json::to_value(path.into_inner()).unwrap_or_default();
-        Ok(Self { path, request, parameters: PhantomData })
+        let (head, body) = request.into_parts();
+        Ok(Self { path, head, body: Unread(body), parameters: PhantomData })
     }
 
     fn metadata(content_type: ApiEndpointBodyContentType) -> ExtractorMetadata {
@@ -424,7 +426,7 @@ pub(super) enum BodyMode {
 
 impl<P: Parameters> Input<P> {
     pub(super) fn headers(&self) -> &HeaderMap {
-        self.request.headers()
+        &self.head.headers
     }
 
     /// Reads the whole request and judges it: media type, size, JSON, schema, in this order.
@@ -440,7 +442,7 @@ impl<P: Parameters> Input<P> {
         let path = self.path_parameters();
         let mut request = serde_json::json!({ "path": path, "query": query, "header": header });
         if mode != BodyMode::None {
-            match read_body(self.request, settings).await? {
+            match read_body(&self.head.headers, self.body, settings).await? {
                 Some(bytes) => request["body"] = parse_json(&bytes, &mut violations)?,
                 None if mode == BodyMode::Required => {
                     return Err(invalid("is missing"));
@@ -467,7 +469,7 @@ impl<P: Parameters> Input<P> {
 
     fn query(&self, violations: &mut BTreeSet<Violation>) -> Value {
         let pairs: Vec<(String, String)> =
-            serde_urlencoded::from_str(self.request.uri().query().unwrap_or_default()).unwrap_or_default();
+            serde_urlencoded::from_str(self.head.uri.query().unwrap_or_default()).unwrap_or_default();
         collect::<P>(Place::Query, violations, |name| {
             pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| Some(value.clone())).collect()
         })
@@ -475,7 +477,7 @@ impl<P: Parameters> Input<P> {
 
     fn header_parameters(&self, violations: &mut BTreeSet<Violation>) -> Value {
         collect::<P>(Place::Header, violations, |name| {
-            let values = self.request.headers().get_all(name).iter();
+            let values = self.head.headers.get_all(name).iter();
             values.map(|value| value.to_str().ok().map(str::to_owned)).collect()
         })
     }
@@ -534,16 +536,43 @@ fn invalid(message: impl Into<String>) -> Fault {
     Fault::InvalidRequest(vec![Violation { place: Place::Body, pointer: String::new(), message: message.into() }])
 }
 
+/// A body, of which the rest is read and thrown away when it is dropped early.
+///
+/// A connection that is closed while its client still writes is reset, and the client may never see the answer. So for a
+/// little while the server goes on reading (RFC 9112 §9.6); what comes after that is cut off.
+struct Unread(Body);
+
+/// How long, and how many bytes, an unread body is thrown away.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 16 * 1024 * 1024);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if hyper::body::Body::is_end_stream(&self.0) {
+            return;
+        }
+        let mut body = std::mem::replace(&mut self.0, Body::empty());
+        let linger = async move {
+            let mut thrown_away = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                thrown_away += frame.data_ref().map_or(0, |data| data.len());
+                if thrown_away > LINGER.1 {
+                    break;
+                }
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(LINGER.0, linger));
+        }
+    }
+}
+
 /// The bytes of the body, or `None` where there is none.
-async fn read_body(request: Request<Body>, settings: &Settings) -> Result<Option<Vec<u8>>, Fault> {
+async fn read_body(headers: &HeaderMap, mut body: Unread, settings: &Settings) -> Result<Option<Vec<u8>>, Fault> {
     let limit = settings.max_body_bytes;
-    let (parts, body) = request.into_parts();
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let mut types = parts.headers.get_all(header::CONTENT_TYPE).iter();
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let media_type = (types.next(), types.next());
-    if let (None, _) = media_type
-        && hyper::body::Body::is_end_stream(&body)
-    {
+    if media_type.0.is_none() && hyper::body::Body::is_end_stream(&body.0) {
         return Ok(None);
     }
     if !matches!(media_type, (Some(value), None) if is_json(value)) {
@@ -553,9 +582,8 @@ async fn read_body(request: Request<Body>, settings: &Settings) -> Result<Option
         return Err(Fault::PayloadTooLarge { limit });
     }
     let collect = async {
-        let mut body = body;
         let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = body.0.frame().await {
             // A connection that broke: nobody reads the answer.
             let frame = frame.map_err(|_| invalid("broke off"))?;
             if let Ok(data) = frame.into_data() {
