@@ -82,8 +82,16 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
         pub mod types;
     };
     let mut files = vec![
-        json("api/src/generated/openapi-3.0.json", &lowered),
-        json("api/src/generated/schemas.json", &schemas),
+        json(
+            "api/src/generated/openapi-3.0.json",
+            command,
+            lowered.clone(),
+        ),
+        json(
+            "api/src/generated/schemas.json",
+            command,
+            serde_json::json!({ "operations": schemas }),
+        ),
         file::rust(
             "api/src/generated/mod.rs",
             &about("The modules"),
@@ -163,10 +171,12 @@ fn mark_line(command: &str) -> String {
     format!("{MARK} by `{command}`")
 }
 
-fn json(path: &str, value: &serde_json::Value) -> GeneratedFile {
+/// JSON has no comments, so the mark is a key.
+fn json(path: &str, command: &str, mut value: serde_json::Value) -> GeneratedFile {
+    value["x-generated"] = mark_line(command).into();
     GeneratedFile {
         path: path.to_owned(),
-        contents: format!("{value:#}\n"),
+        contents: format!("{:#}\n", sorted(value)),
     }
 }
 

@@ -513,9 +513,13 @@ fn adapter(api: &Api) -> TokenStream {
         }
 
         fn validators() -> ::std::collections::BTreeMap<String, jsonschema::Validator> {
-            let schemas: ::std::collections::BTreeMap<String, ::serde_json::Value> =
+            #[derive(::serde::Deserialize)]
+            struct Schemas {
+                operations: ::std::collections::BTreeMap<String, ::serde_json::Value>,
+            }
+            let schemas: Schemas =
                 ::serde_json::from_str(include_str!("schemas.json")).expect("this file was written with schemas.json");
-            schemas.into_iter().map(|(name, schema)| (name, runtime::validator(&schema))).collect()
+            schemas.operations.into_iter().map(|(name, schema)| (name, runtime::validator(&schema))).collect()
         }
 
         /// The routes of an implementation, to be served by Dropshot.

@@ -451,11 +451,14 @@ impl<A> Served<A> {
 }
 
 fn validators() -> ::std::collections::BTreeMap<String, jsonschema::Validator> {
-    let schemas: ::std::collections::BTreeMap<String, ::serde_json::Value> = ::serde_json::from_str(
-            include_str!("schemas.json"),
-        )
+    #[derive(::serde::Deserialize)]
+    struct Schemas {
+        operations: ::std::collections::BTreeMap<String, ::serde_json::Value>,
+    }
+    let schemas: Schemas = ::serde_json::from_str(include_str!("schemas.json"))
         .expect("this file was written with schemas.json");
     schemas
+        .operations
         .into_iter()
         .map(|(name, schema)| (name, runtime::validator(&schema)))
         .collect()
