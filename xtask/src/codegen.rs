@@ -2,54 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use arklow_codegen::{GeneratedFile, MARK, Options};
 
-use crate::root;
-
-/// The folders that hold generated files only.
-const FOLDERS: [&str; 2] = ["crates/api/src/generated", "crates/client/src/generated"];
-
-/// Generates this repository's own crates.
-pub(crate) fn this_repository(check: bool) -> anyhow::Result<()> {
-    let root = root();
+/// Generates the repository's own crates.
+pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
     let options = Options {
         command: "cargo xtask codegen".to_owned(),
         scaffold: false,
     };
-    let mut files = generate(&root.join("openapi.yaml"), "openapi.yaml", &options)?;
-    for file in &mut files {
-        file.path.insert_str(0, "crates/");
-    }
-    let mut stale: Vec<String> = files
-        .iter()
-        .filter(|file| !is_current(&root, file))
-        .map(|file| file.path.clone())
-        .collect();
-    let kept: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    let mut surplus = Vec::new();
-    for folder in FOLDERS {
-        surplus.extend(
-            files_below(&root, folder)?
-                .into_iter()
-                .filter(|path| !kept.contains(path.as_str())),
-        );
-    }
-    if check {
-        stale.extend(
-            surplus
-                .iter()
-                .map(|path| format!("{path} (no longer generated)")),
-        );
-        return report(&stale, "cargo xtask codegen");
-    }
-    write(&root, &files)?;
-    for path in &surplus {
-        fs::remove_file(root.join(path)).with_context(|| format!("cannot remove {path}"))?;
-    }
-    Ok(())
+    let files = generate(&root.join("openapi.yaml"), "openapi.yaml", &options)?;
+    Output::below(root, "crates/", files).sync(check, "cargo xtask codegen")
 }
 
 /// Generates two crates from any document.
@@ -69,32 +35,98 @@ pub(crate) fn document(spec: &Path, out: &Path, check: bool) -> anyhow::Result<(
         scaffold: true,
     };
     let files = generate(spec, &spec.display().to_string(), &options)?;
-    if check {
-        let stale: Vec<String> = files
-            .iter()
-            .filter(|file| !is_current(out, file))
-            .map(|file| file.path.clone())
-            .collect();
-        return report(&stale, &command);
+    let output = Output::below(out, "", files);
+    if !check {
+        output.refuse_to_overwrite()?;
     }
-    for file in &files {
-        let path = out.join(&file.path);
-        let is_foreign = path.extension().is_none_or(|extension| extension != "json")
-            && fs::read_to_string(&path).is_ok_and(|text| !text.contains(MARK));
-        if is_foreign {
-            bail!(
-                "{} exists and was not generated; move it away or choose another folder",
-                path.display()
-            );
+    output.sync(check, &command)?;
+    if !check {
+        let (api, client) = (out.join("api"), out.join("client"));
+        eprintln!("wrote {} and {}", api.display(), client.display());
+    }
+    Ok(())
+}
+
+/// The files of a run, and the folder that they belong below.
+struct Output<'a> {
+    root: &'a Path,
+    files: Vec<GeneratedFile>,
+    /// The folders that hold generated files only.
+    folders: [String; 2],
+}
+
+impl<'a> Output<'a> {
+    fn below(root: &'a Path, prefix: &str, mut files: Vec<GeneratedFile>) -> Self {
+        for file in &mut files {
+            file.path.insert_str(0, prefix);
+        }
+        let folders = ["api", "client"].map(|part| format!("{prefix}{part}/src/generated"));
+        Self {
+            root,
+            files,
+            folders,
         }
     }
-    write(out, &files)?;
-    eprintln!(
-        "wrote {} and {}",
-        out.join("api").display(),
-        out.join("client").display()
-    );
-    Ok(())
+
+    /// Makes the files on disk equal to these, or reports that they are not.
+    ///
+    /// Checking never writes, so a green check is a statement about what is on disk.
+    fn sync(&self, check: bool, command: &str) -> anyhow::Result<()> {
+        let surplus = self.surplus()?;
+        if !check {
+            write(self.root, &self.files)?;
+            for path in &surplus {
+                fs::remove_file(self.root.join(path))
+                    .with_context(|| format!("cannot remove {path}"))?;
+            }
+            return Ok(());
+        }
+        let stale = self
+            .files
+            .iter()
+            .filter(|file| !is_current(self.root, file));
+        let mut stale: Vec<String> = stale.map(|file| file.path.clone()).collect();
+        stale.extend(
+            surplus
+                .iter()
+                .map(|path| format!("{path} (no longer generated)")),
+        );
+        if stale.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "stale:\n  {}\nrun `{command}` and commit the result",
+            stale.join("\n  ")
+        )
+    }
+
+    /// What an earlier run left in the folders of generated files.
+    fn surplus(&self) -> anyhow::Result<Vec<String>> {
+        let kept: BTreeSet<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
+        let mut surplus = Vec::new();
+        for folder in &self.folders {
+            surplus.extend(files_below(self.root, folder)?);
+        }
+        surplus.retain(|path| !kept.contains(path.as_str()));
+        Ok(surplus)
+    }
+
+    /// Files that somebody wrote by hand stay.
+    fn refuse_to_overwrite(&self) -> anyhow::Result<()> {
+        let paths = self.files.iter().map(|file| file.path.clone());
+        for path in paths.chain(self.surplus()?) {
+            let path = self.root.join(path);
+            let is_foreign =
+                fs::read(&path).is_ok_and(|bytes| !String::from_utf8_lossy(&bytes).contains(MARK));
+            if is_foreign {
+                bail!(
+                    "{} exists and was not generated; move it away or choose another folder",
+                    path.display()
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 fn generate(spec: &Path, shown: &str, options: &Options) -> anyhow::Result<Vec<GeneratedFile>> {
@@ -121,16 +153,6 @@ fn is_current(root: &Path, file: &GeneratedFile) -> bool {
     fs::read_to_string(root.join(&file.path)).is_ok_and(|text| text == file.contents)
 }
 
-fn report(stale: &[String], command: &str) -> anyhow::Result<()> {
-    if stale.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "stale:\n  {}\nrun `{command}` and commit the result",
-        stale.join("\n  ")
-    )
-}
-
 /// Writes what differs, so that build times do not move without reason.
 fn write(root: &Path, files: &[GeneratedFile]) -> anyhow::Result<()> {
     for file in files.iter().filter(|file| !is_current(root, file)) {
@@ -152,7 +174,11 @@ fn files_below(root: &Path, folder: &str) -> anyhow::Result<Vec<String>> {
     while let Some(folder) = open.pop() {
         let entries = match fs::read_dir(root.join(&folder)) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                continue;
+            }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot list {}", folder.display()));
             }

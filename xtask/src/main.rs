@@ -10,9 +10,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 refused, stale or failed, and stderr says why; 2 wrong arguments.";
+
 /// Tasks of this repository.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -21,6 +24,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Generates the crates `api` and `client` from `openapi.yaml`, or two crates from any other document.
+    #[command(after_help = EXIT_CODES)]
     Codegen {
         /// Writes nothing; lists what is stale and fails if anything is.
         #[arg(long)]
@@ -31,9 +35,16 @@ enum Task {
         /// The folder that gets the crates `api` and `client`.
         #[arg(long, value_name = "DIR", requires = "spec")]
         out: Option<PathBuf>,
+        /// Another copy of this repository, for the tests of this command.
+        #[arg(long, value_name = "DIR", hide = true, conflicts_with = "spec", default_value_os_t = root())]
+        root: PathBuf,
     },
     /// Runs what CI runs on the code: format, clippy, codegen, tests.
-    Ci,
+    Ci {
+        /// Runs nothing; prints the command of each stage.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -42,9 +53,14 @@ fn main() -> ExitCode {
             check,
             spec: Some(spec),
             out: Some(out),
+            ..
         } => codegen::document(&spec, &out, check),
-        Task::Codegen { check, .. } => codegen::this_repository(check),
-        Task::Ci => ci::run(),
+        Task::Codegen { check, root, .. } => codegen::repository(&root, check),
+        Task::Ci { list: true } => {
+            ci::list();
+            Ok(())
+        }
+        Task::Ci { list: false } => ci::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

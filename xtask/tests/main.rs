@@ -1,1 +1,44 @@
-//! To be written.
+//! The tasks as a developer runs them, and the rules of this repository that no compiler checks.
+
+mod ci;
+mod codegen;
+mod tidy;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root of the repository.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// How a task ended.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs a task from a folder.
+fn xtask<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    run(command.args(arguments).current_dir(folder))
+}
+
+/// Runs the cargo that runs these tests, from the root of the repository.
+fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ended {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run(Command::new(cargo)
+        .args(arguments)
+        .current_dir(repository()))
+}
+
+fn run(command: &mut Command) -> Ended {
+    let output = command.output().expect("the program can be started");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+    }
+}

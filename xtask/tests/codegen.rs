@@ -1,0 +1,420 @@
+//! `cargo xtask codegen`: what it writes, what it refuses to write, and what it says about it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tempfile::TempDir;
+
+use super::{Ended, repository, xtask};
+
+/// The smallest document with something in every generated file.
+const DOCUMENT: &str = "\
+openapi: 3.1.0
+info: { title: Ping, version: 1.0.0 }
+servers: [{ url: 'http://localhost:3123' }]
+security: [{ key: [] }]
+tags: [{ name: pings }]
+paths:
+  /v1/ping:
+    get:
+      operationId: get_v1_ping
+      tags: [pings]
+      responses:
+        '200':
+          description: A pong
+          content: { application/json: { schema: { $ref: '#/components/schemas/Pong' } } }
+components:
+  securitySchemes:
+    key: { type: apiKey, in: header, name: x-key }
+  schemas:
+    Pong: { type: object, required: [at], properties: { at: { type: string, format: date-time } } }
+";
+
+/// The folders that hold generated files only.
+const GENERATED: [&str; 2] = ["crates/api/src/generated", "crates/client/src/generated"];
+
+/// A folder of its own for a test, with a document in it.
+struct Desk(TempDir);
+
+impl Desk {
+    fn with_document(document: impl AsRef<[u8]>) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        fs::write(folder.path().join("ping.yaml"), document).expect("the document can be written");
+        Self(folder)
+    }
+
+    /// A copy of what the command reads and writes in this repository.
+    fn with_repository() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let root = repository();
+        for path in files_below(&root, GENERATED.iter().chain(&["openapi.yaml"])) {
+            let to = folder.path().join(&path);
+            fs::create_dir_all(to.parent().expect("a folder")).expect("the folder can be made");
+            fs::copy(root.join(path), to).expect("the file can be copied");
+        }
+        Self(folder)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder can be made");
+        fs::write(path, text).expect("the file can be written");
+    }
+
+    fn append(&self, path: &str, more: &str) {
+        let text = fs::read_to_string(self.path(path)).expect("the file is there");
+        self.write(path, text + more);
+    }
+
+    fn remove(&self, path: &str) {
+        fs::remove_file(self.path(path)).expect("the file is there");
+    }
+
+    /// Everything that is here.
+    fn state(&self) -> State {
+        state(self.0.path(), [""])
+    }
+
+    /// `codegen --spec ping.yaml --out out` and `more`, from this folder.
+    fn generate(&self, more: &[&str]) -> Ended {
+        self.codegen(&[&["--spec", "ping.yaml", "--out", "out"], more].concat())
+    }
+
+    /// `codegen` on the copy of the repository.
+    fn codegen_here(&self, more: &[&str]) -> Ended {
+        self.codegen(&[&["--root", "."], more].concat())
+    }
+
+    fn codegen(&self, arguments: &[&str]) -> Ended {
+        xtask(self.0.path(), [&["codegen"], arguments].concat())
+    }
+}
+
+/// Files with their contents and when they were last written.
+type State = BTreeMap<PathBuf, (Vec<u8>, SystemTime)>;
+
+fn state<P: AsRef<Path>>(root: &Path, parts: impl IntoIterator<Item = P>) -> State {
+    files_below(root, parts)
+        .into_iter()
+        .map(|path| {
+            let at = root.join(&path);
+            let written = fs::metadata(&at).and_then(|data| data.modified());
+            let contents = fs::read(at).expect("the file can be read");
+            (path, (contents, written.expect("the file has a time")))
+        })
+        .collect()
+}
+
+/// The files that `parts` are or hold, relative to `root`.
+fn files_below<P: AsRef<Path>>(root: &Path, parts: impl IntoIterator<Item = P>) -> Vec<PathBuf> {
+    let mut open: Vec<PathBuf> = parts.into_iter().map(|part| part.as_ref().into()).collect();
+    let mut files = Vec::new();
+    while let Some(path) = open.pop() {
+        if !root.join(&path).is_dir() {
+            files.push(path);
+            continue;
+        }
+        for entry in fs::read_dir(root.join(&path)).expect("the folder can be listed") {
+            open.push(path.join(entry.expect("an entry").file_name()));
+        }
+    }
+    files
+}
+
+impl Ended {
+    #[track_caller]
+    fn assert_done(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+    }
+
+    /// Failed, and said exactly this.
+    #[track_caller]
+    fn assert_failed(&self, said: &str) {
+        assert_eq!(
+            (self.stderr.as_str(), self.stdout.as_str(), self.code),
+            (said, "", Some(1))
+        );
+    }
+
+    /// Was called wrongly, and said so.
+    #[track_caller]
+    fn assert_misused(&self, said: &str) {
+        assert!(self.stderr.contains(said), "{}", self.stderr);
+        assert_eq!((self.stdout.as_str(), self.code), ("", Some(2)));
+    }
+}
+
+#[test]
+fn this_repository_is_current_and_checking_it_writes_nothing() {
+    let parts = || GENERATED.iter().chain(&["openapi.yaml", "Cargo.lock"]);
+    let before = state(&repository(), parts());
+    xtask(&repository(), ["codegen", "--check"]).assert_done();
+    assert!(
+        before == state(&repository(), parts()),
+        "something was written"
+    );
+}
+
+#[test]
+fn checking_a_repository_lists_changed_missing_and_surplus_files() {
+    let desk = Desk::with_repository();
+    desk.append("crates/api/src/generated/types.rs", "// by hand\n");
+    desk.remove("crates/client/src/generated/mod.rs");
+    desk.write("crates/api/src/generated/old/gone.rs", "// @generated\n");
+    let before = desk.state();
+    desk.codegen_here(&["--check"]).assert_failed(
+        "stale:
+  crates/api/src/generated/types.rs
+  crates/client/src/generated/mod.rs
+  crates/api/src/generated/old/gone.rs (no longer generated)
+run `cargo xtask codegen` and commit the result
+",
+    );
+    assert!(before == desk.state(), "something was written");
+}
+
+#[test]
+fn generating_a_repository_mends_what_checking_lists_and_leaves_the_rest() {
+    let desk = Desk::with_repository();
+    let before = desk.state();
+    desk.append("crates/api/src/generated/types.rs", "// by hand\n");
+    desk.remove("crates/client/src/generated/mod.rs");
+    desk.write("crates/api/src/generated/gone.rs", "// @generated\n");
+    desk.codegen_here(&[]).assert_done();
+    let after = desk.state();
+    desk.codegen_here(&["--check"]).assert_done();
+
+    assert!(before.keys().eq(after.keys()), "the same files");
+    let rewritten: Vec<&str> = before
+        .iter()
+        .filter(|(path, was)| after[*path].1 != was.1)
+        .filter_map(|(path, _)| path.to_str())
+        .collect();
+    assert_eq!(
+        rewritten,
+        [
+            "crates/api/src/generated/types.rs",
+            "crates/client/src/generated/mod.rs"
+        ]
+    );
+}
+
+#[test]
+fn refusing_the_document_of_a_repository_leaves_its_crates_alone() {
+    let desk = Desk::with_repository();
+    desk.write("openapi.yaml", "openapi: 4.0.0\n");
+    let before = desk.state();
+    let ended = desk.codegen_here(&[]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.starts_with("openapi.yaml:1:"),
+        "{}",
+        ended.stderr
+    );
+    assert!(before == desk.state(), "something was written");
+}
+
+#[test]
+fn any_document_becomes_two_crates() {
+    let desk = Desk::with_document(DOCUMENT);
+    let ended = desk.generate(&[]);
+    ended.assert_done();
+    assert!(
+        ended.stderr.ends_with("wrote out/api and out/client\n"),
+        "{}",
+        ended.stderr
+    );
+    let written: Vec<_> = state(desk.0.path(), ["out"]).into_keys().collect();
+    assert_eq!(
+        written,
+        [
+            "out/api/Cargo.toml",
+            "out/api/src/generated/mod.rs",
+            "out/api/src/generated/openapi-3.0.json",
+            "out/api/src/generated/runtime.rs",
+            "out/api/src/generated/schemas.json",
+            "out/api/src/generated/server.rs",
+            "out/api/src/generated/types.rs",
+            "out/api/src/lib.rs",
+            "out/client/Cargo.toml",
+            "out/client/src/generated/mod.rs",
+            "out/client/src/lib.rs",
+        ]
+        .map(PathBuf::from)
+    );
+    desk.generate(&["--check"]).assert_done();
+}
+
+#[test]
+fn generating_again_writes_nothing() {
+    let desk = Desk::with_document(DOCUMENT);
+    desk.generate(&[]).assert_done();
+    let before = desk.state();
+    desk.generate(&[]).assert_done();
+    assert!(before == desk.state(), "something was written");
+}
+
+#[test]
+fn files_do_not_tell_where_the_document_lies() {
+    let (one, other) = (Desk::with_document(DOCUMENT), Desk::with_document(DOCUMENT));
+    one.generate(&[]).assert_done();
+    let (spec, out) = (other.path("ping.yaml"), other.path("out"));
+    xtask(
+        Path::new("/"),
+        [
+            "codegen".as_ref(),
+            "--spec".as_ref(),
+            spec.as_os_str(),
+            "--out".as_ref(),
+            out.as_os_str(),
+        ],
+    )
+    .assert_done();
+    let contents = |desk: &Desk| -> Vec<_> {
+        let files = desk.state().into_iter();
+        files
+            .map(|(path, (contents, _))| (path, contents))
+            .collect()
+    };
+    assert!(contents(&one) == contents(&other), "the same files");
+}
+
+#[test]
+fn checking_two_crates_lists_what_is_stale_and_names_the_command() {
+    let desk = Desk::with_document(DOCUMENT);
+    desk.generate(&[]).assert_done();
+    desk.append("out/api/src/generated/types.rs", "// by hand\n");
+    desk.remove("out/client/Cargo.toml");
+    let before = desk.state();
+    desk.generate(&["--check"]).assert_failed(
+        "stale:
+  api/src/generated/types.rs
+  client/Cargo.toml
+run `cargo xtask codegen --spec ping.yaml --out out` and commit the result
+",
+    );
+    assert!(before == desk.state(), "something was written");
+}
+
+#[test]
+fn checking_what_was_never_generated_lists_everything_and_makes_no_folder() {
+    let desk = Desk::with_document(DOCUMENT);
+    let ended = desk.generate(&["--check"]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stderr.matches("\n  ").count(), 11, "{}", ended.stderr);
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn refusals_come_all_at_once_with_places_and_hints_and_nothing_is_written() {
+    let desk = Desk::with_document(
+        DOCUMENT
+            .replace("operationId: get_v1_ping", "callbacks: {}")
+            .replace("properties:", "patternProperties: {}, properties:"),
+    );
+    for more in [&[][..], &["--check"]] {
+        desk.generate(more).assert_failed(
+            "ping.yaml:8:5: GET `/v1/ping` has no operationId
+  hint: it names the method of the trait and of the client
+ping.yaml:9:7: `callbacks` of an operation is not carried
+  hint: requests that the server sends are not generated; keep them in a document of their own
+ping.yaml:19:43: `patternProperties` of a schema is not carried
+  hint: use `additionalProperties`
+3 refusals; nothing was written
+",
+        );
+        assert!(!desk.path("out").exists());
+    }
+}
+
+#[test]
+fn document_that_is_missing_is_named_with_the_cause() {
+    let desk = Desk::with_document(DOCUMENT);
+    desk.remove("ping.yaml");
+    desk.generate(&[])
+        .assert_failed("cannot read ping.yaml: No such file or directory (os error 2)\n");
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn document_that_is_a_folder_is_named_with_the_cause() {
+    let desk = Desk::with_document(DOCUMENT);
+    desk.codegen(&["--spec", ".", "--out", "out"])
+        .assert_failed("cannot read .: Is a directory (os error 21)\n");
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn document_that_is_not_utf8_is_an_error() {
+    let desk = Desk::with_document(b"openapi: 3.1.0 # caf\xe9\n");
+    desk.generate(&[]).assert_failed("ping.yaml is not UTF-8\n");
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn document_and_folder_need_each_other() {
+    let desk = Desk::with_document(DOCUMENT);
+    desk.codegen(&["--spec", "ping.yaml"])
+        .assert_misused("--out <DIR>");
+    desk.codegen(&["--out", "out"])
+        .assert_misused("--spec <FILE>");
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn arguments_and_exit_codes_are_in_the_help() {
+    let ended = xtask(Path::new("/"), ["codegen", "--help"]);
+    ended.assert_done();
+    for said in ["--check", "--spec <FILE>", "--out <DIR>", "Exit codes: "] {
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn file_that_was_written_by_hand_is_neither_overwritten_nor_removed() {
+    let files: [(&str, &[u8]); 4] = [
+        ("out/client/src/lib.rs", b"// mine\n"),
+        ("out/client/src/lib.rs", b"// caf\xe9, mine\n"),
+        ("out/api/src/generated/schemas.json", b"{}\n"),
+        ("out/api/src/generated/notes.txt", b"mine\n"),
+    ];
+    for (path, text) in files {
+        let desk = Desk::with_document(DOCUMENT);
+        desk.write(path, text);
+        let before = desk.state();
+        desk.generate(&[]).assert_failed(&format!(
+            "{path} exists and was not generated; move it away or choose another folder\n"
+        ));
+        assert!(before == desk.state(), "something was written");
+    }
+}
+
+#[test]
+fn what_an_earlier_run_left_is_listed_and_removed() {
+    let desk = Desk::with_document(DOCUMENT);
+    desk.generate(&[]).assert_done();
+    let before = desk.state();
+    desk.write("out/api/src/generated/gone.rs", "// @generated\n");
+    desk.generate(&["--check"]).assert_failed(
+        "stale:
+  api/src/generated/gone.rs (no longer generated)
+run `cargo xtask codegen --spec ping.yaml --out out` and commit the result
+",
+    );
+    desk.generate(&[]).assert_done();
+    assert!(before.keys().eq(desk.state().keys()), "the same files");
+}
+
+#[test]
+fn folder_that_is_a_file_is_an_error() {
+    let desk = Desk::with_document(DOCUMENT);
+    desk.write("out", "a file");
+    desk.generate(&[])
+        .assert_failed("cannot create out/api: Not a directory (os error 20)\n");
+}

@@ -1,0 +1,301 @@
+//! The rules of `ARCHITECTURE.md` that Cargo can tell: what may depend on what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{cargo, repository};
+
+const HEADING: &str = "## What may depend on what";
+
+/// The row for what the tests of the service may use; the tests of other crates share the crate's row.
+const SERVICE_TESTS: &str = "service (tests)";
+
+/// The rows of the table: who may use which of our crates.
+type Table = BTreeMap<String, BTreeSet<String>>;
+
+/// A package of the workspace.
+struct Member {
+    /// The name of its folder, which is what people call it.
+    name: String,
+    manifest: PathBuf,
+    edges: Vec<Edge>,
+}
+
+/// A dependency as its manifest declares it.
+struct Edge {
+    /// The crate that is depended on; for one of ours, its folder.
+    to: String,
+    is_ours: bool,
+    is_dev: bool,
+}
+
+impl Member {
+    fn row(&self, edge: &Edge) -> &str {
+        match self.name.as_str() {
+            "service" if edge.is_dev => SERVICE_TESTS,
+            name => name,
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Edge> {
+        self.edges.iter().filter(|edge| !edge.is_ours)
+    }
+}
+
+impl fmt::Display for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_dev { "dev-dependency " } else { "" };
+        write!(f, "{kind}`{}`", self.to)
+    }
+}
+
+/// The workspace as its manifests declare it.
+fn members() -> Vec<Member> {
+    let metadata = cargo([
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--offline",
+        "--locked",
+    ]);
+    assert_eq!(metadata.code, Some(0), "{}", metadata.stderr);
+    let metadata: Value = serde_json::from_str(&metadata.stdout).expect("cargo prints JSON");
+    let packages = metadata["packages"].as_array().expect("a list of packages");
+    packages.iter().map(member).collect()
+}
+
+fn member(package: &Value) -> Member {
+    let text = |value: &Value| value.as_str().expect("a string").to_owned();
+    let folder_name = |path: &Path| {
+        let name = path.file_name().expect("a folder has a name");
+        name.to_string_lossy().into_owned()
+    };
+    let manifest = PathBuf::from(text(&package["manifest_path"]));
+    let dependencies = package["dependencies"].as_array().expect("a list");
+    Member {
+        name: folder_name(manifest.parent().expect("a manifest lies in a folder")),
+        edges: dependencies
+            .iter()
+            .map(|dependency| {
+                let path = dependency["path"].as_str();
+                Edge {
+                    to: path.map_or_else(
+                        || text(&dependency["name"]),
+                        |path| folder_name(Path::new(path)),
+                    ),
+                    is_ours: path.is_some(),
+                    is_dev: dependency["kind"] == "dev",
+                }
+            })
+            .collect(),
+        manifest,
+    }
+}
+
+/// The table below [`HEADING`].
+fn table(text: &str) -> Table {
+    let rows = text
+        .lines()
+        .skip_while(|line| line.trim_end() != HEADING)
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        // The names of the columns, and the line below them.
+        .skip(2);
+    let mut table = Table::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .trim_matches(['|', ' '])
+            .split('|')
+            .map(|cell| cell.replace('`', "").trim().to_owned())
+            .collect();
+        let [name, uses, because] = cells.as_slice() else {
+            panic!("the row `{row}` has not three cells");
+        };
+        assert!(!because.is_empty(), "the row of `{name}` gives no reason");
+        let uses = uses.split(',').map(str::trim).filter(|name| *name != "–");
+        let former = table.insert(name.clone(), uses.map(str::to_owned).collect());
+        assert!(former.is_none(), "`{name}` has two rows");
+    }
+    table
+}
+
+/// What the members do that the table does not say, as sentences.
+fn differences(table: &Table, members: &[Member]) -> Vec<String> {
+    let names: BTreeSet<&str> = members.iter().map(|member| member.name.as_str()).collect();
+    let is_row = |name: &str| names.contains(name) || name == SERVICE_TESTS;
+    let mut said = Vec::new();
+    for name in names.iter().filter(|name| !table.contains_key(**name)) {
+        said.push(format!("`{name}` has no row"));
+    }
+    for (row, uses) in table {
+        if !is_row(row) {
+            said.push(format!("the row `{row}` is of no crate"));
+        }
+        for name in uses.iter().filter(|name| !names.contains(name.as_str())) {
+            said.push(format!(
+                "the row `{row}` names `{name}`, which is no crate of ours"
+            ));
+        }
+    }
+    for member in members {
+        for edge in member.edges.iter().filter(|edge| edge.is_ours) {
+            let row = member.row(edge);
+            if !table.get(row).is_some_and(|uses| uses.contains(&edge.to)) {
+                said.push(format!(
+                    "`{}` has the {edge}, which the row `{row}` does not allow",
+                    member.name
+                ));
+            }
+        }
+    }
+    said
+}
+
+#[test]
+fn crates_depend_on_what_the_table_says() {
+    let text = fs::read_to_string(repository().join("ARCHITECTURE.md")).expect("the file is there");
+    let said = differences(&table(&text), &members());
+    assert!(
+        said.is_empty(),
+        "ARCHITECTURE.md, {HEADING}: {}",
+        said.join("; ")
+    );
+}
+
+#[test]
+fn edge_that_the_table_does_not_allow_is_named() {
+    let ours = |to: &str, is_dev| Edge {
+        to: to.to_owned(),
+        is_ours: true,
+        is_dev,
+    };
+    let member = |name: &str, edges| Member {
+        name: name.to_owned(),
+        manifest: PathBuf::new(),
+        edges,
+    };
+    let members = [
+        member("domain", vec![ours("store", false)]),
+        member("store", vec![ours("domain", false), ours("client", true)]),
+        member("service", vec![ours("client", true), ours("client", false)]),
+        member("client", vec![]),
+    ];
+    let text = "\
+| crate | may use (of ours) | because |
+| --- | --- | --- |
+| another | table | stands here |
+
+## What may depend on what
+
+| crate | may use (of ours) | because |
+| --- | --- | --- |
+| `domain` | – | it is pure |
+| `store` | `domain` | it keeps what the domain decides |
+| `service` | `store`, `domian` | it joins them |
+| `service (tests)` | `client` | they speak HTTP |
+| `sdk` | – | it is gone |
+
+| a third | table | below |
+";
+    assert_eq!(
+        differences(&table(text), &members),
+        [
+            "`client` has no row",
+            "the row `sdk` is of no crate",
+            "the row `service` names `domian`, which is no crate of ours",
+            "`domain` has the `store`, which the row `domain` does not allow",
+            "`store` has the dev-dependency `client`, which the row `store` does not allow",
+            "`service` has the `client`, which the row `service` does not allow",
+        ]
+    );
+}
+
+/// Every use of another's crate whose name `is` and that `may` not be.
+#[track_caller]
+fn assert_only(is: impl Fn(&str) -> bool, may: impl Fn(&Member, &Edge) -> bool, rule: &str) {
+    for member in &members() {
+        for edge in member.others().filter(|edge| is(&edge.to)) {
+            assert!(
+                may(member, edge),
+                "`{}` has the {edge}, but {rule}",
+                member.name
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_store_names_diesel() {
+    assert_only(
+        |name| name.starts_with("diesel"),
+        // Tests of the service break rows on purpose.
+        |member, edge| member.name == "store" || (member.name == "service" && edge.is_dev),
+        "only `store` names Diesel, and tests of `service`",
+    );
+}
+
+#[test]
+fn only_the_api_and_the_service_name_dropshot() {
+    assert_only(
+        |name| name.starts_with("dropshot"),
+        |member, _| ["api", "service"].contains(&member.name.as_str()),
+        "only `api` and `service` name Dropshot",
+    );
+}
+
+#[test]
+fn domain_has_no_runtime_no_wire_and_no_database() {
+    let banned = ["tokio", "serde", "diesel", "dropshot", "reqwest"];
+    assert_only(
+        |name| banned.iter().any(|banned| name.starts_with(banned)),
+        |member, _| member.name != "domain",
+        "`domain` is pure",
+    );
+}
+
+#[test]
+fn client_brings_nothing_of_the_server() {
+    let tree = cargo([
+        "tree",
+        "--package",
+        "arklow-client",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+        "--offline",
+        "--locked",
+    ]);
+    assert_eq!(tree.code, Some(0), "{}", tree.stderr);
+    let names: BTreeSet<&str> = tree
+        .stdout
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(names.contains("reqwest"), "the tree is listed");
+    for banned in ["dropshot", "diesel", "slog", "jsonschema"] {
+        assert!(
+            !names.contains(banned),
+            "`client` brings `{banned}` to everybody who uses it"
+        );
+    }
+}
+
+#[test]
+fn every_crate_has_lints() {
+    for member in members() {
+        let manifest = fs::read_to_string(&member.manifest).expect("the manifest is there");
+        assert!(
+            manifest.lines().any(|line| line.starts_with("[lints")),
+            "`{}` has no `[lints]`",
+            member.name
+        );
+    }
+}
