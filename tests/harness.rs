@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use arklow_client::types::{ErrorEnvelope, RegenerateTotpEnvelope, RegenerateTotpRequest};
 use arklow_client::{Client, Error, ResponseValue};
-use arklow_domain::{Keyring, UserId};
-use arklow_store::{Options, Store};
+use arklow_domain::{BackupCode, Keyring, UserId};
+use arklow_store::{Options, RedeemBackupCode, Store};
+use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, RunQueryDsl};
@@ -185,6 +186,24 @@ impl Home {
         )
         .await
         .expect("the database opens")
+    }
+
+    /// Redeems the codes with the store, and says how many of them worked.
+    pub(crate) async fn redeem(&self, caller: &Caller, codes: &[String]) -> usize {
+        let (store, keyring) = (self.store().await, self.keyring());
+        let mut redeemed = 0;
+        for code in codes {
+            let redeem = RedeemBackupCode {
+                user_id: caller.user_id(),
+                device_id: caller.device.parse().expect("an id"),
+                code: BackupCode::parse(code).expect("a code"),
+                now: DateTime::<Utc>::UNIX_EPOCH,
+            };
+            let answer = store.redeem_backup_code(redeem, Arc::clone(&keyring)).await;
+            redeemed += usize::from(answer.expect("an answer"));
+        }
+        store.close().await;
+        redeemed
     }
 
     pub(crate) fn keyring(&self) -> Arc<Keyring> {

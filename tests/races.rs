@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arklow_domain::BackupCode;
-use arklow_store::{AuditFilter, RedeemBackupCode};
-use chrono::{DateTime, Utc};
+use arklow_store::AuditFilter;
 use futures_util::future::join_all;
 
 use crate::harness::{Caller, Home, Server};
@@ -29,7 +27,6 @@ async fn one_of_eight_parallel_regenerations_wins_on_two_servers() {
 }
 
 async fn race(home: &Home, ada: &Caller, servers: &[Arc<Server>]) {
-    let (store, keyring) = (home.store().await, home.keyring());
     for round in 1..=ROUNDS {
         let answers =
             (0..CALLERS).map(|n| servers[n % servers.len()].regenerate(&ada.token, &ada.device));
@@ -40,26 +37,12 @@ async fn race(home: &Home, ada: &Caller, servers: &[Arc<Server>]) {
             .collect();
         let mut working = Vec::new();
         for codes in &sets {
-            let mut redeemed = 0;
-            for code in codes {
-                let redeem = RedeemBackupCode {
-                    user_id: ada.user_id(),
-                    device_id: ada.device.parse().expect("an id"),
-                    code: BackupCode::parse(code).expect("a code"),
-                    now: DateTime::<Utc>::UNIX_EPOCH,
-                };
-                redeemed += usize::from(
-                    store
-                        .redeem_backup_code(redeem, keyring.clone())
-                        .await
-                        .expect("an answer"),
-                );
-            }
-            working.push(redeemed);
+            working.push(home.redeem(ada, codes).await);
         }
         working.sort_unstable();
         assert_eq!(working, [0, 0, 0, 0, 0, 0, 0, 10], "round {round}");
     }
+    let store = home.store().await;
     let records = store
         .audit_records(AuditFilter::default())
         .await

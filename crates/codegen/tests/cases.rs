@@ -80,6 +80,22 @@ fn cases_compile_and_the_vendor_case_runs() {
     cargo(&workspace, &["run", "--package", "probe", "--quiet"]);
 }
 
+/// The operation as its users published it, into two crates that compile on their own.
+#[test]
+fn published_operation_compiles_on_its_own() {
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("codegen-published");
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+    let generated =
+        generate(include_str!("../../../tests/seed.yaml"), &options()).expect("it is carried");
+    for file in generated.files {
+        write(&root.join(&file.path), &file.contents);
+    }
+    for part in ["api", "client"] {
+        fs::copy(&lock, root.join(part).join("Cargo.lock")).expect("the lock file can be copied");
+        cargo(&root.join(part), &["check", "--quiet"]);
+    }
+}
+
 fn write(path: &Path, contents: &str) {
     if fs::read_to_string(path).is_ok_and(|text| text == contents) {
         return;

@@ -9,6 +9,10 @@ version = "0.1.0"
 edition = "2024"
 publish = false
 
+[lib]
+# What a description shows as code is no test.
+doctest = false
+
 [features]
 default = ["server"]
 # The server trait and its Dropshot adapter; without it, only the wire types.
@@ -51,6 +55,10 @@ name = "{package}-client"
 version = "0.1.0"
 edition = "2024"
 publish = false
+
+[lib]
+# What a description shows as code is no test.
+doctest = false
 
 [dependencies]
 {package}-api = {{ path = "../api", default-features = false }}

@@ -512,6 +512,19 @@ fn adapter(api: &Api) -> TokenStream {
             }
         }
 
+        impl<A: Api> Served<A> {
+            /// Does the work and answers, whatever becomes of it.
+            async fn answer(
+                &self,
+                rqctx: &RequestContext<Self>,
+                challenge: &'static str,
+                work: impl Future<Output = Result<Reply, Fault>>,
+            ) -> Result<Response<Body>, HttpError> {
+                let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+                Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
+            }
+        }
+
         fn validators() -> ::std::collections::BTreeMap<String, jsonschema::Validator> {
             #[derive(::serde::Deserialize)]
             struct Schemas {
@@ -615,7 +628,6 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
             input: Input<#parameters>,
         ) -> Result<Response<Body>, HttpError> {
             let served = rqctx.context();
-            let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
             let work = async {
                 let mut budget = Budget::new(&served.settings);
                 #authenticate
@@ -623,7 +635,7 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
                 let request: #request = input.read(&served.settings, validator, #mode).await?;
                 budget.spend(served.api.#name(#who, request)).await?.into_reply()
             };
-            Ok(runtime::answer(&rqctx, &served.settings, #challenge, fault_body, work).await)
+            served.answer(&rqctx, #challenge, work).await
         }
     }
 }
@@ -758,10 +770,7 @@ fn routes(api: &Api) -> TokenStream {
             rqctx: RequestContext<Served<A>>,
             fault: Fault,
         ) -> Result<Response<Body>, HttpError> {
-            let served = rqctx.context();
-            let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
-            let work = std::future::ready(Err(fault));
-            Ok(runtime::answer(&rqctx, &served.settings, "", fault_body, work).await)
+            rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
         }
         #(#blocks)*
     }

@@ -123,6 +123,19 @@ impl<A> Served<A> {
     }
 }
 
+impl<A: Api> Served<A> {
+    /// Does the work and answers, whatever becomes of it.
+    async fn answer(
+        &self,
+        rqctx: &RequestContext<Self>,
+        challenge: &'static str,
+        work: impl Future<Output = Result<Reply, Fault>>,
+    ) -> Result<Response<Body>, HttpError> {
+        let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+        Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
+    }
+}
+
 fn validators() -> ::std::collections::BTreeMap<String, jsonschema::Validator> {
     #[derive(::serde::Deserialize)]
     struct Schemas {
@@ -151,10 +164,7 @@ pub fn api_description<A: Api>() -> Result<
         rqctx: RequestContext<Served<A>>,
         fault: Fault,
     ) -> Result<Response<Body>, HttpError> {
-        let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
-        let work = std::future::ready(Err(fault));
-        Ok(runtime::answer(&rqctx, &served.settings, "", fault_body, work).await)
+        rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
     }
     {
         const ROUTE: Route = Route {
@@ -229,7 +239,6 @@ impl<A: Api> Routes for Adapter<A> {
         input: Input<PostV1DevicesRenewParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let credentials = if let Some(secret) = runtime::credential(
@@ -252,23 +261,13 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(
-            runtime::answer(
-                    &rqctx,
-                    &served.settings,
-                    "ApiKey header=\"x-key\"",
-                    fault_body,
-                    work,
-                )
-                .await,
-        )
+        served.answer(&rqctx, "ApiKey header=\"x-key\"", work).await
     }
     async fn get_v1_devices(
         rqctx: RequestContext<Self::Context>,
         input: Input<GetV1DevicesParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let credentials = if let Some(secret) = runtime::credential(
@@ -288,16 +287,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?;
             budget.spend(served.api.get_v1_devices(caller, request)).await?.into_reply()
         };
-        Ok(
-            runtime::answer(
-                    &rqctx,
-                    &served.settings,
-                    "ApiKey header=\"x-key\"",
-                    fault_body,
-                    work,
-                )
-                .await,
-        )
+        served.answer(&rqctx, "ApiKey header=\"x-key\"", work).await
     }
 }
 

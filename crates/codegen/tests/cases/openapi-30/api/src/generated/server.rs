@@ -98,6 +98,19 @@ impl<A> Served<A> {
     }
 }
 
+impl<A: Api> Served<A> {
+    /// Does the work and answers, whatever becomes of it.
+    async fn answer(
+        &self,
+        rqctx: &RequestContext<Self>,
+        challenge: &'static str,
+        work: impl Future<Output = Result<Reply, Fault>>,
+    ) -> Result<Response<Body>, HttpError> {
+        let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+        Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
+    }
+}
+
 fn validators() -> ::std::collections::BTreeMap<String, jsonschema::Validator> {
     #[derive(::serde::Deserialize)]
     struct Schemas {
@@ -126,10 +139,7 @@ pub fn api_description<A: Api>() -> Result<
         rqctx: RequestContext<Served<A>>,
         fault: Fault,
     ) -> Result<Response<Body>, HttpError> {
-        let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
-        let work = std::future::ready(Err(fault));
-        Ok(runtime::answer(&rqctx, &served.settings, "", fault_body, work).await)
+        rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
     }
     {
         const ROUTE: Route = Route {
@@ -182,7 +192,6 @@ impl<A: Api> Routes for Adapter<A> {
         input: Input<GetThingParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let validator = &served.validators["get_thing"];
@@ -194,7 +203,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(runtime::answer(&rqctx, &served.settings, "", fault_body, work).await)
+        served.answer(&rqctx, "", work).await
     }
 }
 

@@ -450,6 +450,19 @@ impl<A> Served<A> {
     }
 }
 
+impl<A: Api> Served<A> {
+    /// Does the work and answers, whatever becomes of it.
+    async fn answer(
+        &self,
+        rqctx: &RequestContext<Self>,
+        challenge: &'static str,
+        work: impl Future<Output = Result<Reply, Fault>>,
+    ) -> Result<Response<Body>, HttpError> {
+        let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+        Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
+    }
+}
+
 fn validators() -> ::std::collections::BTreeMap<String, jsonschema::Validator> {
     #[derive(::serde::Deserialize)]
     struct Schemas {
@@ -478,10 +491,7 @@ pub fn api_description<A: Api>() -> Result<
         rqctx: RequestContext<Served<A>>,
         fault: Fault,
     ) -> Result<Response<Body>, HttpError> {
-        let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
-        let work = std::future::ready(Err(fault));
-        Ok(runtime::answer(&rqctx, &served.settings, "", fault_body, work).await)
+        rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
     }
     {
         const ROUTE: Route = Route {
@@ -621,7 +631,6 @@ impl<A: Api> Routes for Adapter<A> {
         input: Input<GetV1OrgsByOrgIdSourcesParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let credentials = if let Some(secret) = runtime::credential(
@@ -644,23 +653,13 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(
-            runtime::answer(
-                    &rqctx,
-                    &served.settings,
-                    "ApiKey header=\"x-vendor-auth\"",
-                    fault_body,
-                    work,
-                )
-                .await,
-        )
+        served.answer(&rqctx, "ApiKey header=\"x-vendor-auth\"", work).await
     }
     async fn put_v1_orgs_by_org_id_sources(
         rqctx: RequestContext<Self::Context>,
         input: Input<PutV1OrgsByOrgIdSourcesParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let credentials = if let Some(secret) = runtime::credential(
@@ -683,23 +682,13 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(
-            runtime::answer(
-                    &rqctx,
-                    &served.settings,
-                    "ApiKey header=\"x-vendor-auth\"",
-                    fault_body,
-                    work,
-                )
-                .await,
-        )
+        served.answer(&rqctx, "ApiKey header=\"x-vendor-auth\"", work).await
     }
     async fn put_v1_orgs_by_org_id_keys(
         rqctx: RequestContext<Self::Context>,
         input: Input<PutV1OrgsByOrgIdKeysParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let credentials = if let Some(secret) = runtime::credential(
@@ -722,23 +711,13 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(
-            runtime::answer(
-                    &rqctx,
-                    &served.settings,
-                    "ApiKey header=\"x-vendor-auth\"",
-                    fault_body,
-                    work,
-                )
-                .await,
-        )
+        served.answer(&rqctx, "ApiKey header=\"x-vendor-auth\"", work).await
     }
     async fn delete_v1_orgs_by_org_id_keys(
         rqctx: RequestContext<Self::Context>,
         input: Input<DeleteV1OrgsByOrgIdKeysParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let credentials = if let Some(secret) = runtime::credential(
@@ -761,23 +740,13 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(
-            runtime::answer(
-                    &rqctx,
-                    &served.settings,
-                    "ApiKey header=\"x-vendor-auth\"",
-                    fault_body,
-                    work,
-                )
-                .await,
-        )
+        served.answer(&rqctx, "ApiKey header=\"x-vendor-auth\"", work).await
     }
     async fn mod_ack_ingress_action(
         rqctx: RequestContext<Self::Context>,
         input: Input<ModAckIngressActionParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let credentials = if let Some(secret) = runtime::credential(
@@ -802,23 +771,13 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(
-            runtime::answer(
-                    &rqctx,
-                    &served.settings,
-                    "ApiKey header=\"x-vendor-auth\", Bearer",
-                    fault_body,
-                    work,
-                )
-                .await,
-        )
+        served.answer(&rqctx, "ApiKey header=\"x-vendor-auth\", Bearer", work).await
     }
     async fn ping(
         rqctx: RequestContext<Self::Context>,
         input: Input<PingParameters>,
     ) -> Result<Response<Body>, HttpError> {
         let served = rqctx.context();
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&served.api.fault(fault));
         let work = async {
             let mut budget = Budget::new(&served.settings);
             let validator = &served.validators["ping"];
@@ -830,7 +789,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await?
                 .into_reply()
         };
-        Ok(runtime::answer(&rqctx, &served.settings, "", fault_body, work).await)
+        served.answer(&rqctx, "", work).await
     }
 }
 
