@@ -250,7 +250,7 @@ async fn media_types_other_than_json_are_415() {
     for accepted in [
         JSON,
         "content-type: Application/JSON;charset=\"UTF-8\"",
-        "content-type: application/json ;",
+        "content-type: application/json ; odata=verbose",
     ] {
         let mut wire = Wire::begin(&server, &[&key, length, accepted]);
         wire.send(r#"{"device_id":"1"}"#);

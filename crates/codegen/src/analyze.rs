@@ -149,13 +149,13 @@ impl Analyzer {
             &["title", "description", "version"],
             &["summary", "termsOfService", "contact", "license"],
         );
-        api.title = self.required_text(&info, "title", "info");
+        api.title = readable(&self.required_text(&info, "title", "info"));
         // `version: 1` is a number by the letter of YAML and a version to everybody who writes it.
         api.version = match info.get("version").map(|node| &node.value) {
             Some(Value::Number(number)) => number.to_string(),
-            _ => self.required_text(&info, "version", "info"),
+            _ => readable(&self.required_text(&info, "version", "info")),
         };
-        api.description = self.text(&info, "description");
+        api.description = self.prose(&info, "description");
     }
 
     fn servers(&mut self, root: &Node) -> Vec<Server> {
@@ -165,7 +165,7 @@ impl Analyzer {
             let url = self.required_text(&node, "url", "a server");
             servers.push(Server {
                 url,
-                description: self.text(&node, "description"),
+                description: self.prose(&node, "description"),
             });
         }
         servers
@@ -178,7 +178,7 @@ impl Analyzer {
             let name = self.required_text(&node, "name", "a tag");
             tags.push(Tag {
                 name,
-                description: self.text(&node, "description"),
+                description: self.prose(&node, "description"),
             });
         }
         tags
@@ -265,7 +265,7 @@ impl Analyzer {
             );
             return;
         }
-        let description = self.text(&node, "description");
+        let description = self.prose(&node, "description");
         self.schemes.push(Scheme {
             key: key.to_owned(),
             name,
@@ -326,6 +326,11 @@ impl Analyzer {
             self.refuse(found.at, format!("`{key}` is {kind}, not a string"));
         }
         found.as_str().map(str::to_owned)
+    }
+
+    /// The text under `key`, for people to read.
+    fn prose(&mut self, node: &Node, key: &str) -> Option<String> {
+        self.text(node, key).map(|text| readable(&text))
     }
 
     fn flag(&mut self, node: &Node, key: &str) -> bool {
@@ -456,6 +461,19 @@ impl Refusal<'_> {
             self.hint(hint);
         }
     }
+}
+
+/// A text as it can stand in a comment of Rust, which has neither lone carriage returns nor marks that turn the direction
+/// of writing.
+fn readable(text: &str) -> String {
+    let is_odd = |character: char| {
+        let is_turn = matches!(character, '\u{061c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        is_turn || (character.is_control() && !matches!(character, '\n' | '\t'))
+    };
+    text.replace("\r\n", "\n")
+        .chars()
+        .map(|character| if is_odd(character) { ' ' } else { character })
+        .collect()
 }
 
 /// What to do about a keyword that is not carried.

@@ -417,12 +417,11 @@ impl<P: Parameters> ExclusiveExtractor for Input<P> {
     }
 }
 
-/// Whether an operation has a body.
+/// Whether an operation has a body; whether it must be there is in the schema.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyMode {
     None,
-    Optional,
-    Required,
+    Json,
 }
 
 impl<P: Parameters> Input<P> {
@@ -442,16 +441,18 @@ impl<P: Parameters> Input<P> {
         let header = self.header_parameters(&mut violations);
         let path = self.path_parameters();
         let mut request = serde_json::json!({ "path": path, "query": query, "header": header });
-        if mode != BodyMode::None {
-            match read_body(&self.head.headers, self.body, settings).await? {
-                Some(bytes) => request["body"] = parse_json(&bytes, &mut violations)?,
-                None if mode == BodyMode::Required => {
-                    return Err(invalid("is missing"));
-                }
-                None => {}
+        let mut is_broken = false;
+        if mode == BodyMode::Json
+            && let Some(bytes) = read_body(&self.head.headers, self.body, settings).await?
+        {
+            match parse_json(&bytes, &mut violations) {
+                Ok(body) => request["body"] = body,
+                Err(violation) => is_broken = violations.insert(violation),
             }
         }
-        violations.extend(validator.iter_errors(&request).flat_map(|error| violations_of(&error)));
+        let complaints = validator.iter_errors(&request).flat_map(|error| violations_of(&error));
+        // A body that is no JSON is not missing.
+        violations.extend(complaints.filter(|violation| !(is_broken && *violation == missing_body())));
         if violations.is_empty() {
             // What a schema cannot say, such as the range of a date, is found by reading the value.
             return serde_path_to_error::deserialize(request).map_err(|error| {
@@ -463,7 +464,7 @@ impl<P: Parameters> Input<P> {
         let mut violations: Vec<Violation> = violations.into_iter().take(MAX_VIOLATIONS).collect();
         if more > 0 {
             let message = format!("breaks the schema in {more} further places");
-            violations.push(Violation { place: Place::Body, pointer: String::new(), message });
+            violations.push(whole_body(message));
         }
         Err(Fault::InvalidRequest(violations))
     }
@@ -533,8 +534,13 @@ impl Kind {
     }
 }
 
-fn invalid(message: impl Into<String>) -> Fault {
-    Fault::InvalidRequest(vec![Violation { place: Place::Body, pointer: String::new(), message: message.into() }])
+fn whole_body(message: impl Into<String>) -> Violation {
+    Violation { place: Place::Body, pointer: String::new(), message: message.into() }
+}
+
+/// What the schema says of a request that has no body.
+fn missing_body() -> Violation {
+    whole_body("is missing")
 }
 
 /// A body, of which the rest is read and thrown away when it is dropped early.
@@ -586,7 +592,7 @@ async fn read_body(headers: &HeaderMap, mut body: Unread, settings: &Settings) -
         let mut bytes = Vec::new();
         while let Some(frame) = body.0.frame().await {
             // A connection that broke: nobody reads the answer.
-            let frame = frame.map_err(|_| invalid("broke off"))?;
+            let frame = frame.map_err(|_| Fault::InvalidRequest(vec![whole_body("broke off")]))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > limit {
                     return Err(Fault::PayloadTooLarge { limit });
@@ -600,21 +606,20 @@ async fn read_body(headers: &HeaderMap, mut body: Unread, settings: &Settings) -
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
-/// `application/json`, with `charset=utf-8` at most (RFC 8259 §8.1, §11).
+/// `application/json`, in UTF-8; its other parameters mean nothing (RFC 8259 §8.1, §11).
 fn is_json(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    essence.eq_ignore_ascii_case("application/json")
-        && parts.filter(|part| !part.is_empty()).all(|part| {
-            part.split_once('=').is_some_and(|(key, value)| {
-                key.trim().eq_ignore_ascii_case("charset") && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-            })
-        })
+    let mut charsets = parts.filter_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        key.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    essence.eq_ignore_ascii_case("application/json") && charsets.all(|charset| charset.eq_ignore_ascii_case("utf-8"))
 }
 
 /// Reads JSON, noting every key that an object has twice: readers differ on which of the two counts (RFC 8259 §4).
-fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Value, Fault> {
+fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Value, Violation> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut reader = Strict { pointer: String::new(), violations };
     let value = (&mut reader).deserialize(&mut deserializer).and_then(|value| {
@@ -624,7 +629,7 @@ fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Valu
     value.map_err(|error| {
         // The parser's own words may quote the input, so only the place and the kind are told.
         let kind = if error.is_eof() { "ends too early" } else { "is not JSON" };
-        invalid(format!("{kind} at line {} column {}", error.line(), error.column()))
+        whole_body(format!("{kind} at line {} column {}", error.line(), error.column()))
     })
 }
 

@@ -295,7 +295,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await??;
             let validator = &served.validators["post_v1_self_mfa_regenerate_totp"];
             let request: PostV1SelfMfaRegenerateTotpRequest = input
-                .read(&served.settings, validator, BodyMode::Required)
+                .read(&served.settings, validator, BodyMode::Json)
                 .await?;
             budget
                 .spend(served.api.post_v1_self_mfa_regenerate_totp(caller, request))

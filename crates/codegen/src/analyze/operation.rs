@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::Analyzer;
+use super::{Analyzer, readable};
 use crate::diagnostic::Location;
 use crate::ir::{
     Answer, Body, Header, HeaderValue, Method, Operation, Parameter, Place, Schema, Status,
@@ -187,8 +187,8 @@ impl Analyzer {
             method,
             path: path.to_owned(),
             tags: self.texts(node, "tags"),
-            summary: self.text(node, "summary"),
-            description: self.text(node, "description"),
+            summary: self.prose(node, "summary"),
+            description: self.prose(node, "description"),
             deprecated: self.flag(node, "deprecated"),
             parameters,
             body,
@@ -348,7 +348,7 @@ impl Analyzer {
             names::type_name(&wire).trim_end_matches('_')
         );
         let mut field = self.field(&wire, &schema, required, &inline);
-        if let Some(description) = self.text(node, "description") {
+        if let Some(description) = self.prose(node, "description") {
             field.description = Some(description);
         }
         if !self.is_scalar(&field.schema) {
@@ -395,7 +395,7 @@ impl Analyzer {
             None => Schema::Any,
         };
         Some(Body {
-            description: self.text(&body, "description"),
+            description: self.prose(&body, "description"),
             schema,
             required: self.flag(&body, "required"),
         })
@@ -523,7 +523,7 @@ impl Analyzer {
             }
             headers.push(header);
         }
-        let description = self.required_text(&node, "description", "a response");
+        let description = readable(&self.required_text(&node, "description", "a response"));
         Some(Answer {
             status,
             name,
@@ -581,7 +581,7 @@ impl Analyzer {
         Some(Header {
             wire: wire.to_owned(),
             name: names::value_name(wire),
-            description: self.text(&node, "description"),
+            description: self.prose(&node, "description"),
             required: self.flag(&node, "required"),
             value,
         })

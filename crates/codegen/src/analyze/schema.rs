@@ -35,10 +35,7 @@ impl Analyzer {
     /// Defines the type of a component.
     pub(super) fn component(&mut self, key: &str, at: Location, node: &Rc<Node>) {
         let name = names::type_name(key);
-        let description = node
-            .get("description")
-            .and_then(|node| node.as_str())
-            .map(str::to_owned);
+        let description = self.prose(node, "description");
         let kind = self.kind(node, &name);
         self.types.insert(
             name.clone(),
@@ -67,10 +64,7 @@ impl Analyzer {
     /// Gives an inline schema a named type, or the type that an inline schema of the same shape already has.
     fn hoist(&mut self, inline: Inline<'_>, kind: TypeKind, titled: bool) -> Schema {
         let Inline { node, name } = inline;
-        let description = node
-            .get("description")
-            .and_then(|node| node.as_str())
-            .map(str::to_owned);
+        let description = self.prose(node, "description");
         let same = self
             .inline
             .iter()
@@ -626,10 +620,7 @@ impl Analyzer {
         Field {
             wire: wire.to_owned(),
             name: names::value_name(wire),
-            description: node
-                .get("description")
-                .and_then(|node| node.as_str())
-                .map(str::to_owned),
+            description: self.prose(node, "description"),
             schema,
             required,
             default,

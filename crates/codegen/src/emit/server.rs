@@ -593,8 +593,7 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
     let challenge = challenge(api, operation);
     let mode = match &operation.body {
         None => quote! { BodyMode::None },
-        Some(body) if body.required => quote! { BodyMode::Required },
-        Some(_) => quote! { BodyMode::Optional },
+        Some(_) => quote! { BodyMode::Json },
     };
     let (authenticate, who) = if operation.security.is_empty() {
         (quote! {}, quote! { runtime::origin(&rqctx) })

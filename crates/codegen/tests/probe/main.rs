@@ -353,6 +353,12 @@ async fn bodies_are_judged(base: &str) {
         200
     );
 
+    let broken = http.put(format!("{base}/v1/orgs/x/sources/")).header("content-type", "application/json").body("{");
+    let expected = ["the body ends too early at line 1 column 1", "path /org_id: does not match `^[0-9]+$`"];
+    assert_eq!(call(broken).await, (400, expected.map(str::to_owned).to_vec()), "all at once");
+    let missing = http.put(format!("{base}/v1/orgs/7/sources/"));
+    assert_eq!(call(missing).await, (400, vec!["the body is missing".to_owned()]));
+
     let keys = format!("{base}/v1/orgs/7/keys");
     let empty: Value = http.put(&keys).send().await.unwrap().json().await.unwrap();
     assert_eq!(empty, json!({ "body": null }), "the body is optional");

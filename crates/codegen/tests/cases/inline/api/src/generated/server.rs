@@ -254,7 +254,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await??;
             let validator = &served.validators["post_v1_devices_renew"];
             let request: PostV1DevicesRenewRequest = input
-                .read(&served.settings, validator, BodyMode::Required)
+                .read(&served.settings, validator, BodyMode::Json)
                 .await?;
             budget
                 .spend(served.api.post_v1_devices_renew(caller, request))

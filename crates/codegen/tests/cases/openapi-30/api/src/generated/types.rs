@@ -45,7 +45,7 @@ pub struct Option_ {
     pub self_: Option<String>,
 }
 
-/// `Size` of the document.
+///   odd*/
 pub type Size = f64;
 
 /// `Thing` of the document.

@@ -126,9 +126,7 @@ pub mod types {
 }
 
 #[derive(Clone, Debug)]
-/**Client for Three Oh
-
-Version: 1*/
+#[doc = "Client for Three Oh\n\nOdd:    */ \"\"\" ` \\ {x}\n\n    fn main() { compile_error!() }\n\nVersion: 1"]
 pub struct Client {
     pub(crate) baseurl: String,
     pub(crate) client: reqwest::Client,

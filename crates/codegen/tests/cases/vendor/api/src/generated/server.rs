@@ -675,7 +675,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await??;
             let validator = &served.validators["put_v1_orgs_by_org_id_sources"];
             let request: PutV1OrgsByOrgIdSourcesRequest = input
-                .read(&served.settings, validator, BodyMode::Required)
+                .read(&served.settings, validator, BodyMode::Json)
                 .await?;
             budget
                 .spend(served.api.put_v1_orgs_by_org_id_sources(caller, request))
@@ -704,7 +704,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await??;
             let validator = &served.validators["put_v1_orgs_by_org_id_keys"];
             let request: PutV1OrgsByOrgIdKeysRequest = input
-                .read(&served.settings, validator, BodyMode::Optional)
+                .read(&served.settings, validator, BodyMode::Json)
                 .await?;
             budget
                 .spend(served.api.put_v1_orgs_by_org_id_keys(caller, request))
@@ -733,7 +733,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await??;
             let validator = &served.validators["delete_v1_orgs_by_org_id_keys"];
             let request: DeleteV1OrgsByOrgIdKeysRequest = input
-                .read(&served.settings, validator, BodyMode::Required)
+                .read(&served.settings, validator, BodyMode::Json)
                 .await?;
             budget
                 .spend(served.api.delete_v1_orgs_by_org_id_keys(caller, request))
@@ -764,7 +764,7 @@ impl<A: Api> Routes for Adapter<A> {
                 .await??;
             let validator = &served.validators["mod_ack_ingress_action"];
             let request: ModAckIngressActionRequest = input
-                .read(&served.settings, validator, BodyMode::Required)
+                .read(&served.settings, validator, BodyMode::Json)
                 .await?;
             budget
                 .spend(served.api.mod_ack_ingress_action(caller, request))
