@@ -4,19 +4,38 @@
 
 /// `createIngressVariantAction`, `get_v1_self` → a type name such as `GetV1Self`.
 pub(crate) fn type_name(text: &str) -> String {
-    let name: String = words(text).iter().map(|word| capitalised(word)).collect();
-    let name = digit_safe(name);
+    let name = type_name_as_is(text);
     if RESERVED_TYPES.contains(&name.as_str()) {
-        name + "_"
+        name + "Type"
     } else {
         name
     }
 }
 
+/// An operation's method, such as `get_v1_self`; the stem of its types is [`type_name`] of it.
+///
+/// What the code around operations needs itself gets a word behind it: not an underscore, which Progenitor drops.
+pub(crate) fn operation_name(id: &str) -> String {
+    let name = value_name(id);
+    let name = name.trim_end_matches('_');
+    let needed = RESERVED_TYPES.contains(&type_name_as_is(name).as_str())
+        || RESERVED_OPERATIONS.contains(&name);
+    if needed || is_keyword(name) {
+        format!("{name}_operation")
+    } else {
+        name.to_owned()
+    }
+}
+
 /// A method or field name such as `get_v1_self`.
 pub(crate) fn value_name(text: &str) -> String {
-    let name = digit_safe(words(text).join("_"));
+    let name = digit_safe(words(text).join("_"), "n");
     if is_keyword(&name) { name + "_" } else { name }
+}
+
+/// Whether the client's builders have a method, or their code a function, of this name.
+pub(crate) fn is_needed_by_builders(name: &str) -> bool {
+    ["encode_path", "new", "send"].contains(&name)
 }
 
 /// An enum variant for a literal value; signs keep their meaning.
@@ -34,12 +53,15 @@ pub(crate) fn variant_name(value: &str) -> String {
         }
         _ => value.to_owned(),
     };
-    let name = digit_safe(
-        words(&spelled)
-            .iter()
-            .map(|word| capitalised(word))
-            .collect(),
-    );
+    let name: String = words(&spelled)
+        .iter()
+        .map(|word| capitalised(word))
+        .collect();
+    let name = if name.is_empty() {
+        "Empty".to_owned()
+    } else {
+        digit_safe(name, "N")
+    };
     if name == "Self" { name + "_" } else { name }
 }
 
@@ -51,6 +73,13 @@ pub(crate) fn package_name(title: &str) -> String {
         Some(first) if first.is_ascii_digit() => format!("api-{name}"),
         Some(_) => name,
     }
+}
+
+fn type_name_as_is(text: &str) -> String {
+    digit_safe(
+        words(text).iter().map(|word| capitalised(word)).collect(),
+        "N",
+    )
 }
 
 /// Lower-case words: split at anything but ASCII letters and digits, and where lower case turns to upper.
@@ -87,20 +116,10 @@ fn capitalised(word: &str) -> String {
 }
 
 /// Identifiers cannot be empty or begin with a digit.
-fn digit_safe(name: String) -> String {
+fn digit_safe(name: String, prefix: &str) -> String {
     match name.bytes().next() {
-        None => "Empty".to_owned(),
-        Some(first) if first.is_ascii_digit() => {
-            let upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
-            format!(
-                "{}{name}",
-                if upper || !name.contains('_') {
-                    "N"
-                } else {
-                    "n"
-                }
-            )
-        }
+        None => format!("{prefix}one"),
+        Some(first) if first.is_ascii_digit() => format!("{prefix}{name}"),
         Some(_) => name,
     }
 }
@@ -109,25 +128,50 @@ fn is_keyword(name: &str) -> bool {
     syn::parse_str::<syn::Ident>(name).is_err()
 }
 
-/// Names that generated code takes from the prelude; a component that has one of them gets `_` behind it.
+/// Names that generated code, ours and Progenitor's, takes from elsewhere; a type of such a name gets `Type` behind it.
 const RESERVED_TYPES: &[&str] = &[
     "Box",
+    "ByteStream",
+    "ClientHooks",
+    "ClientInfo",
     "Clone",
     "Debug",
     "Default",
     "Display",
     "Err",
+    "Error",
     "From",
     "Into",
     "None",
     "Ok",
+    "OperationInfo",
     "Option",
     "PartialEq",
+    "RequestBuilderExt",
+    "ResponseValue",
     "Result",
     "Self",
     "Some",
     "String",
+    "TryInto",
     "Vec",
+];
+
+/// Methods that the trait or the client has already.
+const RESERVED_OPERATIONS: &[&str] = &[
+    "api_version",
+    "authenticate",
+    "baseurl",
+    "client",
+    "exec",
+    "fault",
+    "inner",
+    "into",
+    "new",
+    "new_with_client",
+    "post",
+    "pre",
+    "try_into",
 ];
 
 #[cfg(test)]
@@ -142,7 +186,10 @@ mod tests {
             "CreateIngressVariantAction"
         );
         assert_eq!(type_name("foo.bar-Baz"), "FooBarBaz");
-        assert_eq!(type_name("Option"), "Option_");
+        assert_eq!(type_name("Option"), "OptionType");
+        assert_eq!(operation_name("getThing"), "get_thing");
+        assert_eq!(operation_name("result"), "result_operation");
+        assert_eq!(operation_name("fn"), "fn_operation");
         assert_eq!(value_name("x-request-id"), "x_request_id");
         assert_eq!(value_name("type"), "type_");
         assert_eq!(value_name("countOnly"), "count_only");
@@ -159,7 +206,12 @@ mod tests {
         for text in [
             "", "1", "12_34", "fn", "self", "Self", "_", "😀", "a b", "2FA", "crate", "-", "async",
         ] {
-            for name in [type_name(text), value_name(text), variant_name(text)] {
+            for name in [
+                type_name(text),
+                value_name(text),
+                variant_name(text),
+                operation_name(text),
+            ] {
                 assert!(
                     syn::parse_str::<syn::Ident>(&name).is_ok(),
                     "{text:?} became {name:?}"

@@ -46,14 +46,27 @@ fn output_is_the_same_every_time() {
 fn cases_compile_and_the_vendor_case_runs() {
     let workspace = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("codegen-cases");
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut documents: Vec<(String, Vec<GeneratedFile>)> = entries(&folder("cases"))
+        .iter()
+        .map(|folder| {
+            (
+                folder
+                    .file_name()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned(),
+                case(folder),
+            )
+        })
+        .collect();
+    let obstacles = generate(include_str!("obstacles.yaml"), &options());
+    documents.push((
+        "obstacles".to_owned(),
+        obstacles.expect("it is carried").files,
+    ));
     let mut members = vec!["\"probe\"".to_owned()];
-    for folder in entries(&folder("cases")) {
-        let name = folder
-            .file_name()
-            .expect("a name")
-            .to_string_lossy()
-            .into_owned();
-        for file in case(&folder) {
+    for (name, files) in documents {
+        for file in files {
             // A member of a workspace is not a workspace.
             let contents = file.contents.replace("\n[workspace]\n", "");
             write(&workspace.join(&name).join(&file.path), &contents);

@@ -107,44 +107,46 @@ impl PostV1SelfMfaRegenerateTotpAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.header("cache-control", "no-store")?.json(&body)?),
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
             Self::BadRequest(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::Unauthorized(body) => {
                 Ok(
-                    reply
+                    reply_
                         .header("cache-control", "no-store")?
                         .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
                         .json(&body)?,
                 )
             }
             Self::Forbidden(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::NotFound(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::RequestTimeout(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::Conflict(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::ContentTooLarge(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::UnsupportedMediaType(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::InternalServerError(body) => {
-                Ok(reply.header("cache-control", "no-store")?.json(&body)?)
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 Ok(
-                    reply
+                    reply_
                         .header("cache-control", "no-store")?
                         .header("retry-after", retry_after)?
                         .json(&body)?,

@@ -174,7 +174,8 @@ impl Analyzer {
             self.refuse(id.at, format!("an operationId that is {}", id.kind()));
             None
         })?;
-        let type_name = names::type_name(&id);
+        let name = names::operation_name(&id);
+        let type_name = names::type_name(&name);
         let parameters = self.parameters(node, shared, path, entry.key_at, &type_name);
         let body = self.body(node, &type_name);
         if body.is_some() && matches!(method, Method::Get | Method::Head) {
@@ -183,7 +184,7 @@ impl Analyzer {
                 .hint("RFC 9110 §9.3.1 gives it no meaning");
         }
         Some(Operation {
-            name: names::value_name(&id),
+            name,
             method,
             path: path.to_owned(),
             tags: self.texts(node, "tags"),
@@ -236,19 +237,29 @@ impl Analyzer {
             }
             parameters.push(parameter);
         }
-        for place in Place::ALL {
-            let mut seen: BTreeMap<String, String> = BTreeMap::new();
-            for parameter in parameters
-                .iter()
-                .filter(|parameter| parameter.place == place)
-            {
-                let (name, wire) = (parameter.field.name.clone(), parameter.field.wire.clone());
-                if let Some(first) = seen.insert(name.clone(), wire.clone()) {
-                    self.refuse(
-                        at,
-                        format!("the parameters `{first}` and `{wire}` are both `{name}` in Rust"),
-                    );
-                }
+        for Parameter { field, .. } in &parameters {
+            let is_body = field.name == "body" && node.get("requestBody").is_some();
+            if is_body || names::is_needed_by_builders(&field.name) {
+                self.refuse(
+                    at,
+                    format!(
+                        "the parameter `{}` has the name of a method of the client",
+                        field.wire
+                    ),
+                )
+                .hint("Progenitor's builders need that name; rename the parameter");
+            }
+        }
+        // Also across places: the client's methods take arguments by name.
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for Parameter { place, field } in &parameters {
+            let shown = format!("`{}` in {}", field.wire, place.key());
+            if let Some(first) = seen.insert(field.name.clone(), shown.clone()) {
+                let message = format!(
+                    "the parameters {first} and {shown} are both `{}` in Rust",
+                    field.name
+                );
+                self.refuse(at, message);
             }
         }
         let variables: Vec<&str> = path

@@ -38,6 +38,26 @@ pub(crate) fn emit(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenS
             .generate_tokens(&document)
             .map_err(|error| error.to_string())
     };
-    std::panic::catch_unwind(AssertUnwindSafe(generate))
-        .unwrap_or_else(|_| Err("Progenitor panicked".to_owned()))
+    let tokens = std::panic::catch_unwind(AssertUnwindSafe(generate))
+        .unwrap_or_else(|_| Err("Progenitor panicked".to_owned()))?;
+    match own_type(&tokens) {
+        Some(name) => Err(format!("Progenitor made a type `{name}` of its own")),
+        None => Ok(tokens),
+    }
+}
+
+/// A type that was not replaced by ours, so that the two sides would not agree.
+fn own_type(tokens: &TokenStream) -> Option<String> {
+    let file: syn::File = syn::parse2(tokens.clone()).ok()?;
+    let modules = file.items.into_iter().filter_map(|item| match item {
+        syn::Item::Mod(module) if module.ident == "types" => module.content,
+        _ => None,
+    });
+    modules
+        .flat_map(|(_, items)| items)
+        .find_map(|item| match item {
+            syn::Item::Struct(of) => Some(of.ident.to_string()),
+            syn::Item::Enum(of) => Some(of.ident.to_string()),
+            _ => None,
+        })
 }

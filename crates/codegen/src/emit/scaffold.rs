@@ -41,6 +41,8 @@ tokio = {{ version = "1.54.1", features = ["time"], optional = true }}
 # The runtime serves any document, so this one may leave parts of it unused.
 [lints.rust]
 dead_code = "allow"
+unused_imports = "allow"
+unused_mut = "allow"
 
 [workspace]
 "#

@@ -234,7 +234,8 @@ fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
             }
 
             fn into_reply(self) -> Result<Reply, Fault> {
-                let reply = Reply::new(self.status());
+                // No header has a field of this name.
+                let reply_ = Reply::new(self.status());
                 match self {
                     #(#replies)*
                 }
@@ -328,7 +329,7 @@ fn answer_reply(answer: &Answer) -> TokenStream {
             quote! { .header(#wire, #name)? }
         });
     let json = answer.body.is_some().then(|| quote! { .json(&body)? });
-    let reply = quote! { reply #(#fixed)* #(#required)* #json };
+    let reply = quote! { reply_ #(#fixed)* #(#required)* #json };
     if !has_fields(answer) {
         let pattern = answer.body.is_some().then(|| quote! { (body) });
         return quote! { Self::#name #pattern => Ok(#reply), };
@@ -352,7 +353,7 @@ fn answer_reply(answer: &Answer) -> TokenStream {
             let (wire, name) = (header.wire.to_ascii_lowercase(), ident(&header.name));
             quote! {
                 if let Some(value) = #name {
-                    reply = reply.header(#wire, value)?;
+                    reply_ = reply_.header(#wire, value)?;
                 }
             }
         })
@@ -361,9 +362,9 @@ fn answer_reply(answer: &Answer) -> TokenStream {
         quote! { Ok(#reply) }
     } else {
         quote! {
-            let mut reply = #reply;
+            let mut reply_ = #reply;
             #(#optional)*
-            Ok(reply)
+            Ok(reply_)
         }
     };
     quote! {

@@ -72,9 +72,9 @@ impl PostV1DevicesRenewAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.json(&body)?),
+            Self::Ok(body) => Ok(reply_.json(&body)?),
         }
     }
 }
@@ -94,9 +94,9 @@ impl GetV1DevicesAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.json(&body)?),
+            Self::Ok(body) => Ok(reply_.json(&body)?),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::types;
 /// One method for each, which can be called without HTTP. Over HTTP the adapter calls it; a request reaches a method only as a valid one, and where the document asks for credentials only with an authenticated caller.
 pub trait Api: Send + Sync + 'static {
     /// The body of the answer to a request that never reached its operation.
-    fn fault(&self, fault: &Fault) -> types::Error;
+    fn fault(&self, fault: &Fault) -> types::ErrorType;
     /// `GET /things/{thing-id}`
     fn get_thing(
         &self,
@@ -50,7 +50,7 @@ pub enum GetThingAnswer {
         /// A status of this class.
         status: StatusCode,
         /// The body.
-        body: types::Error,
+        body: types::ErrorType,
     },
 }
 
@@ -64,13 +64,13 @@ impl GetThingAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.json(&body)?),
-            Self::NotFound => Ok(reply),
+            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::NotFound => Ok(reply_),
             Self::Default { status, body } => {
                 let _ = status;
-                Ok(reply.json(&body)?)
+                Ok(reply_.json(&body)?)
             }
         }
     }

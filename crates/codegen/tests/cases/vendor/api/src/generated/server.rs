@@ -245,26 +245,26 @@ impl GetV1OrgsByOrgIdSourcesAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
             Self::Ok { body, x_total, x_next } => {
-                let mut reply = reply.header("x-total", x_total)?.json(&body)?;
+                let mut reply_ = reply_.header("x-total", x_total)?.json(&body)?;
                 if let Some(value) = x_next {
-                    reply = reply.header("x-next", value)?;
+                    reply_ = reply_.header("x-next", value)?;
                 }
-                Ok(reply)
+                Ok(reply_)
             }
             Self::ClientError { status, body } => {
                 if status.as_u16() / 100 != 4u16 {
                     return Err(Fault::Internal);
                 }
-                Ok(reply.json(&body)?)
+                Ok(reply_.json(&body)?)
             }
             Self::ServerError { status, body } => {
                 if status.as_u16() / 100 != 5u16 {
                     return Err(Fault::Internal);
                 }
-                Ok(reply.json(&body)?)
+                Ok(reply_.json(&body)?)
             }
         }
     }
@@ -293,12 +293,12 @@ impl PutV1OrgsByOrgIdSourcesAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.json(&body)?),
+            Self::Ok(body) => Ok(reply_.json(&body)?),
             Self::Default { status, body } => {
                 let _ = status;
-                Ok(reply.json(&body)?)
+                Ok(reply_.json(&body)?)
             }
         }
     }
@@ -327,14 +327,14 @@ impl PutV1OrgsByOrgIdKeysAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.json(&body)?),
+            Self::Ok(body) => Ok(reply_.json(&body)?),
             Self::ClientError { status, body } => {
                 if status.as_u16() / 100 != 4u16 {
                     return Err(Fault::Internal);
                 }
-                Ok(reply.json(&body)?)
+                Ok(reply_.json(&body)?)
             }
         }
     }
@@ -363,14 +363,14 @@ impl DeleteV1OrgsByOrgIdKeysAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::NoContent => Ok(reply),
+            Self::NoContent => Ok(reply_),
             Self::ClientError { status, body } => {
                 if status.as_u16() / 100 != 4u16 {
                     return Err(Fault::Internal);
                 }
-                Ok(reply.json(&body)?)
+                Ok(reply_.json(&body)?)
             }
         }
     }
@@ -397,11 +397,11 @@ impl ModAckIngressActionAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.json(&body)?),
-            Self::BadRequest(body) => Ok(reply.json(&body)?),
-            Self::Conflict(body) => Ok(reply.json(&body)?),
+            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::BadRequest(body) => Ok(reply_.json(&body)?),
+            Self::Conflict(body) => Ok(reply_.json(&body)?),
         }
     }
 }
@@ -421,9 +421,9 @@ impl PingAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
-        let reply = Reply::new(self.status());
+        let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply.json(&body)?),
+            Self::Ok(body) => Ok(reply_.json(&body)?),
         }
     }
 }
