@@ -198,6 +198,7 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
             Status::Exact(status) if is_error(answer.status) => {
                 responses.insert(status.to_string(), response(shown));
             }
+            Status::Exact(200..300) if has_class(2) => {}
             Status::Exact(200..300) | Status::Range(2) => {
                 responses.insert(key(answer.status), response(answer));
             }

@@ -411,6 +411,13 @@ impl ModAckIngressActionAnswer {
 pub enum PingAnswer {
     /// Pong.
     Ok(::serde_json::Value),
+    /// Pong of another kind.
+    Success {
+        /// A status of this class.
+        status: StatusCode,
+        /// The body.
+        body: ::serde_json::Value,
+    },
 }
 
 impl PingAnswer {
@@ -418,12 +425,19 @@ impl PingAnswer {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Ok(_) => runtime::status(200),
+            Self::Success { status, .. } => *status,
         }
     }
     fn into_reply(self) -> Result<Reply, Fault> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::Success { status, body } => {
+                if status.as_u16() / 100 != 2u16 {
+                    return Err(Fault::Internal);
+                }
+                Ok(reply_.json(&body)?)
+            }
         }
     }
 }
