@@ -280,6 +280,13 @@ async fn body_over_64_kib_is_413_before_it_has_arrived() {
     patient.send(&" ".repeat(3_000_000));
     patient.envelope().assert(413, "PAYLOAD_TOO_LARGE");
 
+    let mut other_method = Wire::to(&server);
+    other_method.send(&format!(
+        "PUT {REGENERATE} HTTP/1.1\r\nhost: test\r\ncontent-length: 3000000\r\n\r\n{}",
+        " ".repeat(3_000_000)
+    ));
+    other_method.envelope().assert(405, "METHOD_NOT_ALLOWED");
+
     // Without an end: what is thrown away has a bound.
     let mut endless = Wire::begin(&server, &[&key(&ada), JSON, "content-length: 1073741824"]);
     let megabyte = vec![b' '; 1 << 20];

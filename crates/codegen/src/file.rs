@@ -64,6 +64,7 @@ pub(crate) fn rust_text(path: &str, text: &str, command: &str) -> GeneratedFile 
     }
 }
 
-fn mark(command: &str) -> String {
+/// The sentence that bears [`MARK`].
+pub(crate) fn mark(command: &str) -> String {
     format!("{MARK} by `{command}`; change the document or the generator, not this file.")
 }

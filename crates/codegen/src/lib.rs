@@ -14,6 +14,10 @@ mod emit;
 mod file;
 mod ir;
 mod names;
+// Emitted, not compiled here; declared so that `cargo fmt` keeps it in shape.
+#[cfg(false)]
+#[path = "runtime/server.rs"]
+mod runtime;
 mod spec;
 
 use quote::quote;
@@ -129,7 +133,7 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
                 "api/Cargo.toml",
                 format!(
                     "# {}\n{}",
-                    mark_line(command),
+                    file::mark(command),
                     emit::scaffold::api_manifest(&package)
                 ),
             ),
@@ -137,7 +141,7 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
                 "api/src/lib.rs",
                 format!(
                     "// {}\n{}",
-                    mark_line(command),
+                    file::mark(command),
                     emit::scaffold::api_lib(&title)
                 ),
             ),
@@ -145,7 +149,7 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
                 "client/Cargo.toml",
                 format!(
                     "# {}\n{}",
-                    mark_line(command),
+                    file::mark(command),
                     emit::scaffold::client_manifest(&package)
                 ),
             ),
@@ -153,7 +157,7 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
                 "client/src/lib.rs",
                 format!(
                     "// {}\n{}",
-                    mark_line(command),
+                    file::mark(command),
                     emit::scaffold::client_lib(&title, &api_crate)
                 ),
             ),
@@ -167,13 +171,9 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
     Ok(Generated { files, notes })
 }
 
-fn mark_line(command: &str) -> String {
-    format!("{MARK} by `{command}`")
-}
-
 /// JSON has no comments, so the mark is a key.
 fn json(path: &str, command: &str, mut value: serde_json::Value) -> GeneratedFile {
-    value["x-generated"] = mark_line(command).into();
+    value["x-generated"] = file::mark(command).into();
     GeneratedFile {
         path: path.to_owned(),
         contents: format!("{:#}\n", sorted(value)),

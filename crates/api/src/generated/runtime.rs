@@ -12,8 +12,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use dropshot::{
-    ApiDescription, ApiEndpoint, ApiEndpointBodyContentType, ApiEndpointParameter, ApiEndpointVersions, Body, ExclusiveExtractor, ExtensionMode, ExtractorMetadata, HttpError, RequestContext,
-    ServerContext, SharedExtractor,
+    ApiDescription, ApiEndpoint, ApiEndpointBodyContentType, ApiEndpointParameter,
+    ApiEndpointVersions, Body, ExclusiveExtractor, ExtensionMode, ExtractorMetadata, HttpError,
+    RawRequest, RequestContext, ServerContext, SharedExtractor,
 };
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -154,16 +155,21 @@ impl Fault {
             }
             Self::InvalidRequest(_) => "the request is not valid".to_owned(),
             Self::Unauthenticated => "send valid credentials, once".to_owned(),
-            Self::UnsupportedMediaType => "send the body as `content-type: application/json`".to_owned(),
+            Self::UnsupportedMediaType => {
+                "send the body as `content-type: application/json`".to_owned()
+            }
             Self::PayloadTooLarge { limit } => format!("the body is larger than {limit} bytes"),
             Self::RequestTimeout => "the body did not arrive in time".to_owned(),
             Self::MethodNotAllowed { allow } => format!("this path allows {allow}"),
             Self::DeadlineExceeded => {
                 "the answer took too long; the change may or may not have been made".to_owned()
             }
-            Self::Unavailable { .. } => "the service cannot answer now; nothing was changed".to_owned(),
+            Self::Unavailable { .. } => {
+                "the service cannot answer now; nothing was changed".to_owned()
+            }
             Self::Internal => {
-                "internal error; the x-request-id header of this answer finds it in the log".to_owned()
+                "internal error; the x-request-id header of this answer finds it in the log"
+                    .to_owned()
             }
         };
         vec![one]
@@ -235,7 +241,11 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: None }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: None,
+        }
     }
 
     pub(super) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, Fault> {
@@ -243,19 +253,35 @@ impl Reply {
         Ok(self)
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: impl fmt::Display) -> Result<Self, Fault> {
+    pub(super) fn header(
+        mut self,
+        name: &'static str,
+        value: impl fmt::Display,
+    ) -> Result<Self, Fault> {
         let value = HeaderValue::try_from(value.to_string()).map_err(|_| Fault::Internal)?;
-        self.headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::Internal)?, value);
+        self.headers.insert(
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::Internal)?,
+            value,
+        );
         Ok(self)
     }
 
     fn into_response(self) -> Response<Body> {
-        let Self { status, mut headers, body } = self;
+        let Self {
+            status,
+            mut headers,
+            body,
+        } = self;
         if body.is_some() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
         }
         // Answers are for their caller alone (RFC 9111 §5.2.2.5).
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
         let mut response = Response::new(body.map_or_else(Body::empty, Body::from));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -271,11 +297,14 @@ pub(super) async fn answer<C: ServerContext>(
     fault_body: impl Fn(&Fault) -> Result<Vec<u8>, serde_json::Error>,
     work: impl Future<Output = Result<Reply, Fault>>,
 ) -> Response<Body> {
-    let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_payload| {
-        // The payload may quote anything, so the log has none of it; the panic hook says where it happened.
-        slog::error!(rqctx.log, "the implementation panicked; answering 500");
-        Err(Fault::Internal)
-    });
+    let outcome = AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_payload| {
+            // The payload may quote anything, so the log has none of it; the panic hook says where it happened.
+            slog::error!(rqctx.log, "the implementation panicked; answering 500");
+            Err(Fault::Internal)
+        });
     let fault = match outcome {
         Ok(reply) => return reply.into_response(),
         Err(fault) => fault,
@@ -286,7 +315,10 @@ pub(super) async fn answer<C: ServerContext>(
     let headers = &mut reply.headers;
     match &fault {
         Fault::Unauthenticated => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
         }
         Fault::MethodNotAllowed { allow } => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -294,7 +326,9 @@ pub(super) async fn answer<C: ServerContext>(
         Fault::DeadlineExceeded | Fault::Unavailable { retry_after: None } => {
             headers.insert(header::RETRY_AFTER, seconds(settings.retry_after));
         }
-        Fault::Unavailable { retry_after: Some(after) } => {
+        Fault::Unavailable {
+            retry_after: Some(after),
+        } => {
             headers.insert(header::RETRY_AFTER, seconds(*after));
         }
         // What is left of the body is not read, so the connection cannot carry another request.
@@ -308,7 +342,10 @@ pub(super) async fn answer<C: ServerContext>(
 
 /// Whole seconds, at least one (RFC 9110 §10.2.3).
 fn seconds(duration: Duration) -> HeaderValue {
-    HeaderValue::from(duration.as_secs().max(1) + u64::from(duration.as_secs() > 0 && duration.subsec_nanos() > 0))
+    HeaderValue::from(
+        duration.as_secs().max(1)
+            + u64::from(duration.as_secs() > 0 && duration.subsec_nanos() > 0),
+    )
 }
 
 /// The implementation's time, which does not run while the body arrives.
@@ -318,12 +355,16 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { left: settings.deadline }
+        Self {
+            left: settings.deadline,
+        }
     }
 
     pub(super) async fn spend<F: Future>(&mut self, work: F) -> Result<F::Output, Fault> {
         let started = Instant::now();
-        let output = tokio::time::timeout(self.left, work).await.map_err(|_| Fault::DeadlineExceeded);
+        let output = tokio::time::timeout(self.left, work)
+            .await
+            .map_err(|_| Fault::DeadlineExceeded);
         self.left = self.left.saturating_sub(started.elapsed());
         output
     }
@@ -335,14 +376,18 @@ pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
     Origin {
         request_id: rqctx.request_id.clone(),
         remote_address: rqctx.request.remote_addr(),
-        user_agent: user_agent.and_then(|value| value.to_str().ok()).map(str::to_owned),
+        user_agent: user_agent
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
     }
 }
 
 /// The credential in the header `name`, if it is there exactly once and readable.
 pub(super) fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secret>, Fault> {
     let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else { return Ok(None) };
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
     match (first.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(Secret::new(text))),
         _ => Err(Fault::Unauthenticated),
@@ -351,9 +396,18 @@ pub(super) fn credential(headers: &HeaderMap, name: &'static str) -> Result<Opti
 
 /// What follows `Bearer` in `Authorization`.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, Fault> {
-    let Some(value) = credential(headers, "authorization")? else { return Ok(None) };
-    let (scheme, token) = value.expose().split_once(' ').ok_or(Fault::Unauthenticated)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(Secret::new(token.trim()))) } else { Ok(None) }
+    let Some(value) = credential(headers, "authorization")? else {
+        return Ok(None);
+    };
+    let (scheme, token) = value
+        .expose()
+        .split_once(' ')
+        .ok_or(Fault::Unauthenticated)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(Some(Secret::new(token.trim())))
+    } else {
+        Ok(None)
+    }
 }
 
 /// The parameters of an operation, as Dropshot is told of them.
@@ -405,15 +459,26 @@ impl<P: Parameters> ExclusiveExtractor for Input<P> {
         let path = <dropshot::Path<P::Path> as SharedExtractor>::from_request(rqctx).await?;
         let path = serde_json::to_value(path.into_inner()).unwrap_or_default();
         let (head, body) = request.into_parts();
-        Ok(Self { path, head, body: Unread(body), parameters: PhantomData })
+        Ok(Self {
+            path,
+            head,
+            body: Unread(body),
+            parameters: PhantomData,
+        })
     }
 
     fn metadata(content_type: ApiEndpointBodyContentType) -> ExtractorMetadata {
         let path = <dropshot::Path<P::Path> as SharedExtractor>::metadata(content_type.clone());
         let query = <dropshot::Query<P::Query> as SharedExtractor>::metadata(content_type.clone());
         let header = <dropshot::Header<P::Header> as SharedExtractor>::metadata(content_type);
-        let parameters = [path, query, header].into_iter().flat_map(|metadata| metadata.parameters).collect();
-        ExtractorMetadata { extension_mode: ExtensionMode::None, parameters }
+        let parameters = [path, query, header]
+            .into_iter()
+            .flat_map(|metadata| metadata.parameters)
+            .collect();
+        ExtractorMetadata {
+            extension_mode: ExtensionMode::None,
+            parameters,
+        }
     }
 }
 
@@ -450,14 +515,21 @@ impl<P: Parameters> Input<P> {
                 Err(violation) => is_broken = violations.insert(violation),
             }
         }
-        let complaints = validator.iter_errors(&request).flat_map(|error| violations_of(&error));
+        let complaints = validator
+            .iter_errors(&request)
+            .flat_map(|error| violations_of(&error));
         // A body that is no JSON is not missing.
-        violations.extend(complaints.filter(|violation| !(is_broken && *violation == missing_body())));
+        violations
+            .extend(complaints.filter(|violation| !(is_broken && *violation == missing_body())));
         if violations.is_empty() {
             // What a schema cannot say, such as the range of a date, is found by reading the value.
             return serde_path_to_error::deserialize(request).map_err(|error| {
                 let (place, pointer) = split(&pointer_of(error.path()));
-                Fault::InvalidRequest(vec![Violation { place, pointer, message: "is out of range".to_owned() }])
+                Fault::InvalidRequest(vec![Violation {
+                    place,
+                    pointer,
+                    message: "is out of range".to_owned(),
+                }])
             });
         }
         let more = violations.len().saturating_sub(MAX_VIOLATIONS);
@@ -471,22 +543,34 @@ impl<P: Parameters> Input<P> {
 
     fn query(&self, violations: &mut BTreeSet<Violation>) -> Value {
         let pairs: Vec<(String, String)> =
-            serde_urlencoded::from_str(self.head.uri.query().unwrap_or_default()).unwrap_or_default();
+            serde_urlencoded::from_str(self.head.uri.query().unwrap_or_default())
+                .unwrap_or_default();
         collect::<P>(Place::Query, violations, |name| {
-            pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| Some(value.clone())).collect()
+            pairs
+                .iter()
+                .filter(|(key, _)| key == name)
+                .map(|(_, value)| Some(value.clone()))
+                .collect()
         })
     }
 
     fn header_parameters(&self, violations: &mut BTreeSet<Violation>) -> Value {
         collect::<P>(Place::Header, violations, |name| {
             let values = self.head.headers.get_all(name).iter();
-            values.map(|value| value.to_str().ok().map(str::to_owned)).collect()
+            values
+                .map(|value| value.to_str().ok().map(str::to_owned))
+                .collect()
         })
     }
 
     fn path_parameters(&self) -> Value {
         collect::<P>(Place::Path, &mut BTreeSet::new(), |name| {
-            vec![self.path.get(name).and_then(Value::as_str).map(str::to_owned)]
+            vec![
+                self.path
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            ]
         })
     }
 }
@@ -501,7 +585,11 @@ fn collect<P: Parameters>(
     for parameter in P::ALL.iter().filter(|parameter| parameter.place == place) {
         let mut fault = |message: &str| {
             let pointer = format!("/{}", escape(parameter.name));
-            violations.insert(Violation { place, pointer, message: message.to_owned() });
+            violations.insert(Violation {
+                place,
+                pointer,
+                message: message.to_owned(),
+            });
         };
         match texts(parameter.name).as_slice() {
             [] => {}
@@ -535,7 +623,11 @@ impl Kind {
 }
 
 fn whole_body(message: impl Into<String>) -> Violation {
-    Violation { place: Place::Body, pointer: String::new(), message: message.into() }
+    Violation {
+        place: Place::Body,
+        pointer: String::new(),
+        message: message.into(),
+    }
 }
 
 /// What the schema says of a request that has no body.
@@ -574,9 +666,15 @@ impl Drop for Unread {
 }
 
 /// The bytes of the body, or `None` where there is none.
-async fn read_body(headers: &HeaderMap, mut body: Unread, settings: &Settings) -> Result<Option<Vec<u8>>, Fault> {
+async fn read_body(
+    headers: &HeaderMap,
+    mut body: Unread,
+    settings: &Settings,
+) -> Result<Option<Vec<u8>>, Fault> {
     let limit = settings.max_body_bytes;
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let media_type = (types.next(), types.next());
     if media_type.0.is_none() && hyper::body::Body::is_end_stream(&body.0) {
@@ -602,34 +700,54 @@ async fn read_body(headers: &HeaderMap, mut body: Unread, settings: &Settings) -
         }
         Ok(bytes)
     };
-    let bytes = tokio::time::timeout(settings.body_timeout, collect).await.map_err(|_| Fault::RequestTimeout)??;
+    let bytes = tokio::time::timeout(settings.body_timeout, collect)
+        .await
+        .map_err(|_| Fault::RequestTimeout)??;
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
 /// `application/json`, in UTF-8; its other parameters mean nothing (RFC 8259 §8.1, §11).
 fn is_json(value: &HeaderValue) -> bool {
-    let Ok(text) = value.to_str() else { return false };
+    let Ok(text) = value.to_str() else {
+        return false;
+    };
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let mut charsets = parts.filter_map(|part| {
         let (key, value) = part.split_once('=')?;
-        key.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+        key.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"'))
     });
-    essence.eq_ignore_ascii_case("application/json") && charsets.all(|charset| charset.eq_ignore_ascii_case("utf-8"))
+    essence.eq_ignore_ascii_case("application/json")
+        && charsets.all(|charset| charset.eq_ignore_ascii_case("utf-8"))
 }
 
 /// Reads JSON, noting every key that an object has twice: readers differ on which of the two counts (RFC 8259 §4).
 fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Value, Violation> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let mut reader = Strict { pointer: String::new(), violations };
-    let value = (&mut reader).deserialize(&mut deserializer).and_then(|value| {
-        deserializer.end()?;
-        Ok(value)
-    });
+    let mut reader = Strict {
+        pointer: String::new(),
+        violations,
+    };
+    let value = (&mut reader)
+        .deserialize(&mut deserializer)
+        .and_then(|value| {
+            deserializer.end()?;
+            Ok(value)
+        });
     value.map_err(|error| {
         // The parser's own words may quote the input, so only the place and the kind are told.
-        let kind = if error.is_eof() { "ends too early" } else { "is not JSON" };
-        whole_body(format!("{kind} at line {} column {}", error.line(), error.column()))
+        let kind = if error.is_eof() {
+            "ends too early"
+        } else {
+            "is not JSON"
+        };
+        whole_body(format!(
+            "{kind} at line {} column {}",
+            error.line(),
+            error.column()
+        ))
     })
 }
 
@@ -701,7 +819,11 @@ impl<'de> Visitor<'de> for &mut Strict<'_> {
             let value = map.next_value_seed(&mut *self)?;
             if object.insert(key, value).is_some() {
                 let message = "is given more than once".to_owned();
-                self.violations.insert(Violation { place: Place::Body, pointer: self.pointer.clone(), message });
+                self.violations.insert(Violation {
+                    place: Place::Body,
+                    pointer: self.pointer.clone(),
+                    message,
+                });
             }
             self.pointer.truncate(length);
         }
@@ -717,7 +839,9 @@ fn escape(key: &str) -> String {
 /// Splits `/body/device_id` into its place and the pointer within.
 fn split(pointer: &str) -> (Place, String) {
     for place in Place::ALL {
-        if let Some(rest) = pointer.strip_prefix('/').and_then(|rest| rest.strip_prefix(place.key()))
+        if let Some(rest) = pointer
+            .strip_prefix('/')
+            .and_then(|rest| rest.strip_prefix(place.key()))
             && (rest.is_empty() || rest.starts_with('/'))
         {
             return (place, rest.to_owned());
@@ -746,22 +870,33 @@ fn violations_of(error: &jsonschema::ValidationError<'_>) -> Vec<Violation> {
     if let ValidationErrorKind::AnyOf { context } = error.kind() {
         // Where the value is meant for one branch, that branch's complaints are the ones that help: the only branch of
         // its JSON type, or among several the only one that has its literals.
-        let of_its_type: Vec<_> =
-            context.iter().filter(|errors| !errors.iter().any(|error| is_of_another_type(error, at))).collect();
-        let of_its_literals: Vec<_> =
-            of_its_type.iter().filter(|errors| !errors.iter().any(has_another_literal)).copied().collect();
-        if let ([errors], _) | (_, [errors]) = (of_its_type.as_slice(), of_its_literals.as_slice()) {
+        let of_its_type: Vec<_> = context
+            .iter()
+            .filter(|errors| !errors.iter().any(|error| is_of_another_type(error, at)))
+            .collect();
+        let of_its_literals: Vec<_> = of_its_type
+            .iter()
+            .filter(|errors| !errors.iter().any(has_another_literal))
+            .copied()
+            .collect();
+        if let ([errors], _) | (_, [errors]) = (of_its_type.as_slice(), of_its_literals.as_slice())
+        {
             return errors.iter().flat_map(violations_of).collect();
         }
     }
     let (message, below) = match error.kind() {
-        ValidationErrorKind::Required { property } => {
-            ("is missing".to_owned(), format!("/{}", escape(property.as_str().unwrap_or_default())))
-        }
+        ValidationErrorKind::Required { property } => (
+            "is missing".to_owned(),
+            format!("/{}", escape(property.as_str().unwrap_or_default())),
+        ),
         kind => (message_of(kind), String::new()),
     };
     let (place, pointer) = split(&format!("{at}{below}"));
-    vec![Violation { place, pointer, message }]
+    vec![Violation {
+        place,
+        pointer,
+        message,
+    }]
 }
 
 fn is_of_another_type(error: &jsonschema::ValidationError<'_>, at: &str) -> bool {
@@ -769,13 +904,18 @@ fn is_of_another_type(error: &jsonschema::ValidationError<'_>, at: &str) -> bool
 }
 
 fn has_another_literal(error: &jsonschema::ValidationError<'_>) -> bool {
-    matches!(error.kind(), ValidationErrorKind::Enum { .. } | ValidationErrorKind::Constant { .. })
+    matches!(
+        error.kind(),
+        ValidationErrorKind::Enum { .. } | ValidationErrorKind::Constant { .. }
+    )
 }
 
 /// What is wrong, without the value: it may be a secret.
 fn message_of(kind: &ValidationErrorKind) -> String {
     match kind {
-        ValidationErrorKind::Type { kind: TypeKind::Single(name) } => format!("is not of type {name}"),
+        ValidationErrorKind::Type {
+            kind: TypeKind::Single(name),
+        } => format!("is not of type {name}"),
         ValidationErrorKind::Pattern { pattern } => format!("does not match `{pattern}`"),
         ValidationErrorKind::MinLength { limit } => format!("is shorter than {limit} characters"),
         ValidationErrorKind::MaxLength { limit } => format!("is longer than {limit} characters"),
@@ -783,7 +923,9 @@ fn message_of(kind: &ValidationErrorKind) -> String {
         ValidationErrorKind::Maximum { limit } => format!("is more than {limit}"),
         ValidationErrorKind::ExclusiveMinimum { limit } => format!("is not more than {limit}"),
         ValidationErrorKind::ExclusiveMaximum { limit } => format!("is not less than {limit}"),
-        ValidationErrorKind::MultipleOf { multiple_of } => format!("is not a multiple of {multiple_of}"),
+        ValidationErrorKind::MultipleOf { multiple_of } => {
+            format!("is not a multiple of {multiple_of}")
+        }
         ValidationErrorKind::MinItems { limit } => format!("has fewer than {limit} items"),
         ValidationErrorKind::MaxItems { limit } => format!("has more than {limit} items"),
         ValidationErrorKind::MinProperties { limit } => format!("has fewer than {limit} keys"),
@@ -793,9 +935,18 @@ fn message_of(kind: &ValidationErrorKind) -> String {
         ValidationErrorKind::Enum { options } => format!("is not one of {options}"),
         ValidationErrorKind::Constant { expected_value } => format!("is not {expected_value}"),
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            format!("has unknown keys: {}", unexpected.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "))
+            format!(
+                "has unknown keys: {}",
+                unexpected
+                    .iter()
+                    .map(|key| format!("`{key}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
         }
-        ValidationErrorKind::AnyOf { .. } => "matches none of the shapes that are allowed here".to_owned(),
+        ValidationErrorKind::AnyOf { .. } => {
+            "matches none of the shapes that are allowed here".to_owned()
+        }
         other => format!("breaks `{}`", other.keyword()),
     }
 }
@@ -830,16 +981,34 @@ where
 {
     let allow = route.allow;
     let known = [
-        Method::DELETE, Method::GET, Method::HEAD, Method::OPTIONS, Method::PATCH, Method::POST, Method::PUT,
+        Method::DELETE,
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::POST,
+        Method::PUT,
         Method::TRACE,
     ];
-    for method in known.into_iter().filter(|method| !allow.split(", ").any(|name| name == method.as_str())) {
+    for method in known
+        .into_iter()
+        .filter(|method| !allow.split(", ").any(|name| name == method.as_str()))
+    {
         let answer = answer.clone();
-        let handler = move |rqctx: RequestContext<C>| answer(rqctx, Fault::MethodNotAllowed { allow });
+        let handler = move |rqctx: RequestContext<C>, request: RawRequest| {
+            drop(Unread(request.into_inner().into_body()));
+            answer(rqctx, Fault::MethodNotAllowed { allow })
+        };
         let name = format!("{method} {}", route.path);
-        let mut endpoint =
-            ApiEndpoint::new(name, handler, method, "application/json", route.path, ApiEndpointVersions::All)
-                .visible(false);
+        let mut endpoint = ApiEndpoint::new(
+            name,
+            handler,
+            method,
+            "application/json",
+            route.path,
+            ApiEndpointVersions::All,
+        )
+        .visible(false);
         endpoint.parameters = path_parameters::<P>();
         description.register(endpoint)?;
     }
@@ -848,6 +1017,7 @@ where
 
 /// Dropshot wants the variables of a path declared on every endpoint that has it.
 fn path_parameters<P: Parameters>() -> Vec<ApiEndpointParameter> {
-    let metadata = <dropshot::Path<P::Path> as SharedExtractor>::metadata(ApiEndpointBodyContentType::Json);
+    let metadata =
+        <dropshot::Path<P::Path> as SharedExtractor>::metadata(ApiEndpointBodyContentType::Json);
     metadata.parameters
 }
