@@ -50,6 +50,8 @@ struct Analyzer {
     schemes: Vec<Scheme>,
     /// Defaults of enums that may not be known yet: where, which type, which value.
     enum_defaults: Vec<(Location, String, String)>,
+    /// How many schemas stand around the one that is looked at.
+    depth: usize,
 }
 
 impl Analyzer {
@@ -63,6 +65,7 @@ impl Analyzer {
             inline: Vec::new(),
             schemes: Vec::new(),
             enum_defaults: Vec::new(),
+            depth: 0,
         }
     }
 

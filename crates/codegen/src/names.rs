@@ -4,7 +4,7 @@
 
 /// `createIngressVariantAction`, `get_v1_self` → a type name such as `GetV1Self`.
 pub(crate) fn type_name(text: &str) -> String {
-    let name = type_name_as_is(text);
+    let name = type_part(text);
     if RESERVED_TYPES.contains(&name.as_str()) {
         name + "Type"
     } else {
@@ -18,8 +18,8 @@ pub(crate) fn type_name(text: &str) -> String {
 pub(crate) fn operation_name(id: &str) -> String {
     let name = value_name(id);
     let name = name.trim_end_matches('_');
-    let needed = RESERVED_TYPES.contains(&type_name_as_is(name).as_str())
-        || RESERVED_OPERATIONS.contains(&name);
+    let needed =
+        RESERVED_TYPES.contains(&type_part(name).as_str()) || RESERVED_OPERATIONS.contains(&name);
     if needed || is_keyword(name) {
         format!("{name}_operation")
     } else {
@@ -75,7 +75,8 @@ pub(crate) fn package_name(title: &str) -> String {
     }
 }
 
-fn type_name_as_is(text: &str) -> String {
+/// A part of a longer type name.
+pub(crate) fn type_part(text: &str) -> String {
     digit_safe(
         words(text).iter().map(|word| capitalised(word)).collect(),
         "N",

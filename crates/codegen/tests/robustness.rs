@@ -77,6 +77,27 @@ fn odd_texts_are_refused() {
     }
 }
 
+/// As deep as a document may be, in every way in which schemas nest.
+#[test]
+fn deep_schemas_are_carried_or_refused() {
+    let ways = [
+        ("{ type: array, items: ", " }"),
+        ("{ anyOf: [", ", { type: 'null' }] }"),
+        ("{ anyOf: [", ", { type: string }] }"),
+        ("{ type: object, properties: { a: ", " } }"),
+        ("{ allOf: [", "] }"),
+        ("{ type: object, additionalProperties: ", " }"),
+    ];
+    for (before, after) in ways {
+        for depth in [10, 30, 60, 90] {
+            let schema = before.repeat(depth) + "{ type: integer }" + &after.repeat(depth);
+            judge(&format!(
+                "openapi: 3.1.0\ninfo: {{ title: T, version: 1 }}\npaths: {{}}\ncomponents: {{ schemas: {{ Deep: {schema} }} }}"
+            ));
+        }
+    }
+}
+
 /// `CODEGEN_CORPUS` names a folder of documents; each is carried or refused.
 #[test]
 fn corpus_is_carried_or_refused() {

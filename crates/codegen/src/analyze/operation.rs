@@ -211,8 +211,9 @@ impl Analyzer {
         let own = self.list(node, "parameters");
         let mut parameters: Vec<Parameter> = Vec::new();
         // An operation's own parameter replaces the path item's of the same name and place.
-        for node in own.iter().chain(shared) {
-            let Some(node) = self.deref(node, "parameters") else {
+        let own = own.iter().map(|node| (node, true));
+        for (declared, is_own) in own.chain(shared.iter().map(|node| (node, false))) {
+            let Some(node) = self.deref(declared, "parameters") else {
                 continue;
             };
             let Some(parameter) = self.parameter(&node, type_name) else {
@@ -221,21 +222,14 @@ impl Analyzer {
             let same = |other: &Parameter| {
                 other.place == parameter.place && other.field.wire == parameter.field.wire
             };
-            if parameters.iter().any(same) {
-                if own
-                    .iter()
-                    .filter(|candidate| Rc::ptr_eq(candidate, &node))
-                    .count()
-                    > 0
-                {
-                    self.refuse(
-                        node.at,
-                        format!("the parameter `{}` is declared twice", parameter.field.wire),
-                    );
-                }
-                continue;
+            if !parameters.iter().any(same) {
+                parameters.push(parameter);
+            } else if is_own {
+                self.refuse(
+                    declared.at,
+                    format!("the parameter `{}` is declared twice", parameter.field.wire),
+                );
             }
-            parameters.push(parameter);
         }
         for Parameter { field, .. } in &parameters {
             let is_body = field.name == "body" && node.get("requestBody").is_some();
@@ -354,10 +348,7 @@ impl Analyzer {
                 format!("the path parameter `{wire}` is not `required: true`"),
             );
         }
-        let inline = format!(
-            "{type_name}{}",
-            names::type_name(&wire).trim_end_matches('_')
-        );
+        let inline = format!("{type_name}{}", names::type_part(&wire));
         let mut field = self.field(&wire, &schema, required, &inline);
         if let Some(description) = self.prose(node, "description") {
             field.description = Some(description);
@@ -374,20 +365,27 @@ impl Analyzer {
     }
 
     fn is_scalar(&self, schema: &Schema) -> bool {
-        match schema {
-            Schema::String { .. }
-            | Schema::Integer { .. }
-            | Schema::Number { .. }
-            | Schema::Boolean => true,
-            // A parameter has no way to be null; FastAPI writes optional ones so.
-            Schema::Nullable(inner) => self.is_scalar(inner),
-            Schema::Ref(name) => match self.types.get(name).map(|def| &def.kind) {
-                Some(TypeKind::Enum(_)) => true,
-                Some(TypeKind::Alias(inner)) => self.is_scalar(inner),
-                _ => false,
-            },
-            Schema::Any | Schema::Null | Schema::Array { .. } | Schema::Map { .. } => false,
+        let mut schema = schema;
+        // More steps than types means a circle, which is refused where it is declared.
+        for _ in 0..=self.types.len() {
+            schema = match schema {
+                Schema::String { .. }
+                | Schema::Integer { .. }
+                | Schema::Number { .. }
+                | Schema::Boolean => return true,
+                // A parameter has no way to be null; FastAPI writes optional ones so.
+                Schema::Nullable(inner) => inner,
+                Schema::Ref(name) => match self.types.get(name).map(|def| &def.kind) {
+                    Some(TypeKind::Enum(_)) => return true,
+                    Some(TypeKind::Alias(inner)) => inner,
+                    _ => return false,
+                },
+                Schema::Any | Schema::Null | Schema::Array { .. } | Schema::Map { .. } => {
+                    return false;
+                }
+            };
         }
+        false
     }
 
     fn body(&mut self, node: &Node, type_name: &str) -> Option<Body> {

@@ -24,6 +24,9 @@ const ANNOTATIONS: &[&str] = &[
     "contentEncoding",
 ];
 
+/// Deeper inline schemas are refused: rustc and every walk over them are recursive.
+const MAX_DEPTH: usize = 32;
+
 /// What a schema says beside its shape.
 struct Inline<'a> {
     node: &'a Node,
@@ -122,6 +125,21 @@ impl Analyzer {
     }
 
     fn kind(&mut self, node: &Rc<Node>, name: &str) -> TypeKind {
+        if self.depth == MAX_DEPTH {
+            self.refuse(
+                node.at,
+                format!("schemas nested deeper than {MAX_DEPTH} levels"),
+            )
+            .hint("put inner ones under `components/schemas`");
+            return TypeKind::Alias(Schema::Any);
+        }
+        self.depth += 1;
+        let kind = self.kind_within(node, name);
+        self.depth -= 1;
+        kind
+    }
+
+    fn kind_within(&mut self, node: &Rc<Node>, name: &str) -> TypeKind {
         match &node.value {
             Value::Bool(true) => return TypeKind::Alias(Schema::Any),
             Value::Bool(false) => {
@@ -137,7 +155,7 @@ impl Analyzer {
             self.any_of(node, entry, name)
         } else if let Some(entry) = node.entry("allOf") {
             self.all_of(node, entry, name)
-        } else if node.get("enum").is_some() || node.get("const").is_some() {
+        } else if is_literal(node) {
             self.literals(node, name)
         } else {
             self.typed(node, name)
@@ -183,10 +201,10 @@ impl Analyzer {
         let kind = match branches.as_slice() {
             [] => TypeKind::Alias(Schema::Null),
             [only] => self.kind(only, name),
-            several => match self.merged_enum(several) {
-                Some(values) => TypeKind::Enum(values),
-                None => self.union(node, several, name),
-            },
+            several if several.iter().all(|branch| is_literal(branch)) => {
+                self.merged_enum(node, several, name)
+            }
+            several => self.union(node, several, name),
         };
         if nulls.is_empty() || branches.is_empty() {
             kind
@@ -196,22 +214,20 @@ impl Analyzer {
     }
 
     /// Several enums of strings are one enum.
-    fn merged_enum(&mut self, branches: &[Rc<Node>]) -> Option<Vec<EnumValue>> {
-        let all_literal = branches
-            .iter()
-            .all(|branch| branch.get("enum").is_some() || branch.get("const").is_some());
-        if !all_literal {
-            return None;
-        }
-        let mut values: Vec<EnumValue> = Vec::new();
+    fn merged_enum(&mut self, node: &Rc<Node>, branches: &[Rc<Node>], name: &str) -> TypeKind {
+        let mut listed: Vec<Rc<Node>> = Vec::new();
         for branch in branches {
-            for value in self.enum_values(branch) {
-                if !values.contains(&value) {
-                    values.push(value);
+            for literal in self.listed(branch) {
+                // The same value in two branches is the same value.
+                if !listed
+                    .iter()
+                    .any(|other| other.to_json() == literal.to_json())
+                {
+                    listed.push(literal);
                 }
             }
         }
-        Some(values)
+        self.enumeration(node, listed, name)
     }
 
     fn union(&mut self, node: &Rc<Node>, branches: &[Rc<Node>], name: &str) -> TypeKind {
@@ -291,49 +307,52 @@ impl Analyzer {
     }
 
     fn literals(&mut self, node: &Rc<Node>, name: &str) -> TypeKind {
+        let listed = self.listed(node);
+        self.enumeration(node, listed, name)
+    }
+
+    /// The values of an `enum`, or the one of a `const`.
+    fn listed(&mut self, node: &Node) -> Vec<Rc<Node>> {
         self.schema_census(
             node,
             &["type", "enum", "const", "format", "x-enum-varnames"],
         );
-        let has_null = node.get("enum").is_some_and(|list| match &list.value {
-            Value::Seq(items) => items.iter().any(|item| matches!(item.value, Value::Null)),
-            _ => false,
-        });
-        if node
-            .get("const")
-            .is_some_and(|node| matches!(node.value, Value::Null))
-        {
-            return TypeKind::Alias(Schema::Null);
-        }
-        let kind = TypeKind::Enum(self.enum_values(node));
-        if has_null {
-            self.nullable(node, kind, name)
-        } else {
-            kind
+        match node.get("const") {
+            Some(only) => vec![Rc::clone(only)],
+            None => self.list(node, "enum"),
         }
     }
 
-    fn enum_values(&mut self, node: &Node) -> Vec<EnumValue> {
-        let listed = match node.get("const") {
-            Some(only) => vec![Rc::clone(only)],
-            None => self.list(node, "enum"),
-        };
-        let listed_count = listed.len();
+    /// What allows just these values.
+    fn enumeration(&mut self, node: &Rc<Node>, listed: Vec<Rc<Node>>, name: &str) -> TypeKind {
+        if listed.is_empty() {
+            self.refuse(node.at, "an enum without values");
+        }
+        let (nulls, listed): (Vec<_>, Vec<_>) = listed
+            .into_iter()
+            .partition(|item| matches!(item.value, Value::Null));
+        if listed.is_empty() {
+            return TypeKind::Alias(Schema::Null);
+        }
+        let kind = TypeKind::Enum(self.enum_values(&listed));
+        if nulls.is_empty() {
+            kind
+        } else {
+            self.nullable(node, kind, name)
+        }
+    }
+
+    fn enum_values(&mut self, listed: &[Rc<Node>]) -> Vec<EnumValue> {
         let mut values: Vec<EnumValue> = Vec::new();
         for item in listed {
             let Some(wire) = item.as_str().map(str::to_owned) else {
-                if !matches!(item.value, Value::Null) {
-                    self.refuse(item.at, format!("an enum value that is {}", item.kind()))
-                        .hint("only strings are carried; use `minimum` and `maximum` for numbers");
-                }
+                self.refuse(item.at, format!("an enum value that is {}", item.kind()))
+                    .hint("only strings are carried; use `minimum` and `maximum` for numbers");
                 continue;
             };
             let name = names::variant_name(&wire);
-            match values
-                .iter()
-                .find(|value| value.name == name)
-                .map(|value| value.wire.clone())
-            {
+            let first = values.iter().find(|value| value.name == name);
+            match first.map(|value| value.wire.clone()) {
                 Some(first) if first == wire => {
                     self.refuse(item.at, format!("the enum value `{wire}` is listed twice"));
                 }
@@ -345,9 +364,6 @@ impl Analyzer {
                 }
                 None => values.push(EnumValue { wire, name }),
             }
-        }
-        if values.is_empty() && listed_count == 0 {
-            self.refuse(node.at, "an enum without values");
         }
         values
     }
@@ -537,10 +553,7 @@ impl Analyzer {
             self.is_object(properties, "`properties`");
         }
         for entry in properties.as_ref().map_or(&[][..], |node| node.entries()) {
-            let inline = format!(
-                "{name}{}",
-                names::type_name(&entry.key).trim_end_matches('_')
-            );
+            let inline = format!("{name}{}", names::type_part(&entry.key));
             let field = self.field(
                 &entry.key,
                 &entry.node,
@@ -696,6 +709,10 @@ const LIMITS: &[&str] = &[
     "exclusiveMaximum",
     "multipleOf",
 ];
+
+fn is_literal(branch: &Node) -> bool {
+    branch.get("enum").is_some() || branch.get("const").is_some()
+}
 
 fn is_null(branch: &Node) -> bool {
     branch.get("type").and_then(|node| node.as_str()) == Some("null")

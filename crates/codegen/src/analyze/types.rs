@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Analyzer;
-use crate::ir::{Schema, TypeDef, TypeKind};
+use crate::ir::{Schema, Struct, TypeDef, TypeKind, Variant};
 
 type Types = BTreeMap<String, TypeDef>;
 
@@ -53,7 +53,8 @@ impl Analyzer {
     fn refuse_ambiguous_unions(&mut self) {
         // Where something was refused, an unknown branch may be the stand-in for it.
         let has_stand_ins = !self.diagnostics.is_empty();
-        let is_unknown = |types: &Types, schema| matches!(shape(types, schema), Shape::Unknown);
+        let is_unknown =
+            |types: &Types, schema| matches!(shape(types, schema, &[]), Shape::Unknown);
         let mut ambiguous = Vec::new();
         for def in self.types.values() {
             let TypeKind::Union(variants) = &def.kind else {
@@ -166,7 +167,7 @@ enum Shape {
 }
 
 fn are_distinct(types: &Types, one: &Schema, other: &Schema) -> bool {
-    match (shape(types, one), shape(types, other)) {
+    match (shape(types, one, &[]), shape(types, other, &[])) {
         (Shape::Json(one), Shape::Json(other)) => one.is_disjoint(&other),
         (Shape::Json(kinds), Shape::Tagged(_)) | (Shape::Tagged(_), Shape::Json(kinds)) => {
             !kinds.contains("object")
@@ -180,7 +181,8 @@ fn are_distinct(types: &Types, one: &Schema, other: &Schema) -> bool {
     }
 }
 
-fn shape(types: &Types, schema: &Schema) -> Shape {
+/// `within` are the names that led here: what contains itself in place has no shape of its own.
+fn shape(types: &Types, schema: &Schema, within: &[&str]) -> Shape {
     let json = |kind| Shape::Json(BTreeSet::from([kind]));
     match schema {
         Schema::Any => Shape::Unknown,
@@ -190,7 +192,7 @@ fn shape(types: &Types, schema: &Schema) -> Shape {
         Schema::String { .. } => json("string"),
         Schema::Array { .. } => json("array"),
         Schema::Map { .. } => json("object"),
-        Schema::Nullable(inner) => match shape(types, inner) {
+        Schema::Nullable(inner) => match shape(types, inner, within) {
             Shape::Json(mut kinds) => {
                 kinds.insert("null");
                 Shape::Json(kinds)
@@ -198,52 +200,47 @@ fn shape(types: &Types, schema: &Schema) -> Shape {
             Shape::Tagged(_) => Shape::Json(BTreeSet::from(["object", "null"])),
             Shape::Unknown => Shape::Unknown,
         },
-        Schema::Ref(name) => match types.get(name).map(|def| &def.kind) {
-            Some(TypeKind::Alias(inner)) => shape(types, inner),
-            Some(TypeKind::Enum(_)) => json("string"),
-            Some(TypeKind::Struct(of)) => {
-                let literals =
-                    of.fields
-                        .iter()
-                        .filter(|field| field.required)
-                        .filter_map(|field| {
-                            let Schema::Ref(name) = &field.schema else {
-                                return None;
-                            };
-                            match types.get(name).map(|def| &def.kind) {
-                                Some(TypeKind::Enum(values)) => Some((
-                                    field.wire.clone(),
-                                    values.iter().map(|value| value.wire.clone()).collect(),
-                                )),
-                                _ => None,
-                            }
-                        });
-                let tags: BTreeMap<String, BTreeSet<String>> = literals.collect();
-                if tags.is_empty() {
-                    json("object")
-                } else {
-                    Shape::Tagged(tags)
-                }
+        Schema::Ref(name) if within.contains(&name.as_str()) => Shape::Unknown,
+        Schema::Ref(name) => {
+            let within = [within, &[name.as_str()]].concat();
+            match types.get(name).map(|def| &def.kind) {
+                Some(TypeKind::Alias(inner)) => shape(types, inner, &within),
+                Some(TypeKind::Enum(_)) => json("string"),
+                Some(TypeKind::Struct(of)) => struct_shape(types, of),
+                Some(TypeKind::Union(variants)) => union_shape(types, variants, &within),
+                None => Shape::Unknown,
             }
-            Some(TypeKind::Union(_)) | None => union_shape(types, name),
-        },
+        }
+    }
+}
+
+fn struct_shape(types: &Types, of: &Struct) -> Shape {
+    let required = of.fields.iter().filter(|field| field.required);
+    let literals = required.filter_map(|field| {
+        let Schema::Ref(name) = &field.schema else {
+            return None;
+        };
+        match types.get(name).map(|def| &def.kind) {
+            Some(TypeKind::Enum(values)) => Some((
+                field.wire.clone(),
+                values.iter().map(|value| value.wire.clone()).collect(),
+            )),
+            _ => None,
+        }
+    });
+    let tags: BTreeMap<String, BTreeSet<String>> = literals.collect();
+    if tags.is_empty() {
+        Shape::Json(BTreeSet::from(["object"]))
+    } else {
+        Shape::Tagged(tags)
     }
 }
 
 /// A nested union is told apart by a tag that all its branches have.
-fn union_shape(types: &Types, name: &str) -> Shape {
-    let Some(TypeKind::Union(variants)) = types.get(name).map(|def| &def.kind) else {
-        return Shape::Unknown;
-    };
+fn union_shape(types: &Types, variants: &[Variant], within: &[&str]) -> Shape {
     let mut common: Option<BTreeMap<String, BTreeSet<String>>> = None;
     for variant in variants {
-        // A union among the branches of a union would need another turn; it counts as not told apart.
-        let nested = matches!(&variant.schema, Schema::Ref(inner) if matches!(types.get(inner).map(|def| &def.kind), Some(TypeKind::Union(_))));
-        let Shape::Tagged(tags) = (if nested {
-            Shape::Unknown
-        } else {
-            shape(types, &variant.schema)
-        }) else {
+        let Shape::Tagged(tags) = shape(types, &variant.schema, within) else {
             return Shape::Unknown;
         };
         common = Some(match common {

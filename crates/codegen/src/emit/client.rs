@@ -1,7 +1,9 @@
 //! The client: Progenitor's code over our types.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
+use heck::ToPascalCase;
 use proc_macro2::TokenStream;
 use progenitor_impl::{GenerationSettings, Generator, InterfaceStyle, TagStyle, TypeImpl};
 use serde_json::Value;
@@ -21,16 +23,22 @@ pub(crate) fn emit(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenS
     settings
         .with_interface(InterfaceStyle::Builder)
         .with_tag(TagStyle::Merged);
+    let mut replaced = BTreeSet::new();
     for def in &api.types {
         let impls: &[TypeImpl] = match def.kind {
             TypeKind::Enum(_) => &[TypeImpl::Display],
             _ => &[],
         };
-        settings.with_replacement(
-            &def.name,
-            format!("::{api_crate}::types::{}", def.name),
-            impls.iter().copied(),
-        );
+        // typify looks for a replacement under its own spelling of the name.
+        let spelling = def.name.to_pascal_case();
+        let path = format!("::{api_crate}::types::{}", def.name);
+        settings.with_replacement(&spelling, path, impls.iter().copied());
+        if !replaced.insert(spelling) {
+            return Err(format!(
+                "another type is the same as `{}` to Progenitor",
+                def.name
+            ));
+        }
     }
     // Progenitor asserts what the lowering sees to; should that ever miss, the author still gets a sentence.
     let generate = || {

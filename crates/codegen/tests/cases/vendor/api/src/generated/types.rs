@@ -69,6 +69,42 @@ impl ::std::fmt::Display for GetV1OrgsByOrgIdSourcesStatus {
     }
 }
 
+/// `Level` of the document.
+pub type Level = Option<LevelValue>;
+
+/// `LevelValue` of the document.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    ::serde::Deserialize,
+    ::serde::Serialize
+)]
+pub enum LevelValue {
+    /// `low` on the wire.
+    #[serde(rename = "low")]
+    Low,
+    /// `high` on the wire.
+    #[serde(rename = "high")]
+    High,
+}
+
+impl ::std::fmt::Display for LevelValue {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.write_str(
+            match self {
+                Self::Low => "low",
+                Self::High => "high",
+            },
+        )
+    }
+}
+
 /// `ModAckIngressActionBody` of the document.
 #[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
 pub struct ModAckIngressActionBody {
@@ -358,6 +394,9 @@ impl ::std::fmt::Display for NewSourceWebhookType {
         )
     }
 }
+
+/// `Nothing` of the document.
+pub type Nothing = ();
 
 /// Which comes first.
 #[derive(
