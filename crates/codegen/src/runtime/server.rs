@@ -26,6 +26,9 @@ use serde_json::Value;
 /// Violations beyond this many are counted, not listed, so that an answer cannot outgrow its request.
 const MAX_VIOLATIONS: usize = 1000;
 
+/// Of `X-Forwarded-For` the last so many entries are kept.
+const MAX_FORWARDED: usize = 32;
+
 /// What holds for every operation.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -60,6 +63,9 @@ pub struct Origin {
     pub remote_address: SocketAddr,
     /// The `User-Agent` header, as far as it is visible ASCII.
     pub user_agent: Option<String>,
+    /// What the `X-Forwarded-For` headers list, in order; an entry that is not visible ASCII is empty. Whoever sends a
+    /// request can write them: they are claims, worth what the peer is worth.
+    pub forwarded_for: Vec<String>,
 }
 
 /// A credential as it came. It has no `Display` and a silent `Debug`.
@@ -184,6 +190,9 @@ pub struct Violation {
     pub pointer: String,
     /// What is wrong, without the value.
     pub message: String,
+    /// The keyword of JSON Schema that is broken, such as `minLength`; `json` for a body that is no JSON, and empty for
+    /// what no keyword says.
+    pub rule: String,
 }
 
 /// A part of a request.
@@ -371,13 +380,22 @@ impl Budget {
 
 /// Where the request of `rqctx` comes from.
 pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
-    let user_agent = rqctx.request.headers().get(header::USER_AGENT);
+    let headers = rqctx.request.headers();
+    let user_agent = headers.get(header::USER_AGENT);
+    let lists = headers.get_all("x-forwarded-for").iter();
+    let mut forwarded_for: Vec<String> = lists
+        .flat_map(|list| list.to_str().unwrap_or_default().split(','))
+        .map(|entry| entry.trim().to_owned())
+        .collect();
+    // The last were written by those who are nearest.
+    forwarded_for.drain(..forwarded_for.len().saturating_sub(MAX_FORWARDED));
     Origin {
         request_id: rqctx.request_id.clone(),
         remote_address: rqctx.request.remote_addr(),
         user_agent: user_agent
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned),
+        forwarded_for,
     }
 }
 
@@ -528,6 +546,7 @@ impl<P: Parameters> Input<P> {
                     place,
                     pointer,
                     message: "is out of range".to_owned(),
+                    rule: String::new(),
                 }])
             });
         }
@@ -535,7 +554,7 @@ impl<P: Parameters> Input<P> {
         let mut violations: Vec<Violation> = violations.into_iter().take(MAX_VIOLATIONS).collect();
         if more > 0 {
             let message = format!("breaks the schema in {more} further places");
-            violations.push(whole_body(message));
+            violations.push(whole_body(message, ""));
         }
         Err(Fault::InvalidRequest(violations))
     }
@@ -588,6 +607,7 @@ fn collect<P: Parameters>(
                 place,
                 pointer,
                 message: message.to_owned(),
+                rule: String::new(),
             });
         };
         match texts(parameter.name).as_slice() {
@@ -621,17 +641,18 @@ impl Kind {
     }
 }
 
-fn whole_body(message: impl Into<String>) -> Violation {
+fn whole_body(message: impl Into<String>, rule: &str) -> Violation {
     Violation {
         place: Place::Body,
         pointer: String::new(),
         message: message.into(),
+        rule: rule.to_owned(),
     }
 }
 
 /// What the schema says of a request that has no body.
 fn missing_body() -> Violation {
-    whole_body("is missing")
+    whole_body("is missing", "required")
 }
 
 /// A body, of which the rest is read and thrown away when it is dropped early.
@@ -689,7 +710,8 @@ async fn read_body(
         let mut bytes = Vec::new();
         while let Some(frame) = body.0.frame().await {
             // A connection that broke: nobody reads the answer.
-            let frame = frame.map_err(|_| Fault::InvalidRequest(vec![whole_body("broke off")]))?;
+            let frame =
+                frame.map_err(|_| Fault::InvalidRequest(vec![whole_body("broke off", "json")]))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > limit {
                     return Err(Fault::PayloadTooLarge { limit });
@@ -742,11 +764,8 @@ fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Valu
         } else {
             "is not JSON"
         };
-        whole_body(format!(
-            "{kind} at line {} column {}",
-            error.line(),
-            error.column()
-        ))
+        let (line, column) = (error.line(), error.column());
+        whole_body(format!("{kind} at line {line} column {column}"), "json")
     })
 }
 
@@ -822,6 +841,7 @@ impl<'de> Visitor<'de> for &mut Strict<'_> {
                     place: Place::Body,
                     pointer: self.pointer.clone(),
                     message,
+                    rule: String::new(),
                 });
             }
             self.pointer.truncate(length);
@@ -895,6 +915,7 @@ fn violations_of(error: &jsonschema::ValidationError<'_>) -> Vec<Violation> {
         place,
         pointer,
         message,
+        rule: error.kind().keyword().to_owned(),
     }]
 }
 
