@@ -11,7 +11,11 @@ use base32::Alphabet;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use crate::{KeyId, Keyring, NoEntropy, Random, UserId};
+use crate::sealed::{self, Binding};
+use crate::separators::is_separator;
+use crate::{
+    DeviceId, KeyId, Keyring, NoEntropy, Random, ResealError, RootKey, UnreadableSecret, UserId,
+};
 
 /// How many codes a set has.
 pub const CODES_PER_SET: usize = 10;
@@ -29,6 +33,10 @@ const GROUP: usize = 4;
 const RANDOM_BYTES: usize = SYMBOLS * BITS_PER_SYMBOL / 8;
 // Fewer would repeat some, and the entropy would be less than promised.
 const _: () = assert!(RANDOM_BYTES * 8 >= CODE_BITS);
+const MAC_KEY_LEN: usize = 32;
+/// Length of the sealed MAC key of a set in bytes: nonce, ciphertext, tag.
+pub const SEALED_MAC_KEY_LEN: usize = MAC_KEY_LEN + sealed::OVERHEAD;
+const MAC_KEY_LABEL: &[u8] = b"backup-code-key.v1";
 const MAC_LABEL: &[u8] = b"arklow.backup-code.v1\0";
 /// How many draws in a row may clash (probability 2⁻¹⁰⁹ each) before the source is called broken.
 const CLASHES: usize = 8;
@@ -164,31 +172,108 @@ impl BackupCodes {
         self.0.each_ref().map(BackupCode::expose)
     }
 
-    /// What is kept of the set: one MAC per code, under the active key.
-    pub fn seal(&self, keyring: &Keyring, user: UserId) -> SealedCodes {
-        let key = keyring.active_key().backup_code_mac();
+    /// What is kept of the set for `device` of `user`: one MAC per code, under a key of the set's
+    /// own, which is sealed under the active key.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] if `random` has none.
+    pub fn seal(
+        &self,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+        random: &dyn Random,
+    ) -> Result<SealedCodes, NoEntropy> {
+        let mut mac_key = Zeroizing::new([0; MAC_KEY_LEN]);
+        random.fill(mac_key.as_mut_slice())?;
+        let key = mac_key_of(&mac_key);
         let macs = self.0.each_ref().map(|code| {
             let mut mac = [0; CodeMac::LEN];
             mac.copy_from_slice(hmac::sign(&key, &code.message(user)).as_ref());
             CodeMac(mac)
         });
-        SealedCodes {
+        Ok(SealedCodes {
             key_id: keyring.active(),
+            mac_key: SealedMacKey::seal(mac_key, keyring, user, device, random)?,
             macs,
-        }
+        })
     }
 }
 
 /// What is kept of a new set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedCodes {
-    /// The root key behind the MACs.
+    /// The root key behind the MAC key.
     pub key_id: KeyId,
+    /// The key of the MACs.
+    pub mac_key: SealedMacKey,
     /// One MAC per code.
     pub macs: [CodeMac; CODES_PER_SET],
 }
 
-/// HMAC-SHA-256 over user and code, under a key derived from a root key.
+/// The MAC key of a set, 256 random bits, as it is kept.
+///
+/// It is a level between root key and codes: a root key can be replaced though nobody knows the
+/// codes any more.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedMacKey([u8; SEALED_MAC_KEY_LEN]);
+
+impl SealedMacKey {
+    /// The sealed key with these bytes: nonce, ciphertext and tag.
+    pub fn from_stored(bytes: [u8; SEALED_MAC_KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, to be stored.
+    pub fn as_bytes(&self) -> &[u8; SEALED_MAC_KEY_LEN] {
+        &self.0
+    }
+
+    fn seal(
+        mac_key: Zeroizing<[u8; MAC_KEY_LEN]>,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+        random: &dyn Random,
+    ) -> Result<Self, NoEntropy> {
+        let key = keyring.active_key().code_key_aead(device);
+        let sealed = sealed::seal(&key, binding(user, device), mac_key, random)?;
+        let sealed = sealed.try_into().expect("sealing adds a fixed length");
+        Ok(Self(sealed))
+    }
+
+    fn open(
+        &self,
+        key_id: KeyId,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+    ) -> Result<Zeroizing<[u8; MAC_KEY_LEN]>, UnreadableSecret> {
+        let derive = |key: &RootKey| key.code_key_aead(device);
+        sealed::open(keyring, key_id, derive, binding(user, device), &self.0)
+    }
+}
+
+/// Silent, as whatever is secret.
+impl fmt::Debug for SealedMacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealedMacKey(..)")
+    }
+}
+
+fn binding(user: UserId, device: DeviceId) -> Binding {
+    Binding {
+        label: MAC_KEY_LABEL,
+        user,
+        device,
+    }
+}
+
+fn mac_key_of(bytes: &[u8; MAC_KEY_LEN]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, bytes)
+}
+
+/// HMAC-SHA-256 over user and code, under the key of the set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CodeMac([u8; Self::LEN]);
 
@@ -217,8 +302,11 @@ impl fmt::Debug for CodeMac {
 /// A set as it is kept: which codes there are, and which of them are used up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeSet {
-    /// The root key behind the MACs.
+    /// The root key behind the MAC key, or behind the MACs.
     pub key_id: KeyId,
+    /// The key of the MACs; `None` for a set made before sets had keys of their own, whose MACs
+    /// are under a key derived from the root key.
+    pub mac_key: Option<SealedMacKey>,
     /// Which replacement made this set; the first set of a device has generation 1.
     pub generation: i64,
     /// One MAC per code.
@@ -231,18 +319,59 @@ impl CodeSet {
     /// Every bit that [`CodeSet::used`] may have.
     pub const ALL_USED: u16 = (1 << CODES_PER_SET) - 1;
 
-    /// Where `code` of `user` stands in the set, used up or not; `None` if it is not in it, or if
-    /// the key behind the set has left the ring.
+    /// Where `code` of `device` of `user` stands in the set, used up or not; `None` if it is not
+    /// in it.
     ///
     /// Always compares with all ten, each in constant time: the time taken tells nothing.
-    pub fn slot_of(&self, keyring: &Keyring, user: UserId, code: &BackupCode) -> Option<Slot> {
-        let key = keyring.get(&self.key_id)?.backup_code_mac();
+    ///
+    /// # Errors
+    /// [`UnreadableSecret`] if the key of the set does not open: nobody can say then.
+    pub fn slot_of(
+        &self,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+        code: &BackupCode,
+    ) -> Result<Option<Slot>, UnreadableSecret> {
+        let key = match &self.mac_key {
+            Some(sealed) => mac_key_of(&*sealed.open(self.key_id, keyring, user, device)?),
+            None => keyring
+                .get(&self.key_id)
+                .ok_or(UnreadableSecret::UnknownKey(self.key_id))?
+                .backup_code_mac(),
+        };
         let message = code.message(user);
-        self.macs
+        Ok(self
+            .macs
             .iter()
             .zip(0..)
             .filter(|(mac, _)| hmac::verify(&key, &message, &mac.0).is_ok())
-            .fold(None, |_, (_, slot)| Some(Slot(slot)))
+            .fold(None, |_, (_, slot)| Some(Slot(slot))))
+    }
+
+    /// Whether the code in this slot is not used up.
+    pub fn is_unused(&self, slot: Slot) -> bool {
+        self.used & slot.bit() == 0
+    }
+
+    /// The same MAC key, sealed under the active key; `None` for a set without one, which is bound
+    /// to its root key for ever.
+    ///
+    /// # Errors
+    /// [`ResealError`] if it does not open, or there is no nonce for it.
+    pub fn reseal_key(
+        &self,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+        random: &dyn Random,
+    ) -> Result<Option<SealedMacKey>, ResealError> {
+        let Some(sealed) = &self.mac_key else {
+            return Ok(None);
+        };
+        let mac_key = sealed.open(self.key_id, keyring, user, device)?;
+        let resealed = SealedMacKey::seal(mac_key, keyring, user, device, random)?;
+        Ok(Some(resealed))
     }
 
     /// How many codes are not used up.
@@ -260,24 +389,6 @@ impl Slot {
     pub fn bit(self) -> u16 {
         1 << self.0
     }
-}
-
-/// What people put between symbols.
-fn is_separator(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(
-            c,
-            '-' | '_'
-                | '.'
-                | '\u{ad}' // soft hyphen
-                | '\u{2010}'
-                ..='\u{2015}' // hyphens and dashes
-                | '\u{2043}' // hyphen bullet
-                | '\u{2212}' // minus
-                | '\u{fe58}' // small em dash
-                | '\u{fe63}' // small hyphen-minus
-                | '\u{ff0d}' // full-width hyphen-minus
-        )
 }
 
 /// The symbol that `c` stands for.
@@ -517,94 +628,184 @@ mod tests {
         assert!(BackupCodes::generate(&Exhausted).is_err());
     }
 
-    fn stored(codes: &SealedCodes) -> CodeSet {
+    fn device(id: i64) -> DeviceId {
+        DeviceId::from_stored(id).unwrap()
+    }
+
+    /// The set as it is kept for device 7 of `user`.
+    fn stored(codes: &BackupCodes, keyring: &Keyring, user: UserId) -> CodeSet {
+        let sealed = codes
+            .seal(keyring, user, device(7), &SystemRandom::new())
+            .unwrap();
         CodeSet {
-            key_id: codes.key_id,
+            key_id: sealed.key_id,
+            mac_key: Some(sealed.mac_key),
             generation: 1,
-            macs: codes.macs,
+            macs: sealed.macs,
             used: 0,
         }
+    }
+
+    /// A keyring and the set that was made under it before sets had keys of their own: its first
+    /// code is [`known_code`], of user 0x0102030405060708.
+    fn old_set() -> (Keyring, CodeSet) {
+        let root = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+        let file = format!("arklow-keys-v1\nkey 00000000000000aa {root}\nactive 00000000000000aa");
+        let keyring = Keyring::parse(&file).unwrap();
+        // Computed with Python's hmac module after RFC 5869 and RFC 2104.
+        let hex = "b0e4ae904e1bd686c2588d7094edc96f1a05cc401064d8b3591335c42781d0e9";
+        let mut mac = [0; CodeMac::LEN];
+        for (at, byte) in mac.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+        }
+        let mut macs = [CodeMac([0; CodeMac::LEN]); CODES_PER_SET];
+        macs[0] = CodeMac(mac);
+        let set = CodeSet {
+            key_id: keyring.active(),
+            mac_key: None,
+            generation: 1,
+            macs,
+            used: 0,
+        };
+        (keyring, set)
     }
 
     #[test]
     fn each_code_is_found_in_its_own_slot_and_no_other_code_in_any() {
         let (keyring, ada) = (keyring(), user(1));
         let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
-        let set = stored(&codes.seal(&keyring, ada));
+        let set = stored(&codes, &keyring, ada);
+        let slot_of = |code| set.slot_of(&keyring, ada, device(7), code).unwrap();
         for (code, slot) in codes.iter().zip(0..) {
-            assert_eq!(set.slot_of(&keyring, ada, code), Some(Slot(slot)));
+            assert_eq!(slot_of(code), Some(Slot(slot)));
         }
-        assert_eq!(set.slot_of(&keyring, ada, &random_code()), None);
+        assert_eq!(slot_of(&random_code()), None);
     }
 
     #[test]
-    fn code_is_found_for_its_user_and_under_its_key_only() {
+    fn set_opens_for_its_user_its_device_and_its_key_only() {
         let (keyring, ada, bob) = (keyring(), user(1), user(2));
         let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
-        let set = stored(&codes.seal(&keyring, ada));
+        let set = stored(&codes, &keyring, ada);
         let code = codes.iter().next().unwrap();
-        assert_eq!(set.slot_of(&keyring, bob, code), None);
-        assert_eq!(set.slot_of(&self::keyring(), ada, code), None);
+        let refused = Err(UnreadableSecret::Refused(keyring.active()));
+        assert_eq!(set.slot_of(&keyring, bob, device(7), code), refused);
+        assert_eq!(set.slot_of(&keyring, ada, device(8), code), refused);
+        let unknown = Err(UnreadableSecret::UnknownKey(keyring.active()));
+        assert_eq!(set.slot_of(&self::keyring(), ada, device(7), code), unknown);
     }
 
     #[test]
-    fn set_sealed_under_an_older_key_still_opens_after_rotation() {
-        let (old, new) = (keyring(), keyring());
-        let both = format!(
-            "{}\n{}",
-            old.expose().replace("active", "# active"),
-            new.expose().replace("arklow-keys-v1", "# second file"),
-        );
-        let rotated = Keyring::parse(&both).unwrap();
-        assert_eq!(rotated.active(), new.active());
+    fn same_codes_of_two_users_have_different_macs_under_one_mac_key() {
+        let keyring = keyring();
         let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
-        let set = stored(&codes.seal(&old, user(1)));
+        let sealed = |id| {
+            let same_key = Script::new(vec![vec![7; MAC_KEY_LEN]]);
+            codes
+                .seal(&keyring, user(id), device(7), &same_key)
+                .unwrap()
+        };
+        assert_eq!(sealed(1).macs, sealed(1).macs);
+        let (one, two) = (sealed(1).macs, sealed(2).macs);
+        assert!(one.iter().zip(&two).all(|(one, two)| one != two));
+    }
+
+    #[test]
+    fn changed_mac_key_is_refused() {
+        let (keyring, ada) = (keyring(), user(1));
+        let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
+        let set = stored(&codes, &keyring, ada);
+        let code = codes.iter().next().unwrap();
+        for at in 0..SEALED_MAC_KEY_LEN {
+            let mut bytes = *set.mac_key.as_ref().unwrap().as_bytes();
+            bytes[at] ^= 1;
+            let mut changed = set.clone();
+            changed.mac_key = Some(SealedMacKey::from_stored(bytes));
+            let found = changed.slot_of(&keyring, ada, device(7), code);
+            assert!(found.is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn codes_work_after_a_rotation_and_without_the_former_key() {
+        let (old, ada) = (keyring(), user(1));
+        let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
+        let mut set = stored(&codes, &old, ada);
         let code = codes.iter().last().unwrap();
-        assert_eq!(set.slot_of(&rotated, user(1), code), Some(Slot(9)));
+        let both = old.with_new_key(&SystemRandom::new()).unwrap();
+        let found = set.slot_of(&both, ada, device(7), code);
+        assert_eq!(found, Ok(Some(Slot(9))));
+
+        let resealed = set.reseal_key(&both, ada, device(7), &SystemRandom::new());
+        set.mac_key = resealed.unwrap();
+        set.key_id = both.active();
+        let new = both.without(old.active()).unwrap();
+        let found = set.slot_of(&new, ada, device(7), code);
+        assert_eq!(found, Ok(Some(Slot(9))));
+    }
+
+    #[test]
+    fn set_from_before_sets_had_keys_works_and_cannot_be_resealed() {
+        let (keyring, set) = old_set();
+        let ada = user(0x0102_0304_0506_0708);
+        let found = set.slot_of(&keyring, ada, device(7), &known_code());
+        assert_eq!(found, Ok(Some(Slot(0))));
+        let found = set.slot_of(&keyring, user(1), device(7), &known_code());
+        assert_eq!(found, Ok(None));
+        let resealed = set.reseal_key(&keyring, ada, device(7), &SystemRandom::new());
+        assert_eq!(resealed, Ok(None));
+        let unknown = Err(UnreadableSecret::UnknownKey(keyring.active()));
+        let found = set.slot_of(&self::keyring(), ada, device(7), &known_code());
+        assert_eq!(found, unknown);
     }
 
     #[test]
     fn mac_is_hmac_sha_256_of_label_user_and_code() {
-        let root = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-        let file = format!("arklow-keys-v1\nkey 00000000000000aa {root}\nactive 00000000000000aa");
-        let keyring = Keyring::parse(&file).unwrap();
         let mut codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
         codes.0[0] = known_code();
-        let sealed = codes.seal(&keyring, user(0x0102_0304_0506_0708));
+        let random = Script::new(vec![(0..32).collect()]);
+        let ada = user(0x0102_0304_0506_0708);
+        let sealed = codes.seal(&keyring(), ada, device(7), &random).unwrap();
         let hex: String = sealed.macs[0]
             .as_bytes()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        // Computed with Python's hmac module after RFC 5869 and RFC 2104.
+        // Computed with Python's hmac module after RFC 2104.
         assert_eq!(
             hex,
-            "b0e4ae904e1bd686c2588d7094edc96f1a05cc401064d8b3591335c42781d0e9"
+            "f3b25a51887049924d48936121c7a21b7f7e209312061d59768dd7a5cf264828"
         );
     }
 
     #[test]
-    fn used_codes_are_counted_out() {
-        let keyring = keyring();
+    fn without_entropy_no_set_is_sealed() {
         let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
-        let mut set = stored(&codes.seal(&keyring, user(1)));
+        let sealed = codes.seal(&keyring(), user(1), device(7), &Exhausted);
+        assert_eq!(sealed, Err(NoEntropy));
+    }
+
+    #[test]
+    fn used_codes_are_counted_out() {
+        let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
+        let mut set = stored(&codes, &keyring(), user(1));
         assert_eq!(set.remaining(), 10);
         set.used = Slot(0).bit() | Slot(9).bit();
         assert_eq!(set.remaining(), 8);
+        assert!(!set.is_unused(Slot(9)) && set.is_unused(Slot(1)));
         set.used = CodeSet::ALL_USED;
         assert_eq!(set.remaining(), 0);
     }
 
     #[test]
-    fn debug_shows_neither_codes_nor_macs() {
+    fn debug_shows_neither_codes_nor_macs_nor_keys() {
         let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
-        let shown = format!("{codes:?} {:?}", stored(&codes.seal(&keyring(), user(1))));
+        let shown = format!("{codes:?} {:?}", stored(&codes, &keyring(), user(1)));
         for code in codes.expose() {
             assert!(!shown.contains(&code[..4]), "{shown}");
         }
-        assert!(
-            shown.contains("CodeMac(..)") && shown.contains("BackupCode(..)"),
-            "{shown}"
-        );
+        for silent in ["CodeMac(..)", "BackupCode(..)", "SealedMacKey(..)"] {
+            assert!(shown.contains(silent), "{shown}");
+        }
     }
 }

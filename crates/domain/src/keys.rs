@@ -17,6 +17,7 @@ const HEADER: &str = "arklow-keys-v1";
 /// What the HKDF is salted with: other software that happened on the same root derives other keys.
 const SALT: &[u8] = HEADER.as_bytes();
 const BACKUP_CODE_MAC: &[u8] = b"backup-code mac v1\0";
+const BACKUP_CODE_KEY_AEAD: &[u8] = b"backup-code key aead v1\0";
 const TOTP_SEED_AEAD: &[u8] = b"totp-seed aead v1\0";
 const CHECK: &[u8] = b"key check v1\0";
 
@@ -42,6 +43,29 @@ impl Keyring {
         Ok(Self {
             active,
             keys: BTreeMap::from([(active, key)]),
+        })
+    }
+
+    /// The same keys and a new one, which is active.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] if `random` has none.
+    pub fn with_new_key(&self, random: &dyn Random) -> Result<Self, NoEntropy> {
+        let new = Self::generate(random)?;
+        let mut keys = self.keys.clone();
+        keys.extend(new.keys);
+        Ok(Self {
+            active: new.active,
+            keys,
+        })
+    }
+
+    /// The same keys without this one; `None` if it is the active one, or not among them.
+    pub fn without(&self, id: KeyId) -> Option<Self> {
+        let mut keys = self.keys.clone();
+        (id != self.active && keys.remove(&id).is_some()).then_some(Self {
+            active: self.active,
+            keys,
         })
     }
 
@@ -193,7 +217,7 @@ impl RootKey {
         KeyCheck(check)
     }
 
-    /// The key that backup codes are MACed with.
+    /// The key that backup codes of a set without a key of its own are MACed with.
     pub(crate) fn backup_code_mac(&self) -> hmac::Key {
         self.expand(&[BACKUP_CODE_MAC], hmac::HMAC_SHA256, |okm| {
             hmac::Key::from(okm)
@@ -202,8 +226,17 @@ impl RootKey {
 
     /// The key that the TOTP seed of `device` is sealed with.
     pub(crate) fn totp_seed_aead(&self, device: DeviceId) -> aead::LessSafeKey {
+        self.device_aead(TOTP_SEED_AEAD, device)
+    }
+
+    /// The key that the MAC key of the backup codes of `device` is sealed with.
+    pub(crate) fn code_key_aead(&self, device: DeviceId) -> aead::LessSafeKey {
+        self.device_aead(BACKUP_CODE_KEY_AEAD, device)
+    }
+
+    fn device_aead(&self, label: &[u8], device: DeviceId) -> aead::LessSafeKey {
         let device = device.get().to_be_bytes();
-        self.expand(&[TOTP_SEED_AEAD, &device], &aead::AES_256_GCM, |okm| {
+        self.expand(&[label, &device], &aead::AES_256_GCM, |okm| {
             aead::LessSafeKey::new(aead::UnboundKey::from(okm))
         })
     }
@@ -489,7 +522,7 @@ mod tests {
 
     #[test]
     fn every_purpose_has_a_label_of_its_own() {
-        let labels = [BACKUP_CODE_MAC, TOTP_SEED_AEAD, CHECK];
+        let labels = [BACKUP_CODE_MAC, BACKUP_CODE_KEY_AEAD, TOTP_SEED_AEAD, CHECK];
         for (i, one) in labels.iter().enumerate() {
             for (j, two) in labels.iter().enumerate() {
                 assert!(
@@ -498,6 +531,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn new_key_is_active_and_old_ones_leave_one_by_one() {
+        let one = Keyring::generate(&SystemRandom::new()).unwrap();
+        let two = one.with_new_key(&SystemRandom::new()).unwrap();
+        assert_eq!(two.ids().count(), 2);
+        assert_ne!(two.active(), one.active());
+        assert!(two.get(&one.active()).is_some());
+        assert!(two.without(two.active()).is_none());
+        let left = two.without(one.active()).unwrap();
+        assert_eq!(left.ids().collect::<Vec<_>>(), [two.active()]);
+        assert!(left.without(one.active()).is_none());
+        assert_eq!(
+            Keyring::parse(&two.expose()).unwrap().active(),
+            two.active()
+        );
     }
 
     #[test]

@@ -3,17 +3,18 @@
 use std::fmt::{self, Write as _};
 
 use base32::Alphabet;
-use ring::aead::{self, Aad, Nonce};
 use zeroize::Zeroizing;
 
-use crate::{DeviceId, KeyId, Keyring, NoEntropy, Random, UserId};
+use crate::sealed::{self, Binding};
+use crate::{
+    DeviceId, KeyId, Keyring, NoEntropy, Random, ResealError, RootKey, UnreadableSecret, UserId,
+};
 
 /// Length of a sealed seed in bytes: nonce, ciphertext, tag.
-pub const SEALED_SEED_LEN: usize = aead::NONCE_LEN + SEED_LEN + TAG_LEN;
+pub const SEALED_SEED_LEN: usize = SEED_LEN + sealed::OVERHEAD;
 
 /// 160 bits: the length of the HMAC-SHA-1 output, as RFC 4226 §4 (R6) recommends.
 const SEED_LEN: usize = 20;
-const TAG_LEN: usize = 16;
 const AAD_LABEL: &[u8] = b"totp-seed.v1";
 
 /// The secret that a server shares with an authenticator app: 160 random bits.
@@ -48,23 +49,10 @@ impl Seed {
         device: DeviceId,
         random: &dyn Random,
     ) -> Result<SealedSeed, NoEntropy> {
-        let mut nonce = [0; aead::NONCE_LEN];
-        random.fill(&mut nonce)?;
-        // Encrypted in place: the one buffer that holds the seed also ends as the ciphertext.
-        let mut seed = self.0.clone();
-        let tag = keyring
-            .active_key()
-            .totp_seed_aead(device)
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                associated(user, device),
-                seed.as_mut_slice(),
-            )
-            .expect("a seed is far shorter than AES-GCM allows");
-        let bytes = [&nonce, seed.as_slice(), tag.as_ref()].concat();
+        let key = keyring.active_key().totp_seed_aead(device);
         Ok(SealedSeed {
             key_id: keyring.active(),
-            bytes,
+            bytes: sealed::seal(&key, binding(user, device), self.0.clone(), random)?,
         })
     }
 
@@ -114,35 +102,31 @@ impl SealedSeed {
     /// Decrypts the seed of `device` of `user`.
     ///
     /// # Errors
-    /// [`UnreadableSeed`]; there is no way around it, so the device cannot be used.
+    /// [`UnreadableSecret`]; there is no way around it, so the device cannot be used.
     pub fn open(
         &self,
         keyring: &Keyring,
         user: UserId,
         device: DeviceId,
-    ) -> Result<Seed, UnreadableSeed> {
-        let key = keyring
-            .get(&self.key_id)
-            .ok_or(UnreadableSeed::UnknownKey(self.key_id))?;
-        let (nonce, sealed) = self
-            .bytes
-            .split_first_chunk::<{ aead::NONCE_LEN }>()
-            .ok_or(UnreadableSeed::Refused(self.key_id))?;
-        let mut opened = Zeroizing::new(sealed.to_vec());
-        let opened = key
-            .totp_seed_aead(device)
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                associated(user, device),
-                opened.as_mut_slice(),
-            )
-            .map_err(|_| UnreadableSeed::Refused(self.key_id))?;
-        let mut seed = Zeroizing::new([0; SEED_LEN]);
-        if opened.len() != SEED_LEN {
-            return Err(UnreadableSeed::Refused(self.key_id));
-        }
-        seed.copy_from_slice(opened);
-        Ok(Seed(seed))
+    ) -> Result<Seed, UnreadableSecret> {
+        let derive = |key: &RootKey| key.totp_seed_aead(device);
+        let binding = binding(user, device);
+        sealed::open(keyring, self.key_id, derive, binding, &self.bytes).map(Seed)
+    }
+
+    /// The same seed, sealed under the active key.
+    ///
+    /// # Errors
+    /// [`ResealError`] if it does not open, or there is no nonce for it.
+    pub fn reseal(
+        &self,
+        keyring: &Keyring,
+        user: UserId,
+        device: DeviceId,
+        random: &dyn Random,
+    ) -> Result<Self, ResealError> {
+        let seed = self.open(keyring, user, device)?;
+        Ok(seed.seal(keyring, user, device, random)?)
     }
 }
 
@@ -153,19 +137,6 @@ impl fmt::Debug for SealedSeed {
             .field("key_id", &self.key_id)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a stored seed does not open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UnreadableSeed {
-    /// The key it was sealed under is not in the ring.
-    #[error("the seed is sealed under key {0}, which is not in the key file")]
-    UnknownKey(KeyId),
-    /// The key is another one, the bytes were changed, or they belong to another user or device.
-    #[error(
-        "the seed does not open with key {0}: it was changed, moved, or the key is another one"
-    )]
-    Refused(KeyId),
 }
 
 /// A URI that hands a seed to an authenticator app.
@@ -187,15 +158,12 @@ impl fmt::Debug for ProvisioningUri {
 }
 
 /// What the seed is bound to beside its key.
-fn associated(user: UserId, device: DeviceId) -> Aad<Vec<u8>> {
-    Aad::from(
-        [
-            AAD_LABEL,
-            &user.get().to_be_bytes(),
-            &device.get().to_be_bytes(),
-        ]
-        .concat(),
-    )
+fn binding(user: UserId, device: DeviceId) -> Binding {
+    Binding {
+        label: AAD_LABEL,
+        user,
+        device,
+    }
 }
 
 /// Leaves the unreserved characters of RFC 3986 §2.3.  A blank becomes `%20`: apps show the `+` of
@@ -245,7 +213,7 @@ mod tests {
         assert_eq!(sealed.bytes.len(), SEALED_SEED_LEN);
         let opened = sealed.open(&keyring, user(1), device(2)).unwrap();
         assert_eq!(opened.expose(), seed.expose());
-        let refused = UnreadableSeed::Refused(keyring.active());
+        let refused = UnreadableSecret::Refused(keyring.active());
         assert_eq!(
             sealed.open(&keyring, user(2), device(2)).unwrap_err(),
             refused
@@ -262,7 +230,7 @@ mod tests {
         let sealed = known_seed()
             .seal(&keyring, user(1), device(2), &SystemRandom::new())
             .unwrap();
-        let refused = UnreadableSeed::Refused(keyring.active());
+        let refused = UnreadableSecret::Refused(keyring.active());
         for at in 0..SEALED_SEED_LEN {
             let mut changed = sealed.clone();
             changed.bytes[at] ^= 1;
@@ -287,8 +255,28 @@ mod tests {
         let sealed = known_seed()
             .seal(&one, user(1), device(2), &SystemRandom::new())
             .unwrap();
-        let unknown = UnreadableSeed::UnknownKey(one.active());
+        let unknown = UnreadableSecret::UnknownKey(one.active());
         assert_eq!(sealed.open(&two, user(1), device(2)).unwrap_err(), unknown);
+    }
+
+    #[test]
+    fn resealed_seed_needs_the_former_key_no_more() {
+        let old = keyring();
+        let sealed = known_seed()
+            .seal(&old, user(1), device(2), &SystemRandom::new())
+            .unwrap();
+        let both = old.with_new_key(&SystemRandom::new()).unwrap();
+        let resealed = sealed
+            .reseal(&both, user(1), device(2), &SystemRandom::new())
+            .unwrap();
+        let new = both.without(old.active()).unwrap();
+        let opened = resealed.open(&new, user(1), device(2)).unwrap();
+        assert_eq!(opened.expose(), known_seed().expose());
+        let unknown = UnreadableSecret::UnknownKey(old.active());
+        let unread = sealed.reseal(&new, user(1), device(2), &SystemRandom::new());
+        assert_eq!(unread.unwrap_err(), unknown.into());
+        let moved = sealed.reseal(&both, user(1), device(3), &SystemRandom::new());
+        assert!(matches!(moved.unwrap_err(), ResealError::Unreadable(_)));
     }
 
     #[test]
