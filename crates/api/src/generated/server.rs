@@ -25,6 +25,82 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Caller, Fault>> + Send;
     /// The body of the answer to a request that never reached its operation.
     fn fault(&self, fault: &Fault) -> types::ErrorEnvelope;
+    /// Fetch the user data of the authenticated user
+    ///
+    /// Fetch the user data of the authenticated user.
+    fn get_v1_self(
+        &self,
+        caller: Self::Caller,
+        request: GetV1SelfRequest,
+    ) -> impl Future<Output = GetV1SelfAnswer> + Send;
+    /// List MFA devices for the authenticated user
+    ///
+    /// List MFA devices for the authenticated user.
+    ///
+    /// Newest first. Removed devices and enrolments that have expired are not listed; a pending enrolment is, with
+    /// `confirmed_at: null`.
+    fn get_v1_self_mfa(
+        &self,
+        caller: Self::Caller,
+        request: GetV1SelfMfaRequest,
+    ) -> impl Future<Output = GetV1SelfMfaAnswer> + Send;
+    /// Start MFA enrollment
+    ///
+    /// Start MFA enrollment.
+    ///
+    /// Makes a pending device. Its secret is in `provisioning_uri` and `qr_code`, for an authenticator app; both and the backup
+    /// codes are shown this once. The backup codes become usable when the device is confirmed. A pending device expires after
+    /// 15 minutes, and a user has one at most: starting again removes the former.
+    ///
+    /// Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
+    /// most, and ten enrolments an hour.
+    fn post_v1_self_mfa_enroll_start(
+        &self,
+        caller: Self::Caller,
+        request: PostV1SelfMfaEnrollStartRequest,
+    ) -> impl Future<Output = PostV1SelfMfaEnrollStartAnswer> + Send;
+    /// Confirm MFA enrollment
+    ///
+    /// Confirm MFA enrollment with a code of the new device. (This operation is ours: the vendor publishes none.)
+    ///
+    /// From then on the device is a second factor and its backup codes work; the caller's session is MFA-fresh. The code is used
+    /// up, and so is every earlier one. A wrong code leaves the device pending: `device.confirmed_at` and `session_mfa_not_after`
+    /// are null.
+    ///
+    /// Who has another confirmed device needs an MFA-fresh session. Failures count as those of verifying do.
+    fn post_v1_self_mfa_enroll_confirm(
+        &self,
+        caller: Self::Caller,
+        request: PostV1SelfMfaEnrollConfirmRequest,
+    ) -> impl Future<Output = PostV1SelfMfaEnrollConfirmAnswer> + Send;
+    /// Verify a TOTP code
+    ///
+    /// Verify a TOTP code of one of the caller's confirmed devices. (This operation is ours: the vendor publishes none.)
+    ///
+    /// A right code makes the caller's session, and no other, MFA-fresh: for 15 minutes, or until the session ends if that is
+    /// sooner. Each code is accepted once; the code before and the code after the current one are accepted, too. A wrong code, a
+    /// used one and one of another device are told apart by nothing: `valid` is false and `session_mfa_not_after` null.
+    ///
+    /// Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes, each five
+    /// more for twice as long, up to an hour. After a hundred in a row the factor that was tried is locked until another factor
+    /// of the user succeeds or an operator unlocks it. While locked, the answer is 429 whatever the code.
+    fn post_v1_self_mfa_verify_totp(
+        &self,
+        caller: Self::Caller,
+        request: PostV1SelfMfaVerifyTotpRequest,
+    ) -> impl Future<Output = PostV1SelfMfaVerifyTotpAnswer> + Send;
+    /// Verify a backup MFA code
+    ///
+    /// Verify a backup MFA code for the authenticated user, and use it up.
+    ///
+    /// As verifying a TOTP code, with a code of the device's current set of backup codes. A wrong code, a used one, one of a
+    /// former set and one of another device are told apart by nothing. After a success, TOTP codes of the device that were
+    /// already shown are dead: the next one works.
+    fn post_v1_self_mfa_verify_totp_backup(
+        &self,
+        caller: Self::Caller,
+        request: PostV1SelfMfaVerifyTotpBackupRequest,
+    ) -> impl Future<Output = PostV1SelfMfaVerifyTotpBackupAnswer> + Send;
     /// Regenerate MFA backup codes
     ///
     /// Regenerate MFA backup codes for the authenticated user.
@@ -35,12 +111,25 @@ pub trait Api: Send + Sync + 'static {
     /// The session must be MFA-fresh, that is, the time must be before its `session_mfa_not_after`. Regenerating proves
     /// no factor, so it leaves that instant as it was.
     ///
-    /// The request is not idempotent: sent twice, the codes of the later answer are the ones that work.
+    /// The request is not idempotent: sent twice, the codes of the later answer are the ones that work. Ten an hour are
+    /// allowed.
     fn post_v1_self_mfa_regenerate_totp(
         &self,
         caller: Self::Caller,
         request: PostV1SelfMfaRegenerateTotpRequest,
     ) -> impl Future<Output = PostV1SelfMfaRegenerateTotpAnswer> + Send;
+    /// Remove an MFA device
+    ///
+    /// Remove an MFA device, with a code of it.
+    ///
+    /// From then on its codes, its backup codes and its secret are gone. If it was the last confirmed device, no session of the
+    /// user is MFA-fresh any more. A code that is not right is told by `removed: false`; failures count as those of verifying do.
+    /// A device whose codes are all lost is removed by an operator.
+    fn delete_v1_self_mfa_remove(
+        &self,
+        caller: Self::Caller,
+        request: DeleteV1SelfMfaRemoveRequest,
+    ) -> impl Future<Output = DeleteV1SelfMfaRemoveAnswer> + Send;
 }
 
 /// What a request brought to say who is calling; not verified.
@@ -50,6 +139,71 @@ pub enum Credentials {
     ApiKey(Secret),
 }
 
+/// What `get_v1_self` is asked.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct GetV1SelfRequest {}
+
+/// The query parameters of `get_v1_self_mfa`.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct GetV1SelfMfaQuery {
+    /// How many devices at most.
+    #[serde(default = "default_get_v1_self_mfa_query_take")]
+    pub take: i64,
+    /// How many of the newest devices to leave out.
+    #[serde(default = "default_get_v1_self_mfa_query_skip")]
+    pub skip: i64,
+    /// With `true`, `items` is empty and `count` is all there is.
+    #[serde(default = "default_get_v1_self_mfa_query_count_only")]
+    pub count_only: bool,
+}
+
+fn default_get_v1_self_mfa_query_take() -> i64 {
+    20
+}
+
+fn default_get_v1_self_mfa_query_skip() -> i64 {
+    0
+}
+
+fn default_get_v1_self_mfa_query_count_only() -> bool {
+    false
+}
+
+/// What `get_v1_self_mfa` is asked.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct GetV1SelfMfaRequest {
+    /// The query parameters.
+    pub query: GetV1SelfMfaQuery,
+}
+
+/// What `post_v1_self_mfa_enroll_start` is asked.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct PostV1SelfMfaEnrollStartRequest {
+    /// The body.
+    pub body: types::StartEnrollmentRequest,
+}
+
+/// What `post_v1_self_mfa_enroll_confirm` is asked.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct PostV1SelfMfaEnrollConfirmRequest {
+    /// The body.
+    pub body: types::TotpCodeRequest,
+}
+
+/// What `post_v1_self_mfa_verify_totp` is asked.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct PostV1SelfMfaVerifyTotpRequest {
+    /// The body.
+    pub body: types::TotpCodeRequest,
+}
+
+/// What `post_v1_self_mfa_verify_totp_backup` is asked.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct PostV1SelfMfaVerifyTotpBackupRequest {
+    /// The body.
+    pub body: types::BackupCodeRequest,
+}
+
 /// What `post_v1_self_mfa_regenerate_totp` is asked.
 #[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
 pub struct PostV1SelfMfaRegenerateTotpRequest {
@@ -57,27 +211,20 @@ pub struct PostV1SelfMfaRegenerateTotpRequest {
     pub body: types::RegenerateTotpRequest,
 }
 
-/// What `post_v1_self_mfa_regenerate_totp` answers: one variant for each status that the document declares.
+/// What `delete_v1_self_mfa_remove` is asked.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct DeleteV1SelfMfaRemoveRequest {
+    /// The body.
+    pub body: types::RemoveDeviceRequest,
+}
+
+/// What `get_v1_self` answers: one variant for each status that the document declares.
 #[derive(Clone, Debug, PartialEq)]
-pub enum PostV1SelfMfaRegenerateTotpAnswer {
+pub enum GetV1SelfAnswer {
     /// Default Response
-    Ok(types::RegenerateTotpEnvelope),
-    /// The body is not acceptable; every violation is listed.
-    BadRequest(types::ErrorEnvelope),
+    Ok(types::SelfEnvelope),
     /// There is no live session for this request.
     Unauthorized(types::ErrorEnvelope),
-    /// The session is not MFA-fresh.
-    Forbidden(types::ErrorEnvelope),
-    /// The caller has no such device.
-    NotFound(types::ErrorEnvelope),
-    /// The body did not arrive in time.
-    RequestTimeout(types::ErrorEnvelope),
-    /// The caller's device was never confirmed.
-    Conflict(types::ErrorEnvelope),
-    /// The body is too large.
-    ContentTooLarge(types::ErrorEnvelope),
-    /// The body is not declared as JSON.
-    UnsupportedMediaType(types::ErrorEnvelope),
     /// A fault of the server.
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -89,7 +236,257 @@ pub enum PostV1SelfMfaRegenerateTotpAnswer {
     },
 }
 
-impl PostV1SelfMfaRegenerateTotpAnswer {
+impl GetV1SelfAnswer {
+    /// The status of this answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Ok(_) => runtime::status(200),
+            Self::Unauthorized(_) => runtime::status(401),
+            Self::InternalServerError(_) => runtime::status(500),
+            Self::ServiceUnavailable { .. } => runtime::status(503),
+        }
+    }
+    fn into_reply(self) -> Result<Reply, Fault> {
+        let reply_ = Reply::new(self.status());
+        match self {
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Unauthorized(body) => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                        .json(&body)?,
+                )
+            }
+            Self::InternalServerError(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+        }
+    }
+}
+
+/// What `get_v1_self_mfa` answers: one variant for each status that the document declares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GetV1SelfMfaAnswer {
+    /// Default Response
+    Ok(types::MfaDeviceListEnvelope),
+    /// The body is not acceptable; every violation is listed.
+    BadRequest(types::ErrorEnvelope),
+    /// There is no live session for this request.
+    Unauthorized(types::ErrorEnvelope),
+    /// A fault of the server.
+    InternalServerError(types::ErrorEnvelope),
+    /// The service cannot answer now.
+    ServiceUnavailable {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+}
+
+impl GetV1SelfMfaAnswer {
+    /// The status of this answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Ok(_) => runtime::status(200),
+            Self::BadRequest(_) => runtime::status(400),
+            Self::Unauthorized(_) => runtime::status(401),
+            Self::InternalServerError(_) => runtime::status(500),
+            Self::ServiceUnavailable { .. } => runtime::status(503),
+        }
+    }
+    fn into_reply(self) -> Result<Reply, Fault> {
+        let reply_ = Reply::new(self.status());
+        match self {
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::BadRequest(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Unauthorized(body) => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                        .json(&body)?,
+                )
+            }
+            Self::InternalServerError(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+        }
+    }
+}
+
+/// What `post_v1_self_mfa_enroll_start` answers: one variant for each status that the document declares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PostV1SelfMfaEnrollStartAnswer {
+    /// Default Response
+    Ok(types::EnrollmentEnvelope),
+    /// The body is not acceptable; every violation is listed.
+    BadRequest(types::ErrorEnvelope),
+    /// There is no live session for this request.
+    Unauthorized(types::ErrorEnvelope),
+    /// The session is not MFA-fresh.
+    Forbidden(types::ErrorEnvelope),
+    /// The body did not arrive in time.
+    RequestTimeout(types::ErrorEnvelope),
+    /// The user has as many confirmed devices as are allowed.
+    Conflict(types::ErrorEnvelope),
+    /// The body is too large.
+    ContentTooLarge(types::ErrorEnvelope),
+    /// The body is not declared as JSON.
+    UnsupportedMediaType(types::ErrorEnvelope),
+    /// Too often.
+    TooManyRequests {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+    /// A fault of the server.
+    InternalServerError(types::ErrorEnvelope),
+    /// The service cannot answer now.
+    ServiceUnavailable {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+}
+
+impl PostV1SelfMfaEnrollStartAnswer {
+    /// The status of this answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Ok(_) => runtime::status(200),
+            Self::BadRequest(_) => runtime::status(400),
+            Self::Unauthorized(_) => runtime::status(401),
+            Self::Forbidden(_) => runtime::status(403),
+            Self::RequestTimeout(_) => runtime::status(408),
+            Self::Conflict(_) => runtime::status(409),
+            Self::ContentTooLarge(_) => runtime::status(413),
+            Self::UnsupportedMediaType(_) => runtime::status(415),
+            Self::TooManyRequests { .. } => runtime::status(429),
+            Self::InternalServerError(_) => runtime::status(500),
+            Self::ServiceUnavailable { .. } => runtime::status(503),
+        }
+    }
+    fn into_reply(self) -> Result<Reply, Fault> {
+        let reply_ = Reply::new(self.status());
+        match self {
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::BadRequest(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Unauthorized(body) => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                        .json(&body)?,
+                )
+            }
+            Self::Forbidden(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::RequestTimeout(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Conflict(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ContentTooLarge(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::UnsupportedMediaType(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+            Self::InternalServerError(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+        }
+    }
+}
+
+/// What `post_v1_self_mfa_enroll_confirm` answers: one variant for each status that the document declares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PostV1SelfMfaEnrollConfirmAnswer {
+    /// Default Response
+    Ok(types::ConfirmEnrollmentEnvelope),
+    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    BadRequest(types::ErrorEnvelope),
+    /// There is no live session for this request.
+    Unauthorized(types::ErrorEnvelope),
+    /// The session is not MFA-fresh.
+    Forbidden(types::ErrorEnvelope),
+    /// The caller has no such device.
+    NotFound(types::ErrorEnvelope),
+    /// The body did not arrive in time.
+    RequestTimeout(types::ErrorEnvelope),
+    /// The device cannot be confirmed.
+    Conflict(types::ErrorEnvelope),
+    /// The body is too large.
+    ContentTooLarge(types::ErrorEnvelope),
+    /// The body is not declared as JSON.
+    UnsupportedMediaType(types::ErrorEnvelope),
+    /// No code is looked at now, right or wrong.
+    TooManyRequests {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+    /// A fault of the server.
+    InternalServerError(types::ErrorEnvelope),
+    /// The service cannot answer now.
+    ServiceUnavailable {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+}
+
+impl PostV1SelfMfaEnrollConfirmAnswer {
     /// The status of this answer.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -102,6 +499,7 @@ impl PostV1SelfMfaRegenerateTotpAnswer {
             Self::Conflict(_) => runtime::status(409),
             Self::ContentTooLarge(_) => runtime::status(413),
             Self::UnsupportedMediaType(_) => runtime::status(415),
+            Self::TooManyRequests { .. } => runtime::status(429),
             Self::InternalServerError(_) => runtime::status(500),
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
@@ -140,6 +538,456 @@ impl PostV1SelfMfaRegenerateTotpAnswer {
             }
             Self::UnsupportedMediaType(body) => {
                 Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+            Self::InternalServerError(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+        }
+    }
+}
+
+/// What `post_v1_self_mfa_verify_totp` answers: one variant for each status that the document declares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PostV1SelfMfaVerifyTotpAnswer {
+    /// Default Response
+    Ok(types::VerifyTotpEnvelope),
+    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    BadRequest(types::ErrorEnvelope),
+    /// There is no live session for this request.
+    Unauthorized(types::ErrorEnvelope),
+    /// The caller has no such device.
+    NotFound(types::ErrorEnvelope),
+    /// The body did not arrive in time.
+    RequestTimeout(types::ErrorEnvelope),
+    /// The caller's device was never confirmed.
+    Conflict(types::ErrorEnvelope),
+    /// The body is too large.
+    ContentTooLarge(types::ErrorEnvelope),
+    /// The body is not declared as JSON.
+    UnsupportedMediaType(types::ErrorEnvelope),
+    /// No code is looked at now, right or wrong.
+    TooManyRequests {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+    /// A fault of the server.
+    InternalServerError(types::ErrorEnvelope),
+    /// The service cannot answer now.
+    ServiceUnavailable {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+}
+
+impl PostV1SelfMfaVerifyTotpAnswer {
+    /// The status of this answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Ok(_) => runtime::status(200),
+            Self::BadRequest(_) => runtime::status(400),
+            Self::Unauthorized(_) => runtime::status(401),
+            Self::NotFound(_) => runtime::status(404),
+            Self::RequestTimeout(_) => runtime::status(408),
+            Self::Conflict(_) => runtime::status(409),
+            Self::ContentTooLarge(_) => runtime::status(413),
+            Self::UnsupportedMediaType(_) => runtime::status(415),
+            Self::TooManyRequests { .. } => runtime::status(429),
+            Self::InternalServerError(_) => runtime::status(500),
+            Self::ServiceUnavailable { .. } => runtime::status(503),
+        }
+    }
+    fn into_reply(self) -> Result<Reply, Fault> {
+        let reply_ = Reply::new(self.status());
+        match self {
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::BadRequest(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Unauthorized(body) => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                        .json(&body)?,
+                )
+            }
+            Self::NotFound(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::RequestTimeout(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Conflict(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ContentTooLarge(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::UnsupportedMediaType(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+            Self::InternalServerError(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+        }
+    }
+}
+
+/// What `post_v1_self_mfa_verify_totp_backup` answers: one variant for each status that the document declares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PostV1SelfMfaVerifyTotpBackupAnswer {
+    /// Default Response
+    Ok(types::VerifyBackupCodeEnvelope),
+    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    BadRequest(types::ErrorEnvelope),
+    /// There is no live session for this request.
+    Unauthorized(types::ErrorEnvelope),
+    /// The caller has no such device.
+    NotFound(types::ErrorEnvelope),
+    /// The body did not arrive in time.
+    RequestTimeout(types::ErrorEnvelope),
+    /// The caller's device was never confirmed.
+    Conflict(types::ErrorEnvelope),
+    /// The body is too large.
+    ContentTooLarge(types::ErrorEnvelope),
+    /// The body is not declared as JSON.
+    UnsupportedMediaType(types::ErrorEnvelope),
+    /// No code is looked at now, right or wrong.
+    TooManyRequests {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+    /// A fault of the server.
+    InternalServerError(types::ErrorEnvelope),
+    /// The service cannot answer now.
+    ServiceUnavailable {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+}
+
+impl PostV1SelfMfaVerifyTotpBackupAnswer {
+    /// The status of this answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Ok(_) => runtime::status(200),
+            Self::BadRequest(_) => runtime::status(400),
+            Self::Unauthorized(_) => runtime::status(401),
+            Self::NotFound(_) => runtime::status(404),
+            Self::RequestTimeout(_) => runtime::status(408),
+            Self::Conflict(_) => runtime::status(409),
+            Self::ContentTooLarge(_) => runtime::status(413),
+            Self::UnsupportedMediaType(_) => runtime::status(415),
+            Self::TooManyRequests { .. } => runtime::status(429),
+            Self::InternalServerError(_) => runtime::status(500),
+            Self::ServiceUnavailable { .. } => runtime::status(503),
+        }
+    }
+    fn into_reply(self) -> Result<Reply, Fault> {
+        let reply_ = Reply::new(self.status());
+        match self {
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::BadRequest(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Unauthorized(body) => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                        .json(&body)?,
+                )
+            }
+            Self::NotFound(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::RequestTimeout(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Conflict(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ContentTooLarge(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::UnsupportedMediaType(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+            Self::InternalServerError(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+        }
+    }
+}
+
+/// What `post_v1_self_mfa_regenerate_totp` answers: one variant for each status that the document declares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PostV1SelfMfaRegenerateTotpAnswer {
+    /// Default Response
+    Ok(types::RegenerateTotpEnvelope),
+    /// The body is not acceptable; every violation is listed.
+    BadRequest(types::ErrorEnvelope),
+    /// There is no live session for this request.
+    Unauthorized(types::ErrorEnvelope),
+    /// The session is not MFA-fresh.
+    Forbidden(types::ErrorEnvelope),
+    /// The caller has no such device.
+    NotFound(types::ErrorEnvelope),
+    /// The body did not arrive in time.
+    RequestTimeout(types::ErrorEnvelope),
+    /// The caller's device was never confirmed.
+    Conflict(types::ErrorEnvelope),
+    /// The body is too large.
+    ContentTooLarge(types::ErrorEnvelope),
+    /// The body is not declared as JSON.
+    UnsupportedMediaType(types::ErrorEnvelope),
+    /// Too often.
+    TooManyRequests {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+    /// A fault of the server.
+    InternalServerError(types::ErrorEnvelope),
+    /// The service cannot answer now.
+    ServiceUnavailable {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+}
+
+impl PostV1SelfMfaRegenerateTotpAnswer {
+    /// The status of this answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Ok(_) => runtime::status(200),
+            Self::BadRequest(_) => runtime::status(400),
+            Self::Unauthorized(_) => runtime::status(401),
+            Self::Forbidden(_) => runtime::status(403),
+            Self::NotFound(_) => runtime::status(404),
+            Self::RequestTimeout(_) => runtime::status(408),
+            Self::Conflict(_) => runtime::status(409),
+            Self::ContentTooLarge(_) => runtime::status(413),
+            Self::UnsupportedMediaType(_) => runtime::status(415),
+            Self::TooManyRequests { .. } => runtime::status(429),
+            Self::InternalServerError(_) => runtime::status(500),
+            Self::ServiceUnavailable { .. } => runtime::status(503),
+        }
+    }
+    fn into_reply(self) -> Result<Reply, Fault> {
+        let reply_ = Reply::new(self.status());
+        match self {
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::BadRequest(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Unauthorized(body) => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                        .json(&body)?,
+                )
+            }
+            Self::Forbidden(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::NotFound(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::RequestTimeout(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Conflict(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ContentTooLarge(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::UnsupportedMediaType(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+            Self::InternalServerError(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
+            }
+        }
+    }
+}
+
+/// What `delete_v1_self_mfa_remove` answers: one variant for each status that the document declares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeleteV1SelfMfaRemoveAnswer {
+    /// Default Response
+    Ok(types::RemoveDeviceEnvelope),
+    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    BadRequest(types::ErrorEnvelope),
+    /// There is no live session for this request.
+    Unauthorized(types::ErrorEnvelope),
+    /// The caller has no such device.
+    NotFound(types::ErrorEnvelope),
+    /// The body did not arrive in time.
+    RequestTimeout(types::ErrorEnvelope),
+    /// The caller's device was never confirmed.
+    Conflict(types::ErrorEnvelope),
+    /// The body is too large.
+    ContentTooLarge(types::ErrorEnvelope),
+    /// The body is not declared as JSON.
+    UnsupportedMediaType(types::ErrorEnvelope),
+    /// No code is looked at now, right or wrong.
+    TooManyRequests {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+    /// A fault of the server.
+    InternalServerError(types::ErrorEnvelope),
+    /// The service cannot answer now.
+    ServiceUnavailable {
+        /// The body.
+        body: types::ErrorEnvelope,
+        /// After how many seconds it is worth trying again.
+        retry_after: i64,
+    },
+}
+
+impl DeleteV1SelfMfaRemoveAnswer {
+    /// The status of this answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Ok(_) => runtime::status(200),
+            Self::BadRequest(_) => runtime::status(400),
+            Self::Unauthorized(_) => runtime::status(401),
+            Self::NotFound(_) => runtime::status(404),
+            Self::RequestTimeout(_) => runtime::status(408),
+            Self::Conflict(_) => runtime::status(409),
+            Self::ContentTooLarge(_) => runtime::status(413),
+            Self::UnsupportedMediaType(_) => runtime::status(415),
+            Self::TooManyRequests { .. } => runtime::status(429),
+            Self::InternalServerError(_) => runtime::status(500),
+            Self::ServiceUnavailable { .. } => runtime::status(503),
+        }
+    }
+    fn into_reply(self) -> Result<Reply, Fault> {
+        let reply_ = Reply::new(self.status());
+        match self {
+            Self::Ok(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::BadRequest(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Unauthorized(body) => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                        .json(&body)?,
+                )
+            }
+            Self::NotFound(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::RequestTimeout(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::Conflict(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::ContentTooLarge(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::UnsupportedMediaType(body) => {
+                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                Ok(
+                    reply_
+                        .header("cache-control", "no-store")?
+                        .header("retry-after", retry_after)?
+                        .json(&body)?,
+                )
             }
             Self::InternalServerError(body) => {
                 Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
@@ -223,12 +1071,96 @@ pub fn api_description<A: Api>() -> Result<
     }
     {
         const ROUTE: Route = Route {
+            path: "/v1/self/",
+            allow: "GET",
+        };
+        runtime::refuse_other_methods::<
+            _,
+            GetV1SelfParameters,
+            _,
+            _,
+        >(&mut description, &ROUTE, refuse::<A>)?;
+    }
+    {
+        const ROUTE: Route = Route {
+            path: "/v1/self/mfa/",
+            allow: "GET",
+        };
+        runtime::refuse_other_methods::<
+            _,
+            GetV1SelfMfaParameters,
+            _,
+            _,
+        >(&mut description, &ROUTE, refuse::<A>)?;
+    }
+    {
+        const ROUTE: Route = Route {
+            path: "/v1/self/mfa/enroll/start",
+            allow: "POST",
+        };
+        runtime::refuse_other_methods::<
+            _,
+            PostV1SelfMfaEnrollStartParameters,
+            _,
+            _,
+        >(&mut description, &ROUTE, refuse::<A>)?;
+    }
+    {
+        const ROUTE: Route = Route {
+            path: "/v1/self/mfa/enroll/confirm",
+            allow: "POST",
+        };
+        runtime::refuse_other_methods::<
+            _,
+            PostV1SelfMfaEnrollConfirmParameters,
+            _,
+            _,
+        >(&mut description, &ROUTE, refuse::<A>)?;
+    }
+    {
+        const ROUTE: Route = Route {
+            path: "/v1/self/mfa/verify/totp",
+            allow: "POST",
+        };
+        runtime::refuse_other_methods::<
+            _,
+            PostV1SelfMfaVerifyTotpParameters,
+            _,
+            _,
+        >(&mut description, &ROUTE, refuse::<A>)?;
+    }
+    {
+        const ROUTE: Route = Route {
+            path: "/v1/self/mfa/verify/totp/backup",
+            allow: "POST",
+        };
+        runtime::refuse_other_methods::<
+            _,
+            PostV1SelfMfaVerifyTotpBackupParameters,
+            _,
+            _,
+        >(&mut description, &ROUTE, refuse::<A>)?;
+    }
+    {
+        const ROUTE: Route = Route {
             path: "/v1/self/mfa/regenerate/totp",
             allow: "POST",
         };
         runtime::refuse_other_methods::<
             _,
             PostV1SelfMfaRegenerateTotpParameters,
+            _,
+            _,
+        >(&mut description, &ROUTE, refuse::<A>)?;
+    }
+    {
+        const ROUTE: Route = Route {
+            path: "/v1/self/mfa/remove",
+            allow: "DELETE",
+        };
+        runtime::refuse_other_methods::<
+            _,
+            DeleteV1SelfMfaRemoveParameters,
             _,
             _,
         >(&mut description, &ROUTE, refuse::<A>)?;
@@ -251,6 +1183,106 @@ pub fn stub_api_description() -> Result<
 #[dropshot::api_description]
 trait Routes {
     type Context;
+    /// Fetch the user data of the authenticated user
+    ///
+    /// Fetch the user data of the authenticated user.
+    #[endpoint{method = GET,
+    path = "/v1/self/",
+    operation_id = "get_v1_self",
+    tags = ["users"],
+    }]
+    async fn get_v1_self(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<GetV1SelfParameters>,
+    ) -> Result<Response<Body>, HttpError>;
+    /// List MFA devices for the authenticated user
+    ///
+    /// List MFA devices for the authenticated user.
+    ///
+    /// Newest first. Removed devices and enrolments that have expired are not listed; a pending enrolment is, with
+    /// `confirmed_at: null`.
+    #[endpoint{method = GET,
+    path = "/v1/self/mfa/",
+    operation_id = "get_v1_self_mfa",
+    tags = ["users"],
+    }]
+    async fn get_v1_self_mfa(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<GetV1SelfMfaParameters>,
+    ) -> Result<Response<Body>, HttpError>;
+    /// Start MFA enrollment
+    ///
+    /// Start MFA enrollment.
+    ///
+    /// Makes a pending device. Its secret is in `provisioning_uri` and `qr_code`, for an authenticator app; both and the backup
+    /// codes are shown this once. The backup codes become usable when the device is confirmed. A pending device expires after
+    /// 15 minutes, and a user has one at most: starting again removes the former.
+    ///
+    /// Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
+    /// most, and ten enrolments an hour.
+    #[endpoint{method = POST,
+    path = "/v1/self/mfa/enroll/start",
+    operation_id = "post_v1_self_mfa_enroll_start",
+    tags = ["users"],
+    }]
+    async fn post_v1_self_mfa_enroll_start(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaEnrollStartParameters>,
+    ) -> Result<Response<Body>, HttpError>;
+    /// Confirm MFA enrollment
+    ///
+    /// Confirm MFA enrollment with a code of the new device. (This operation is ours: the vendor publishes none.)
+    ///
+    /// From then on the device is a second factor and its backup codes work; the caller's session is MFA-fresh. The code is used
+    /// up, and so is every earlier one. A wrong code leaves the device pending: `device.confirmed_at` and `session_mfa_not_after`
+    /// are null.
+    ///
+    /// Who has another confirmed device needs an MFA-fresh session. Failures count as those of verifying do.
+    #[endpoint{method = POST,
+    path = "/v1/self/mfa/enroll/confirm",
+    operation_id = "post_v1_self_mfa_enroll_confirm",
+    tags = ["users"],
+    }]
+    async fn post_v1_self_mfa_enroll_confirm(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaEnrollConfirmParameters>,
+    ) -> Result<Response<Body>, HttpError>;
+    /// Verify a TOTP code
+    ///
+    /// Verify a TOTP code of one of the caller's confirmed devices. (This operation is ours: the vendor publishes none.)
+    ///
+    /// A right code makes the caller's session, and no other, MFA-fresh: for 15 minutes, or until the session ends if that is
+    /// sooner. Each code is accepted once; the code before and the code after the current one are accepted, too. A wrong code, a
+    /// used one and one of another device are told apart by nothing: `valid` is false and `session_mfa_not_after` null.
+    ///
+    /// Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes, each five
+    /// more for twice as long, up to an hour. After a hundred in a row the factor that was tried is locked until another factor
+    /// of the user succeeds or an operator unlocks it. While locked, the answer is 429 whatever the code.
+    #[endpoint{method = POST,
+    path = "/v1/self/mfa/verify/totp",
+    operation_id = "post_v1_self_mfa_verify_totp",
+    tags = ["users"],
+    }]
+    async fn post_v1_self_mfa_verify_totp(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaVerifyTotpParameters>,
+    ) -> Result<Response<Body>, HttpError>;
+    /// Verify a backup MFA code
+    ///
+    /// Verify a backup MFA code for the authenticated user, and use it up.
+    ///
+    /// As verifying a TOTP code, with a code of the device's current set of backup codes. A wrong code, a used one, one of a
+    /// former set and one of another device are told apart by nothing. After a success, TOTP codes of the device that were
+    /// already shown are dead: the next one works.
+    #[endpoint{method = POST,
+    path = "/v1/self/mfa/verify/totp/backup",
+    operation_id = "post_v1_self_mfa_verify_totp_backup",
+    tags = ["users"],
+    }]
+    async fn post_v1_self_mfa_verify_totp_backup(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaVerifyTotpBackupParameters>,
+    ) -> Result<Response<Body>, HttpError>;
     /// Regenerate MFA backup codes
     ///
     /// Regenerate MFA backup codes for the authenticated user.
@@ -261,7 +1293,8 @@ trait Routes {
     /// The session must be MFA-fresh, that is, the time must be before its `session_mfa_not_after`. Regenerating proves
     /// no factor, so it leaves that instant as it was.
     ///
-    /// The request is not idempotent: sent twice, the codes of the later answer are the ones that work.
+    /// The request is not idempotent: sent twice, the codes of the later answer are the ones that work. Ten an hour are
+    /// allowed.
     #[endpoint{method = POST,
     path = "/v1/self/mfa/regenerate/totp",
     operation_id = "post_v1_self_mfa_regenerate_totp",
@@ -271,12 +1304,196 @@ trait Routes {
         rqctx: RequestContext<Self::Context>,
         input: Input<PostV1SelfMfaRegenerateTotpParameters>,
     ) -> Result<Response<Body>, HttpError>;
+    /// Remove an MFA device
+    ///
+    /// Remove an MFA device, with a code of it.
+    ///
+    /// From then on its codes, its backup codes and its secret are gone. If it was the last confirmed device, no session of the
+    /// user is MFA-fresh any more. A code that is not right is told by `removed: false`; failures count as those of verifying do.
+    /// A device whose codes are all lost is removed by an operator.
+    #[endpoint{method = DELETE,
+    path = "/v1/self/mfa/remove",
+    operation_id = "delete_v1_self_mfa_remove",
+    tags = ["users"],
+    }]
+    async fn delete_v1_self_mfa_remove(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<DeleteV1SelfMfaRemoveParameters>,
+    ) -> Result<Response<Body>, HttpError>;
 }
 
 struct Adapter<A>(std::marker::PhantomData<A>);
 
 impl<A: Api> Routes for Adapter<A> {
     type Context = Served<A>;
+    async fn get_v1_self(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<GetV1SelfParameters>,
+    ) -> Result<Response<Body>, HttpError> {
+        let served = rqctx.context();
+        let work = async {
+            let mut budget = Budget::new(&served.settings);
+            let credentials = if let Some(secret) = runtime::credential(
+                input.headers(),
+                "x-arklow-auth",
+            )? {
+                Credentials::ApiKey(secret)
+            } else {
+                return Err(Fault::Unauthenticated)
+            };
+            let caller = budget
+                .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
+                .await??;
+            let validator = &served.validators["get_v1_self"];
+            let request: GetV1SelfRequest = input
+                .read(&served.settings, validator, BodyMode::None)
+                .await?;
+            budget.spend(served.api.get_v1_self(caller, request)).await?.into_reply()
+        };
+        served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
+    }
+    async fn get_v1_self_mfa(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<GetV1SelfMfaParameters>,
+    ) -> Result<Response<Body>, HttpError> {
+        let served = rqctx.context();
+        let work = async {
+            let mut budget = Budget::new(&served.settings);
+            let credentials = if let Some(secret) = runtime::credential(
+                input.headers(),
+                "x-arklow-auth",
+            )? {
+                Credentials::ApiKey(secret)
+            } else {
+                return Err(Fault::Unauthenticated)
+            };
+            let caller = budget
+                .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
+                .await??;
+            let validator = &served.validators["get_v1_self_mfa"];
+            let request: GetV1SelfMfaRequest = input
+                .read(&served.settings, validator, BodyMode::None)
+                .await?;
+            budget.spend(served.api.get_v1_self_mfa(caller, request)).await?.into_reply()
+        };
+        served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
+    }
+    async fn post_v1_self_mfa_enroll_start(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaEnrollStartParameters>,
+    ) -> Result<Response<Body>, HttpError> {
+        let served = rqctx.context();
+        let work = async {
+            let mut budget = Budget::new(&served.settings);
+            let credentials = if let Some(secret) = runtime::credential(
+                input.headers(),
+                "x-arklow-auth",
+            )? {
+                Credentials::ApiKey(secret)
+            } else {
+                return Err(Fault::Unauthenticated)
+            };
+            let caller = budget
+                .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
+                .await??;
+            let validator = &served.validators["post_v1_self_mfa_enroll_start"];
+            let request: PostV1SelfMfaEnrollStartRequest = input
+                .read(&served.settings, validator, BodyMode::Json)
+                .await?;
+            budget
+                .spend(served.api.post_v1_self_mfa_enroll_start(caller, request))
+                .await?
+                .into_reply()
+        };
+        served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
+    }
+    async fn post_v1_self_mfa_enroll_confirm(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaEnrollConfirmParameters>,
+    ) -> Result<Response<Body>, HttpError> {
+        let served = rqctx.context();
+        let work = async {
+            let mut budget = Budget::new(&served.settings);
+            let credentials = if let Some(secret) = runtime::credential(
+                input.headers(),
+                "x-arklow-auth",
+            )? {
+                Credentials::ApiKey(secret)
+            } else {
+                return Err(Fault::Unauthenticated)
+            };
+            let caller = budget
+                .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
+                .await??;
+            let validator = &served.validators["post_v1_self_mfa_enroll_confirm"];
+            let request: PostV1SelfMfaEnrollConfirmRequest = input
+                .read(&served.settings, validator, BodyMode::Json)
+                .await?;
+            budget
+                .spend(served.api.post_v1_self_mfa_enroll_confirm(caller, request))
+                .await?
+                .into_reply()
+        };
+        served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
+    }
+    async fn post_v1_self_mfa_verify_totp(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaVerifyTotpParameters>,
+    ) -> Result<Response<Body>, HttpError> {
+        let served = rqctx.context();
+        let work = async {
+            let mut budget = Budget::new(&served.settings);
+            let credentials = if let Some(secret) = runtime::credential(
+                input.headers(),
+                "x-arklow-auth",
+            )? {
+                Credentials::ApiKey(secret)
+            } else {
+                return Err(Fault::Unauthenticated)
+            };
+            let caller = budget
+                .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
+                .await??;
+            let validator = &served.validators["post_v1_self_mfa_verify_totp"];
+            let request: PostV1SelfMfaVerifyTotpRequest = input
+                .read(&served.settings, validator, BodyMode::Json)
+                .await?;
+            budget
+                .spend(served.api.post_v1_self_mfa_verify_totp(caller, request))
+                .await?
+                .into_reply()
+        };
+        served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
+    }
+    async fn post_v1_self_mfa_verify_totp_backup(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<PostV1SelfMfaVerifyTotpBackupParameters>,
+    ) -> Result<Response<Body>, HttpError> {
+        let served = rqctx.context();
+        let work = async {
+            let mut budget = Budget::new(&served.settings);
+            let credentials = if let Some(secret) = runtime::credential(
+                input.headers(),
+                "x-arklow-auth",
+            )? {
+                Credentials::ApiKey(secret)
+            } else {
+                return Err(Fault::Unauthenticated)
+            };
+            let caller = budget
+                .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
+                .await??;
+            let validator = &served.validators["post_v1_self_mfa_verify_totp_backup"];
+            let request: PostV1SelfMfaVerifyTotpBackupRequest = input
+                .read(&served.settings, validator, BodyMode::Json)
+                .await?;
+            budget
+                .spend(served.api.post_v1_self_mfa_verify_totp_backup(caller, request))
+                .await?
+                .into_reply()
+        };
+        served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
+    }
     async fn post_v1_self_mfa_regenerate_totp(
         rqctx: RequestContext<Self::Context>,
         input: Input<PostV1SelfMfaRegenerateTotpParameters>,
@@ -306,12 +1523,134 @@ impl<A: Api> Routes for Adapter<A> {
         };
         served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
     }
+    async fn delete_v1_self_mfa_remove(
+        rqctx: RequestContext<Self::Context>,
+        input: Input<DeleteV1SelfMfaRemoveParameters>,
+    ) -> Result<Response<Body>, HttpError> {
+        let served = rqctx.context();
+        let work = async {
+            let mut budget = Budget::new(&served.settings);
+            let credentials = if let Some(secret) = runtime::credential(
+                input.headers(),
+                "x-arklow-auth",
+            )? {
+                Credentials::ApiKey(secret)
+            } else {
+                return Err(Fault::Unauthenticated)
+            };
+            let caller = budget
+                .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
+                .await??;
+            let validator = &served.validators["delete_v1_self_mfa_remove"];
+            let request: DeleteV1SelfMfaRemoveRequest = input
+                .read(&served.settings, validator, BodyMode::Json)
+                .await?;
+            budget
+                .spend(served.api.delete_v1_self_mfa_remove(caller, request))
+                .await?
+                .into_reply()
+        };
+        served.answer(&rqctx, "ApiKey header=\"x-arklow-auth\"", work).await
+    }
+}
+
+/// The parameters of `get_v1_self`.
+struct GetV1SelfParameters;
+
+impl runtime::Parameters for GetV1SelfParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
+}
+
+#[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
+struct DescribedGetV1SelfMfaQuery {
+    take: Option<i64>,
+    skip: Option<i64>,
+    count_only: Option<bool>,
+}
+
+/// The parameters of `get_v1_self_mfa`.
+struct GetV1SelfMfaParameters;
+
+impl runtime::Parameters for GetV1SelfMfaParameters {
+    type Path = Nothing;
+    type Query = DescribedGetV1SelfMfaQuery;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[
+        Parameter {
+            place: Place::Query,
+            name: "take",
+            kind: runtime::Kind::Number,
+        },
+        Parameter {
+            place: Place::Query,
+            name: "skip",
+            kind: runtime::Kind::Number,
+        },
+        Parameter {
+            place: Place::Query,
+            name: "count_only",
+            kind: runtime::Kind::Boolean,
+        },
+    ];
+}
+
+/// The parameters of `post_v1_self_mfa_enroll_start`.
+struct PostV1SelfMfaEnrollStartParameters;
+
+impl runtime::Parameters for PostV1SelfMfaEnrollStartParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
+}
+
+/// The parameters of `post_v1_self_mfa_enroll_confirm`.
+struct PostV1SelfMfaEnrollConfirmParameters;
+
+impl runtime::Parameters for PostV1SelfMfaEnrollConfirmParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
+}
+
+/// The parameters of `post_v1_self_mfa_verify_totp`.
+struct PostV1SelfMfaVerifyTotpParameters;
+
+impl runtime::Parameters for PostV1SelfMfaVerifyTotpParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
+}
+
+/// The parameters of `post_v1_self_mfa_verify_totp_backup`.
+struct PostV1SelfMfaVerifyTotpBackupParameters;
+
+impl runtime::Parameters for PostV1SelfMfaVerifyTotpBackupParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
 }
 
 /// The parameters of `post_v1_self_mfa_regenerate_totp`.
 struct PostV1SelfMfaRegenerateTotpParameters;
 
 impl runtime::Parameters for PostV1SelfMfaRegenerateTotpParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
+}
+
+/// The parameters of `delete_v1_self_mfa_remove`.
+struct DeleteV1SelfMfaRemoveParameters;
+
+impl runtime::Parameters for DeleteV1SelfMfaRemoveParameters {
     type Path = Nothing;
     type Query = Nothing;
     type Header = Nothing;

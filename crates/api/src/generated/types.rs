@@ -10,20 +10,130 @@ pub struct ApiError {
     /// | code | status | meaning |
     /// | --- | --- | --- |
     /// | INVALID_REQUEST | 400 | the body breaks the schema or is not JSON; one error for each violation, its message beginning with the JSON Pointer of the value |
+    /// | MALFORMED_CODE | 400 | no code looks like this: its length, its symbols or its check symbol is impossible; it counted as no attempt |
     /// | UNAUTHENTICATED | 401 | `x-arklow-auth` is missing, repeated or malformed, or its session is unknown, expired or revoked, or its user disabled |
     /// | MFA_REQUIRED | 403 | the session is not MFA-fresh: verify a factor first |
     /// | DEVICE_NOT_FOUND | 404 | the caller has no such device |
     /// | METHOD_NOT_ALLOWED | 405 | the path exists, but not with this method; `Allow` lists those it has |
     /// | REQUEST_TIMEOUT | 408 | the body did not arrive in time |
     /// | DEVICE_NOT_CONFIRMED | 409 | the caller's device was never confirmed |
+    /// | DEVICE_ALREADY_CONFIRMED | 409 | the device is in use already |
+    /// | ENROLLMENT_EXPIRED | 409 | the enrolment was not confirmed in time: start again |
+    /// | TOO_MANY_DEVICES | 409 | the user has as many confirmed devices as are allowed |
     /// | PAYLOAD_TOO_LARGE | 413 | the body is larger than 65,536 bytes |
     /// | UNSUPPORTED_MEDIA_TYPE | 415 | the body is not declared as `application/json` |
+    /// | RATE_LIMITED | 429 | too often, for this user or from this address; `Retry-After` tells when the next one is allowed |
+    /// | TOO_MANY_FAILURES | 429 | too many failures in a row: the user's second factors are locked until the time in `Retry-After` |
+    /// | FACTOR_LOCKED | 429 | a hundred failures in a row: this factor is locked until another one succeeds or an operator unlocks it |
     /// | INTERNAL | 500 | a fault of the server; the `x-request-id` header of the answer finds it in the log |
     /// | UNAVAILABLE | 503 | the database is busy; nothing was changed |
-    /// | DEADLINE_EXCEEDED | 503 | the answer took too long; the change may have been made, which regenerating again settles |
+    /// | DEADLINE_EXCEEDED | 503 | the answer took too long; the change may or may not have been made |
     pub code: String,
     /// What went wrong and what to do, for people. Its wording may change.
     pub message: String,
+}
+
+/// A backup code and the device whose set it is of.
+#[derive(Clone, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct BackupCodeRequest {
+    /// The `id` of the device.
+    pub device_id: String,
+    /// A code as people type it: spaces, dashes and letter case do not matter, I, L and O stand for 1, 1 and 0; at
+    /// most 64 bytes. What cannot be a code is answered with MALFORMED_CODE and counts as no attempt.
+    pub code: String,
+}
+
+impl ::std::fmt::Debug for BackupCodeRequest {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("BackupCodeRequest")
+            .field("device_id", &self.device_id)
+            .field("code", &format_args!("[redacted]"))
+            .finish()
+    }
+}
+
+/// Whether the code was right, and what follows for the session.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct BackupCodeVerification {
+    /// `valid` on the wire.
+    pub valid: bool,
+    /// `device_id` on the wire.
+    pub device_id: String,
+    /// `verification_type` on the wire.
+    pub verification_type: VerificationType,
+    /// Until when the caller's session counts as MFA-verified; null if the code was not right.
+    #[serde(deserialize_with = "required_nullable")]
+    pub session_mfa_not_after: Option<::chrono::DateTime<::chrono::Utc>>,
+    /// How many codes of the set are left; null if the code was not right.
+    #[serde(deserialize_with = "required_nullable")]
+    pub backup_codes_remaining: Option<i64>,
+}
+
+/// The envelope of a confirmation. Both keys are always present.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct ConfirmEnrollmentEnvelope {
+    /// `data` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub data: Option<EnrollmentConfirmation>,
+    /// `errors` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub errors: Option<Vec<ApiError>>,
+}
+
+/// Whether the device is gone, and what the user has left.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct DeviceRemoval {
+    /// `removed` on the wire.
+    pub removed: bool,
+    /// `device` on the wire.
+    pub device: MfaDevice,
+    /// Whether the user has a confirmed device.
+    pub two_factor_enabled: bool,
+}
+
+/// A pending device with its secrets, which are shown this once.
+#[derive(Clone, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct Enrollment {
+    /// `device` on the wire.
+    pub device: MfaDevice,
+    /// `otpauth://totp/…`, as authenticator apps read it: a secret of 160 bits, SHA-1, 6 digits, 30 seconds.
+    pub provisioning_uri: String,
+    /// The same as a picture, a PNG in a `data:` URI.
+    pub qr_code: String,
+    /// Ten codes as a regeneration gives them. They work once the device is confirmed.
+    pub backup_codes: Vec<String>,
+}
+
+impl ::std::fmt::Debug for Enrollment {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("Enrollment")
+            .field("device", &self.device)
+            .field("provisioning_uri", &format_args!("[redacted]"))
+            .field("qr_code", &format_args!("[redacted]"))
+            .field("backup_codes", &format_args!("[redacted]"))
+            .finish()
+    }
+}
+
+/// The device, and how long the session counts as MFA-verified.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct EnrollmentConfirmation {
+    /// `device` on the wire.
+    pub device: MfaDevice,
+    /// Until when the caller's session counts as MFA-verified; null if the code was not right.
+    #[serde(deserialize_with = "required_nullable")]
+    pub session_mfa_not_after: Option<::chrono::DateTime<::chrono::Utc>>,
+}
+
+/// The envelope of a started enrolment. Both keys are always present.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct EnrollmentEnvelope {
+    /// `data` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub data: Option<Enrollment>,
+    /// `errors` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub errors: Option<Vec<ApiError>>,
 }
 
 /// The envelope of every answer that is not a success. Both keys are always present.
@@ -33,6 +143,15 @@ pub struct ErrorEnvelope {
     pub data: (),
     /// `errors` on the wire.
     pub errors: Vec<ApiError>,
+}
+
+/// What a user may do in an organization.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct Membership {
+    /// `org_id` on the wire.
+    pub org_id: String,
+    /// `permissions` on the wire.
+    pub permissions: Vec<String>,
 }
 
 /// A second factor of a user. Its secret is never part of an answer.
@@ -57,6 +176,26 @@ pub struct MfaDevice {
     /// `deleted_at` on the wire.
     #[serde(deserialize_with = "required_nullable")]
     pub deleted_at: Option<::chrono::DateTime<::chrono::Utc>>,
+}
+
+/// A page of the caller's devices.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct MfaDeviceList {
+    /// `items` on the wire.
+    pub items: Vec<MfaDevice>,
+    /// How many devices there are, on all pages.
+    pub count: i64,
+}
+
+/// The envelope of a list of devices. Both keys are always present.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct MfaDeviceListEnvelope {
+    /// `data` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub data: Option<MfaDeviceList>,
+    /// `errors` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub errors: Option<Vec<ApiError>>,
 }
 
 /// The kinds of second factor.
@@ -129,6 +268,171 @@ impl ::std::fmt::Debug for RegenerateTotpResult {
     }
 }
 
+/// The envelope of a removal. Both keys are always present.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct RemoveDeviceEnvelope {
+    /// `data` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub data: Option<DeviceRemoval>,
+    /// `errors` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub errors: Option<Vec<ApiError>>,
+}
+
+/// A device, and a code that proves possession of it.
+#[derive(Clone, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct RemoveDeviceRequest {
+    /// The `id` of the device.
+    pub device_id: String,
+    /// `verification_type` on the wire.
+    pub verification_type: VerificationType,
+    /// A TOTP code or a backup code of the device, as `verification_type` says.
+    pub code: String,
+}
+
+impl ::std::fmt::Debug for RemoveDeviceRequest {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("RemoveDeviceRequest")
+            .field("device_id", &self.device_id)
+            .field("verification_type", &self.verification_type)
+            .field("code", &format_args!("[redacted]"))
+            .finish()
+    }
+}
+
+/// The envelope of the user data. Both keys are always present.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct SelfEnvelope {
+    /// `data` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub data: Option<SelfUser>,
+    /// `errors` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub errors: Option<Vec<ApiError>>,
+}
+
+/// The authenticated user.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct SelfUser {
+    /// A random 63-bit integer in decimal.
+    pub id: String,
+    /// `name` on the wire.
+    pub name: String,
+    /// `email` on the wire.
+    pub email: String,
+    /// `memberships` on the wire.
+    pub memberships: Vec<Membership>,
+    /// Absent while the account is open.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deleted_at: Option<::chrono::DateTime<::chrono::Utc>>,
+}
+
+/// `StartEnrollmentRequest` of the document.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct StartEnrollmentRequest {
+    /// What the owner calls the device. Not blank, no control characters.
+    pub name: String,
+    /// `device_type` on the wire.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub device_type: Option<MfaDeviceType>,
+}
+
+/// A TOTP code and the device that it is of.
+#[derive(Clone, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct TotpCodeRequest {
+    /// The `id` of the device.
+    pub device_id: String,
+    /// Six digits. Spaces and dashes between them do not matter. What cannot be a code is answered with
+    /// MALFORMED_CODE and counts as no attempt.
+    pub code: String,
+}
+
+impl ::std::fmt::Debug for TotpCodeRequest {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("TotpCodeRequest")
+            .field("device_id", &self.device_id)
+            .field("code", &format_args!("[redacted]"))
+            .finish()
+    }
+}
+
+/// Whether the code was right, and what follows for the session.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct TotpVerification {
+    /// `valid` on the wire.
+    pub valid: bool,
+    /// `device_id` on the wire.
+    pub device_id: String,
+    /// `verification_type` on the wire.
+    pub verification_type: VerificationType,
+    /// Until when the caller's session counts as MFA-verified; null if the code was not right.
+    #[serde(deserialize_with = "required_nullable")]
+    pub session_mfa_not_after: Option<::chrono::DateTime<::chrono::Utc>>,
+}
+
+/// What kind of code it is.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    ::serde::Deserialize,
+    ::serde::Serialize
+)]
+pub enum VerificationType {
+    /// `totp` on the wire.
+    #[serde(rename = "totp")]
+    Totp,
+    /// `backup_code` on the wire.
+    #[serde(rename = "backup_code")]
+    BackupCode,
+}
+
+impl ::std::fmt::Display for VerificationType {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.write_str(
+            match self {
+                Self::Totp => "totp",
+                Self::BackupCode => "backup_code",
+            },
+        )
+    }
+}
+
+/// The envelope of a verification by backup code. Both keys are always present.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct VerifyBackupCodeEnvelope {
+    /// `data` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub data: Option<BackupCodeVerification>,
+    /// `errors` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub errors: Option<Vec<ApiError>>,
+}
+
+/// The envelope of a verification. Both keys are always present.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
+pub struct VerifyTotpEnvelope {
+    /// `data` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub data: Option<TotpVerification>,
+    /// `errors` on the wire.
+    #[serde(deserialize_with = "required_nullable")]
+    pub errors: Option<Vec<ApiError>>,
+}
+
 /// Reads a key that must be there and may be null.
 fn required_nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -136,4 +440,13 @@ where
     T: ::serde::Deserialize<'de>,
 {
     T::deserialize(deserializer)
+}
+
+/// Reads a key that is there: an absent one is `None`, null is what `T` makes of it.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: ::serde::Deserializer<'de>,
+    T: ::serde::Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }

@@ -103,6 +103,91 @@ impl ClientInfo<()> for Client {
 impl ClientHooks<()> for &Client {}
 
 impl Client {
+    /**Fetch the user data of the authenticated user
+
+Fetch the user data of the authenticated user.
+
+Sends a `GET` request to `/v1/self/`
+
+```ignore
+let response = client.get_v1_self()
+    .send()
+    .await;
+```*/
+    pub fn get_v1_self(&self) -> builder::GetV1Self<'_> {
+        builder::GetV1Self::new(self)
+    }
+    /**List MFA devices for the authenticated user
+
+List MFA devices for the authenticated user.
+
+Newest first. Removed devices and enrolments that have expired are not listed; a pending enrolment is, with
+`confirmed_at: null`.
+
+Sends a `GET` request to `/v1/self/mfa/`
+
+Arguments:
+- `count_only`: With `true`, `items` is empty and `count` is all there is.
+- `skip`: How many of the newest devices to leave out.
+- `take`: How many devices at most.
+```ignore
+let response = client.get_v1_self_mfa()
+    .count_only(count_only)
+    .skip(skip)
+    .take(take)
+    .send()
+    .await;
+```*/
+    pub fn get_v1_self_mfa(&self) -> builder::GetV1SelfMfa<'_> {
+        builder::GetV1SelfMfa::new(self)
+    }
+    /**Confirm MFA enrollment
+
+Confirm MFA enrollment with a code of the new device. (This operation is ours: the vendor publishes none.)
+
+From then on the device is a second factor and its backup codes work; the caller's session is MFA-fresh. The code is used
+up, and so is every earlier one. A wrong code leaves the device pending: `device.confirmed_at` and `session_mfa_not_after`
+are null.
+
+Who has another confirmed device needs an MFA-fresh session. Failures count as those of verifying do.
+
+Sends a `POST` request to `/v1/self/mfa/enroll/confirm`
+
+```ignore
+let response = client.post_v1_self_mfa_enroll_confirm()
+    .body(body)
+    .send()
+    .await;
+```*/
+    pub fn post_v1_self_mfa_enroll_confirm(
+        &self,
+    ) -> builder::PostV1SelfMfaEnrollConfirm<'_> {
+        builder::PostV1SelfMfaEnrollConfirm::new(self)
+    }
+    /**Start MFA enrollment
+
+Start MFA enrollment.
+
+Makes a pending device. Its secret is in `provisioning_uri` and `qr_code`, for an authenticator app; both and the backup
+codes are shown this once. The backup codes become usable when the device is confirmed. A pending device expires after
+15 minutes, and a user has one at most: starting again removes the former.
+
+Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
+most, and ten enrolments an hour.
+
+Sends a `POST` request to `/v1/self/mfa/enroll/start`
+
+```ignore
+let response = client.post_v1_self_mfa_enroll_start()
+    .body(body)
+    .send()
+    .await;
+```*/
+    pub fn post_v1_self_mfa_enroll_start(
+        &self,
+    ) -> builder::PostV1SelfMfaEnrollStart<'_> {
+        builder::PostV1SelfMfaEnrollStart::new(self)
+    }
     /**Regenerate MFA backup codes
 
 Regenerate MFA backup codes for the authenticated user.
@@ -113,7 +198,8 @@ the answer are exactly the ten that work. They are shown this once; only a keyed
 The session must be MFA-fresh, that is, the time must be before its `session_mfa_not_after`. Regenerating proves
 no factor, so it leaves that instant as it was.
 
-The request is not idempotent: sent twice, the codes of the later answer are the ones that work.
+The request is not idempotent: sent twice, the codes of the later answer are the ones that work. Ten an hour are
+allowed.
 
 Sends a `POST` request to `/v1/self/mfa/regenerate/totp`
 
@@ -128,6 +214,69 @@ let response = client.post_v1_self_mfa_regenerate_totp()
     ) -> builder::PostV1SelfMfaRegenerateTotp<'_> {
         builder::PostV1SelfMfaRegenerateTotp::new(self)
     }
+    /**Remove an MFA device
+
+Remove an MFA device, with a code of it.
+
+From then on its codes, its backup codes and its secret are gone. If it was the last confirmed device, no session of the
+user is MFA-fresh any more. A code that is not right is told by `removed: false`; failures count as those of verifying do.
+A device whose codes are all lost is removed by an operator.
+
+Sends a `DELETE` request to `/v1/self/mfa/remove`
+
+```ignore
+let response = client.delete_v1_self_mfa_remove()
+    .body(body)
+    .send()
+    .await;
+```*/
+    pub fn delete_v1_self_mfa_remove(&self) -> builder::DeleteV1SelfMfaRemove<'_> {
+        builder::DeleteV1SelfMfaRemove::new(self)
+    }
+    /**Verify a TOTP code
+
+Verify a TOTP code of one of the caller's confirmed devices. (This operation is ours: the vendor publishes none.)
+
+A right code makes the caller's session, and no other, MFA-fresh: for 15 minutes, or until the session ends if that is
+sooner. Each code is accepted once; the code before and the code after the current one are accepted, too. A wrong code, a
+used one and one of another device are told apart by nothing: `valid` is false and `session_mfa_not_after` null.
+
+Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes, each five
+more for twice as long, up to an hour. After a hundred in a row the factor that was tried is locked until another factor
+of the user succeeds or an operator unlocks it. While locked, the answer is 429 whatever the code.
+
+Sends a `POST` request to `/v1/self/mfa/verify/totp`
+
+```ignore
+let response = client.post_v1_self_mfa_verify_totp()
+    .body(body)
+    .send()
+    .await;
+```*/
+    pub fn post_v1_self_mfa_verify_totp(&self) -> builder::PostV1SelfMfaVerifyTotp<'_> {
+        builder::PostV1SelfMfaVerifyTotp::new(self)
+    }
+    /**Verify a backup MFA code
+
+Verify a backup MFA code for the authenticated user, and use it up.
+
+As verifying a TOTP code, with a code of the device's current set of backup codes. A wrong code, a used one, one of a
+former set and one of another device are told apart by nothing. After a success, TOTP codes of the device that were
+already shown are dead: the next one works.
+
+Sends a `POST` request to `/v1/self/mfa/verify/totp/backup`
+
+```ignore
+let response = client.post_v1_self_mfa_verify_totp_backup()
+    .body(body)
+    .send()
+    .await;
+```*/
+    pub fn post_v1_self_mfa_verify_totp_backup(
+        &self,
+    ) -> builder::PostV1SelfMfaVerifyTotpBackup<'_> {
+        builder::PostV1SelfMfaVerifyTotpBackup::new(self)
+    }
 }
 
 /// Types for composing operation parameters.
@@ -139,6 +288,486 @@ pub mod builder {
         encode_path, ByteStream, ClientInfo, ClientHooks, Error, OperationInfo,
         RequestBuilderExt, ResponseValue,
     };
+    /**Builder for [`Client::get_v1_self`]
+
+[`Client::get_v1_self`]: super::Client::get_v1_self*/
+    #[derive(Debug, Clone)]
+    pub struct GetV1Self<'a> {
+        client: &'a super::Client,
+    }
+    impl<'a> GetV1Self<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client }
+        }
+        ///Sends a `GET` request to `/v1/self/`
+        pub async fn send(
+            self,
+        ) -> Result<
+            ResponseValue<::arklow_api::types::SelfEnvelope>,
+            Error<::arklow_api::types::ErrorEnvelope>,
+        > {
+            let Self { client } = self;
+            let url = format!("{}/v1/self/", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map
+                .append(
+                    ::reqwest::header::HeaderName::from_static("api-version"),
+                    ::reqwest::header::HeaderValue::from_static(
+                        super::Client::api_version(),
+                    ),
+                );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(
+                    ::reqwest::header::ACCEPT,
+                    ::reqwest::header::HeaderValue::from_static("application/json"),
+                )
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo {
+                operation_id: "get_v1_self",
+            };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                401u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                500u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                503u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    /**Builder for [`Client::get_v1_self_mfa`]
+
+[`Client::get_v1_self_mfa`]: super::Client::get_v1_self_mfa*/
+    #[derive(Debug, Clone)]
+    pub struct GetV1SelfMfa<'a> {
+        client: &'a super::Client,
+        count_only: Result<Option<bool>, String>,
+        skip: Result<Option<i64>, String>,
+        take: Result<Option<i64>, String>,
+    }
+    impl<'a> GetV1SelfMfa<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                count_only: Ok(None),
+                skip: Ok(None),
+                take: Ok(None),
+            }
+        }
+        pub fn count_only<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<bool>,
+        {
+            self.count_only = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `bool` for count_only failed".to_string());
+            self
+        }
+        pub fn skip<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i64>,
+        {
+            self.skip = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `i64` for skip failed".to_string());
+            self
+        }
+        pub fn take<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i64>,
+        {
+            self.take = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `i64` for take failed".to_string());
+            self
+        }
+        ///Sends a `GET` request to `/v1/self/mfa/`
+        pub async fn send(
+            self,
+        ) -> Result<
+            ResponseValue<::arklow_api::types::MfaDeviceListEnvelope>,
+            Error<::arklow_api::types::ErrorEnvelope>,
+        > {
+            let Self { client, count_only, skip, take } = self;
+            let count_only = count_only.map_err(Error::InvalidRequest)?;
+            let skip = skip.map_err(Error::InvalidRequest)?;
+            let take = take.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/self/mfa/", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map
+                .append(
+                    ::reqwest::header::HeaderName::from_static("api-version"),
+                    ::reqwest::header::HeaderValue::from_static(
+                        super::Client::api_version(),
+                    ),
+                );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(
+                    ::reqwest::header::ACCEPT,
+                    ::reqwest::header::HeaderValue::from_static("application/json"),
+                )
+                .query(&progenitor_client::QueryParam::new("count_only", &count_only))
+                .query(&progenitor_client::QueryParam::new("skip", &skip))
+                .query(&progenitor_client::QueryParam::new("take", &take))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo {
+                operation_id: "get_v1_self_mfa",
+            };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                401u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                500u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                503u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    /**Builder for [`Client::post_v1_self_mfa_enroll_confirm`]
+
+[`Client::post_v1_self_mfa_enroll_confirm`]: super::Client::post_v1_self_mfa_enroll_confirm*/
+    #[derive(Debug, Clone)]
+    pub struct PostV1SelfMfaEnrollConfirm<'a> {
+        client: &'a super::Client,
+        body: Result<::arklow_api::types::TotpCodeRequest, String>,
+    }
+    impl<'a> PostV1SelfMfaEnrollConfirm<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                body: Err("body was not initialized".to_string()),
+            }
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::arklow_api::types::TotpCodeRequest>,
+        {
+            self.body = value
+                .try_into()
+                .map_err(|_| {
+                    "conversion to `:: arklow_api :: types :: TotpCodeRequest` for body failed"
+                        .to_string()
+                });
+            self
+        }
+        ///Sends a `POST` request to `/v1/self/mfa/enroll/confirm`
+        pub async fn send(
+            self,
+        ) -> Result<
+            ResponseValue<::arklow_api::types::ConfirmEnrollmentEnvelope>,
+            Error<::arklow_api::types::ErrorEnvelope>,
+        > {
+            let Self { client, body } = self;
+            let body = body.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/self/mfa/enroll/confirm", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map
+                .append(
+                    ::reqwest::header::HeaderName::from_static("api-version"),
+                    ::reqwest::header::HeaderValue::from_static(
+                        super::Client::api_version(),
+                    ),
+                );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(
+                    ::reqwest::header::ACCEPT,
+                    ::reqwest::header::HeaderValue::from_static("application/json"),
+                )
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo {
+                operation_id: "post_v1_self_mfa_enroll_confirm",
+            };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                401u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                403u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                404u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                408u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                409u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                413u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                429u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                500u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                503u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    /**Builder for [`Client::post_v1_self_mfa_enroll_start`]
+
+[`Client::post_v1_self_mfa_enroll_start`]: super::Client::post_v1_self_mfa_enroll_start*/
+    #[derive(Debug, Clone)]
+    pub struct PostV1SelfMfaEnrollStart<'a> {
+        client: &'a super::Client,
+        body: Result<::arklow_api::types::StartEnrollmentRequest, String>,
+    }
+    impl<'a> PostV1SelfMfaEnrollStart<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                body: Err("body was not initialized".to_string()),
+            }
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::arklow_api::types::StartEnrollmentRequest>,
+        {
+            self.body = value
+                .try_into()
+                .map_err(|_| {
+                    "conversion to `:: arklow_api :: types :: StartEnrollmentRequest` for body failed"
+                        .to_string()
+                });
+            self
+        }
+        ///Sends a `POST` request to `/v1/self/mfa/enroll/start`
+        pub async fn send(
+            self,
+        ) -> Result<
+            ResponseValue<::arklow_api::types::EnrollmentEnvelope>,
+            Error<::arklow_api::types::ErrorEnvelope>,
+        > {
+            let Self { client, body } = self;
+            let body = body.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/self/mfa/enroll/start", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map
+                .append(
+                    ::reqwest::header::HeaderName::from_static("api-version"),
+                    ::reqwest::header::HeaderValue::from_static(
+                        super::Client::api_version(),
+                    ),
+                );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(
+                    ::reqwest::header::ACCEPT,
+                    ::reqwest::header::HeaderValue::from_static("application/json"),
+                )
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo {
+                operation_id: "post_v1_self_mfa_enroll_start",
+            };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                401u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                403u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                408u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                409u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                413u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                429u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                500u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                503u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
     /**Builder for [`Client::post_v1_self_mfa_regenerate_totp`]
 
 [`Client::post_v1_self_mfa_regenerate_totp`]: super::Client::post_v1_self_mfa_regenerate_totp*/
@@ -254,6 +883,430 @@ pub mod builder {
                     )
                 }
                 415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                429u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                500u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                503u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    /**Builder for [`Client::delete_v1_self_mfa_remove`]
+
+[`Client::delete_v1_self_mfa_remove`]: super::Client::delete_v1_self_mfa_remove*/
+    #[derive(Debug, Clone)]
+    pub struct DeleteV1SelfMfaRemove<'a> {
+        client: &'a super::Client,
+        body: Result<::arklow_api::types::RemoveDeviceRequest, String>,
+    }
+    impl<'a> DeleteV1SelfMfaRemove<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                body: Err("body was not initialized".to_string()),
+            }
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::arklow_api::types::RemoveDeviceRequest>,
+        {
+            self.body = value
+                .try_into()
+                .map_err(|_| {
+                    "conversion to `:: arklow_api :: types :: RemoveDeviceRequest` for body failed"
+                        .to_string()
+                });
+            self
+        }
+        ///Sends a `DELETE` request to `/v1/self/mfa/remove`
+        pub async fn send(
+            self,
+        ) -> Result<
+            ResponseValue<::arklow_api::types::RemoveDeviceEnvelope>,
+            Error<::arklow_api::types::ErrorEnvelope>,
+        > {
+            let Self { client, body } = self;
+            let body = body.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/self/mfa/remove", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map
+                .append(
+                    ::reqwest::header::HeaderName::from_static("api-version"),
+                    ::reqwest::header::HeaderValue::from_static(
+                        super::Client::api_version(),
+                    ),
+                );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .delete(url)
+                .header(
+                    ::reqwest::header::ACCEPT,
+                    ::reqwest::header::HeaderValue::from_static("application/json"),
+                )
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo {
+                operation_id: "delete_v1_self_mfa_remove",
+            };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                401u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                404u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                408u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                409u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                413u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                429u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                500u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                503u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    /**Builder for [`Client::post_v1_self_mfa_verify_totp`]
+
+[`Client::post_v1_self_mfa_verify_totp`]: super::Client::post_v1_self_mfa_verify_totp*/
+    #[derive(Debug, Clone)]
+    pub struct PostV1SelfMfaVerifyTotp<'a> {
+        client: &'a super::Client,
+        body: Result<::arklow_api::types::TotpCodeRequest, String>,
+    }
+    impl<'a> PostV1SelfMfaVerifyTotp<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                body: Err("body was not initialized".to_string()),
+            }
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::arklow_api::types::TotpCodeRequest>,
+        {
+            self.body = value
+                .try_into()
+                .map_err(|_| {
+                    "conversion to `:: arklow_api :: types :: TotpCodeRequest` for body failed"
+                        .to_string()
+                });
+            self
+        }
+        ///Sends a `POST` request to `/v1/self/mfa/verify/totp`
+        pub async fn send(
+            self,
+        ) -> Result<
+            ResponseValue<::arklow_api::types::VerifyTotpEnvelope>,
+            Error<::arklow_api::types::ErrorEnvelope>,
+        > {
+            let Self { client, body } = self;
+            let body = body.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/self/mfa/verify/totp", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map
+                .append(
+                    ::reqwest::header::HeaderName::from_static("api-version"),
+                    ::reqwest::header::HeaderValue::from_static(
+                        super::Client::api_version(),
+                    ),
+                );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(
+                    ::reqwest::header::ACCEPT,
+                    ::reqwest::header::HeaderValue::from_static("application/json"),
+                )
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo {
+                operation_id: "post_v1_self_mfa_verify_totp",
+            };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                401u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                404u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                408u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                409u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                413u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                429u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                500u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                503u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    /**Builder for [`Client::post_v1_self_mfa_verify_totp_backup`]
+
+[`Client::post_v1_self_mfa_verify_totp_backup`]: super::Client::post_v1_self_mfa_verify_totp_backup*/
+    #[derive(Debug, Clone)]
+    pub struct PostV1SelfMfaVerifyTotpBackup<'a> {
+        client: &'a super::Client,
+        body: Result<::arklow_api::types::BackupCodeRequest, String>,
+    }
+    impl<'a> PostV1SelfMfaVerifyTotpBackup<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                body: Err("body was not initialized".to_string()),
+            }
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::arklow_api::types::BackupCodeRequest>,
+        {
+            self.body = value
+                .try_into()
+                .map_err(|_| {
+                    "conversion to `:: arklow_api :: types :: BackupCodeRequest` for body failed"
+                        .to_string()
+                });
+            self
+        }
+        ///Sends a `POST` request to `/v1/self/mfa/verify/totp/backup`
+        pub async fn send(
+            self,
+        ) -> Result<
+            ResponseValue<::arklow_api::types::VerifyBackupCodeEnvelope>,
+            Error<::arklow_api::types::ErrorEnvelope>,
+        > {
+            let Self { client, body } = self;
+            let body = body.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/self/mfa/verify/totp/backup", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map
+                .append(
+                    ::reqwest::header::HeaderName::from_static("api-version"),
+                    ::reqwest::header::HeaderValue::from_static(
+                        super::Client::api_version(),
+                    ),
+                );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(
+                    ::reqwest::header::ACCEPT,
+                    ::reqwest::header::HeaderValue::from_static("application/json"),
+                )
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo {
+                operation_id: "post_v1_self_mfa_verify_totp_backup",
+            };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                401u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                404u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                408u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                409u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                413u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                429u16 => {
                     Err(
                         Error::ErrorResponse(
                             ResponseValue::from_response(response).await?,
