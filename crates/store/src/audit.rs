@@ -1,7 +1,9 @@
-//! The audit: what was done, by whom and from where.  It is only ever added to.
+//! The audit: what was tried and done, by whom, from where, and how it went.  It is only ever
+//! added to.
 //!
 //! A record is written in the savepoint of what it tells of, so neither is there without the
-//! other.  No code, seed, token or hash is ever in it.
+//! other; what its user is to be told stands in the outbox by the same insert.  No code, seed,
+//! token or hash is ever in it.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -12,7 +14,7 @@ use diesel::prelude::*;
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::error::Fault;
-use crate::schema::audit;
+use crate::schema::{audit, outbox};
 use crate::{Backend, Store, StoreError, instant};
 
 /// The longest text from outside that is kept, in characters as they are kept.
@@ -21,6 +23,8 @@ const MAX_TEXT: usize = 256;
 /// Where a change came from, as far as that is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditOrigin {
+    /// Who did it, if it was not the user: an operator.  Kept like `user_agent`.
+    pub actor: Option<String>,
     /// The address of the client.
     pub remote_address: Option<IpAddr>,
     /// What the client calls itself.  Kept with control characters escaped, and cut at 256
@@ -30,20 +34,158 @@ pub struct AuditOrigin {
     pub request_id: Option<String>,
 }
 
-/// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditEvent {
-    /// A new set of backup codes replaced whatever there was.
-    BackupCodesRegenerated,
+impl AuditOrigin {
+    /// Somebody with access to the database itself.
+    pub fn operator(actor: impl Into<String>) -> Self {
+        Self {
+            actor: Some(actor.into()),
+            ..Self::default()
+        }
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word on record.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+
+            fn from_stored(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text)
+            }
+        }
+    };
+}
+
+words! {
+    /// What was tried.
+    AuditEvent {
+        /// A pending device, with its secrets handed out.
+        EnrollmentStarted = "mfa.totp.enroll_started",
+        /// A pending device became a second factor.
+        EnrollmentConfirmed = "mfa.totp.confirmed",
+        /// A TOTP code presented to step up.
+        TotpVerified = "mfa.verify.totp",
+        /// A backup code presented to step up.
+        BackupCodeVerified = "mfa.verify.backup_code",
+        /// A new set of backup codes in place of whatever there was.
+        BackupCodesRegenerated = "mfa.backup_codes.regenerated",
+        /// A device removed, with its seed and codes.
+        DeviceRemoved = "mfa.totp.removed",
+        /// Too many failures in a row: all factors of the user are locked for a while.
+        UserLocked = "mfa.user.locked",
+        /// Far too many failures in a row: one factor is locked until somebody unlocks it.
+        FactorLocked = "mfa.factor.locked",
+        /// Locks and failures forgotten, after a success of another factor or by an operator.
+        Unlocked = "mfa.factor.unlocked",
+        /// An operator looked at a user's devices.
+        DevicesListed = "mfa.admin.devices_listed",
+        /// An operator looked at a user's sessions.
+        SessionsListed = "mfa.admin.sessions_listed",
+        /// A root key took the place of another; it is nobody's.
+        KeyRotated = "mfa.key.rotated",
+        /// A root key went out of use; it was nobody's.
+        KeyRetired = "mfa.key.retired",
+    }
 }
 
 impl AuditEvent {
-    const ALL: [Self; 1] = [Self::BackupCodesRegenerated];
+    /// Whether a success is something that its user is to be told (NIST SP 800-63B-4 §4.6).
+    fn concerns_the_user(self) -> bool {
+        match self {
+            Self::EnrollmentConfirmed
+            | Self::BackupCodeVerified
+            | Self::BackupCodesRegenerated
+            | Self::DeviceRemoved
+            | Self::UserLocked
+            | Self::FactorLocked => true,
+            Self::EnrollmentStarted
+            | Self::TotpVerified
+            | Self::Unlocked
+            | Self::DevicesListed
+            | Self::SessionsListed
+            | Self::KeyRotated
+            | Self::KeyRetired => false,
+        }
+    }
+}
 
-    /// The name on record, for example `mfa.backup_codes.regenerated`.
+words! {
+    /// Why something was not done.
+    AuditReason {
+        /// A code that is of no set and no step.
+        WrongCode = "wrong_code",
+        /// A code that was right and is used up.
+        UsedCode = "used_code",
+        /// The user is locked for a while.
+        Locked = "locked",
+        /// The factor is locked until somebody unlocks it.
+        FactorLocked = "factor_locked",
+        /// Too often.
+        RateLimited = "rate_limited",
+        /// The session is not MFA-fresh.
+        MfaNotFresh = "mfa_not_fresh",
+        /// The user has no such device.
+        NoSuchDevice = "no_such_device",
+        /// The device was never confirmed.
+        DeviceNotConfirmed = "device_not_confirmed",
+        /// The device is in use already.
+        DeviceAlreadyConfirmed = "device_already_confirmed",
+        /// The enrolment was not confirmed in time.
+        EnrollmentExpired = "enrollment_expired",
+        /// As many devices as are allowed.
+        TooManyDevices = "too_many_devices",
+    }
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOutcome {
+    /// It was done.
+    Success,
+    /// A code was looked at and was not right.
+    Failure(AuditReason),
+    /// Nothing was looked at or changed.
+    Denied(AuditReason),
+}
+
+impl AuditOutcome {
+    /// The word on record: `success`, `failure` or `denied`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::BackupCodesRegenerated => "mfa.backup_codes.regenerated",
+            Self::Success => "success",
+            Self::Failure(_) => "failure",
+            Self::Denied(_) => "denied",
+        }
+    }
+
+    /// Why it was not done.
+    pub fn reason(self) -> Option<AuditReason> {
+        match self {
+            Self::Success => None,
+            Self::Failure(reason) | Self::Denied(reason) => Some(reason),
+        }
+    }
+
+    fn from_stored(outcome: &str, reason: Option<&str>) -> Option<Self> {
+        let reason = reason.map(AuditReason::from_stored);
+        match (outcome, reason) {
+            ("success", None) => Some(Self::Success),
+            ("failure", Some(Some(reason))) => Some(Self::Failure(reason)),
+            ("denied", Some(Some(reason))) => Some(Self::Denied(reason)),
+            _ => None,
         }
     }
 }
@@ -53,29 +195,39 @@ impl AuditEvent {
 pub struct AuditRecord {
     /// Its number; later records have greater ones.
     pub id: AuditId,
-    /// When it was done.
+    /// When it was tried.
     pub at: DateTime<Utc>,
-    /// What was done.
+    /// What was tried.
     pub event: AuditEvent,
-    /// Whose account it was done to.
-    pub user_id: UserId,
-    /// In which session it was done.
+    /// How it went.
+    pub outcome: AuditOutcome,
+    /// Whose account it was about; `None` for a key.
+    pub user_id: Option<UserId>,
+    /// In which session it was tried.
     pub session_id: Option<SessionId>,
-    /// To which device it was done.
+    /// Which device it was about, as the caller named it: of a denial, perhaps nobody's.
     pub device_id: Option<DeviceId>,
-    /// Which set of backup codes it made.
+    /// The set of backup codes that was made or used.
     pub generation: Option<i64>,
+    /// How many codes of the set were left.
+    pub remaining: Option<i64>,
     /// Where it came from.
     pub origin: AuditOrigin,
 }
 
-/// Which records are wanted; without either, all.
+/// Which records are wanted; without any of it, all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuditFilter {
     /// Only those of this user.
     pub user_id: Option<UserId>,
     /// Only those of this device.
     pub device_id: Option<DeviceId>,
+    /// Only those of this instant and later.
+    pub since: Option<DateTime<Utc>>,
+    /// Only those after this one.
+    pub after: Option<AuditId>,
+    /// So many at most, the oldest first.
+    pub limit: Option<u32>,
 }
 
 impl Store {
@@ -91,31 +243,76 @@ impl Store {
 }
 
 /// A record to be written.
+#[derive(Clone, Copy)]
 pub(crate) struct NewRecord<'a> {
     pub(crate) at: DateTime<Utc>,
     pub(crate) event: AuditEvent,
-    pub(crate) user_id: UserId,
+    pub(crate) outcome: AuditOutcome,
+    pub(crate) user_id: Option<UserId>,
     pub(crate) session_id: Option<SessionId>,
     pub(crate) device_id: Option<DeviceId>,
     pub(crate) generation: Option<i64>,
+    pub(crate) remaining: Option<i64>,
     pub(crate) origin: &'a AuditOrigin,
 }
 
-/// Writes a record.
+impl<'a> NewRecord<'a> {
+    /// A success of this user.
+    pub(crate) fn of(
+        user_id: UserId,
+        event: AuditEvent,
+        at: DateTime<Utc>,
+        origin: &'a AuditOrigin,
+    ) -> Self {
+        Self {
+            at,
+            event,
+            outcome: AuditOutcome::Success,
+            user_id: Some(user_id),
+            session_id: None,
+            device_id: None,
+            generation: None,
+            remaining: None,
+            origin,
+        }
+    }
+}
+
+/// Writes a record, and into the outbox if its user is to be told.
 pub(crate) fn record(conn: &mut SqliteConnection, new: &NewRecord<'_>) -> Result<(), Fault> {
-    diesel::insert_into(audit::table)
+    let at = instant::store(new.at);
+    let id: i64 = diesel::insert_into(audit::table)
         .values((
-            audit::at.eq(instant::store(new.at)),
+            audit::at.eq(at),
             audit::event.eq(new.event.as_str()),
-            audit::user_id.eq(new.user_id.get()),
+            audit::outcome.eq(new.outcome.as_str()),
+            audit::reason.eq(new.outcome.reason().map(AuditReason::as_str)),
+            audit::actor.eq(new.origin.actor.as_deref().map(harmless)),
+            audit::user_id.eq(new.user_id.map(UserId::get)),
             audit::session_id.eq(new.session_id.map(SessionId::get)),
             audit::device_id.eq(new.device_id.map(DeviceId::get)),
             audit::generation.eq(new.generation),
+            audit::remaining.eq(new.remaining),
             audit::remote_address.eq(new.origin.remote_address.map(|address| address.to_string())),
             audit::user_agent.eq(new.origin.user_agent.as_deref().map(harmless)),
             audit::request_id.eq(new.origin.request_id.as_deref().map(harmless)),
         ))
-        .execute(conn)?;
+        .returning(audit::id)
+        .get_result(conn)?;
+    let Some(user_id) = new.user_id else {
+        return Ok(());
+    };
+    if new.outcome == AuditOutcome::Success && new.event.concerns_the_user() {
+        diesel::insert_into(outbox::table)
+            .values((
+                outbox::audit_id.eq(id),
+                outbox::at.eq(at),
+                outbox::kind.eq(new.event.as_str()),
+                outbox::user_id.eq(user_id.get()),
+                outbox::device_id.eq(new.device_id.map(DeviceId::get)),
+            ))
+            .execute(conn)?;
+    }
     Ok(())
 }
 
@@ -129,6 +326,15 @@ fn list(conn: &mut SqliteConnection, filter: AuditFilter) -> Result<Vec<AuditRec
     }
     if let Some(device) = filter.device_id {
         records = records.filter(audit::device_id.eq(device.get()));
+    }
+    if let Some(since) = filter.since {
+        records = records.filter(audit::at.ge(instant::store(since)));
+    }
+    if let Some(after) = filter.after {
+        records = records.filter(audit::id.gt(after.get()));
+    }
+    if let Some(limit) = filter.limit {
+        records = records.limit(i64::from(limit));
     }
     records
         .load(conn)?
@@ -163,10 +369,14 @@ struct AuditRow {
     id: i64,
     at: i64,
     event: String,
-    user_id: i64,
+    outcome: String,
+    reason: Option<String>,
+    actor: Option<String>,
+    user_id: Option<i64>,
     session_id: Option<i64>,
     device_id: Option<i64>,
     generation: Option<i64>,
+    remaining: Option<i64>,
     remote_address: Option<String>,
     user_agent: Option<String>,
     request_id: Option<String>,
@@ -178,9 +388,9 @@ impl AuditRow {
             table: "audit",
             column,
         };
-        let event = AuditEvent::ALL
-            .into_iter()
-            .find(|event| event.as_str() == self.event);
+        let user_id = self
+            .user_id
+            .map(|id| UserId::from_stored(id).ok_or("user_id"));
         let session_id = self
             .session_id
             .map(|id| SessionId::from_stored(id).ok_or("session_id"));
@@ -193,12 +403,16 @@ impl AuditRow {
         Ok(AuditRecord {
             id: AuditId::from_stored(self.id).ok_or(wrong("id"))?,
             at: instant::load(self.at, "audit", "at")?,
-            event: event.ok_or(wrong("event"))?,
-            user_id: UserId::from_stored(self.user_id).ok_or(wrong("user_id"))?,
+            event: AuditEvent::from_stored(&self.event).ok_or(wrong("event"))?,
+            outcome: AuditOutcome::from_stored(&self.outcome, self.reason.as_deref())
+                .ok_or(wrong("outcome"))?,
+            user_id: user_id.transpose().map_err(wrong)?,
             session_id: session_id.transpose().map_err(wrong)?,
             device_id: device_id.transpose().map_err(wrong)?,
             generation: self.generation,
+            remaining: self.remaining,
             origin: AuditOrigin {
+                actor: self.actor,
                 remote_address: address.transpose().map_err(wrong)?,
                 user_agent: self.user_agent,
                 request_id: self.request_id,
@@ -220,9 +434,12 @@ mod tests {
     }
 
     #[test]
-    fn every_event_has_a_name_of_its_own() {
-        let names: std::collections::BTreeSet<_> =
-            AuditEvent::ALL.iter().map(|event| event.as_str()).collect();
-        assert_eq!(names.len(), AuditEvent::ALL.len());
+    fn every_event_and_every_reason_has_a_name_of_its_own() {
+        for event in AuditEvent::ALL {
+            assert_eq!(AuditEvent::from_stored(event.as_str()), Some(*event));
+        }
+        for reason in AuditReason::ALL {
+            assert_eq!(AuditReason::from_stored(reason.as_str()), Some(*reason));
+        }
     }
 }

@@ -1,30 +1,28 @@
-//! Devices: enrolling them, and replacing and redeeming their backup codes.
+//! Devices: rows of them, making, listing and removing them as an operator does.
 //!
 //! A set of backup codes is a value in the row of its device, so one `UPDATE` replaces it, and
 //! every race between replacing, redeeming and whatever else happens to the row is decided there.
 
-use std::sync::Arc;
-
 use arklow_domain::{
-    BackupCode, CODES_PER_SET, CodeMac, CodeSet, Device, DeviceId, DeviceName, DeviceState,
-    Keyring, SealedCodes, SealedSeed, SessionId, UserId,
+    CODES_PER_SET, CodeMac, CodeSet, Device, DeviceId, DeviceName, DeviceState, SealedMacKey,
+    SealedSeed, UserId,
 };
-use chrono::{DateTime, Utc};
-use diesel::dsl::{case_when, exists};
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::dsl::case_when;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
+use crate::attempts;
 use crate::audit::{self, NewRecord};
 use crate::error::Fault;
-use crate::schema::{devices, sessions, users};
-use crate::sessions::live;
-use crate::{AuditEvent, AuditOrigin, Backend, Store, StoreError, instant};
+use crate::schema::{devices, users};
+use crate::{AuditEvent, AuditOrigin, Backend, Store, StoreError, instant, keys};
 
 /// The one type of device there is.
-const TOTP: &str = "totp";
+pub(crate) const TOTP: &str = "totp";
 
-/// A device to be enrolled.
+/// A device to be made by an operator.
 #[derive(Debug, Clone)]
 pub struct NewDevice {
     /// A newly drawn id.
@@ -52,60 +50,33 @@ pub enum CreateDevice {
     UserDisabled,
 }
 
-/// A set of backup codes to take the place of whatever a device has.
-#[derive(Debug, Clone)]
-pub struct ReplaceBackupCodes {
-    /// Who wants it.
-    pub user_id: UserId,
-    /// In which session.
-    pub session_id: SessionId,
-    /// For which device.
-    pub device_id: DeviceId,
-    /// The new set.
-    pub codes: SealedCodes,
-    /// The time.
-    pub now: DateTime<Utc>,
-    /// Where the request came from, for the audit.
-    pub origin: AuditOrigin,
-}
-
-/// What [`Store::replace_backup_codes`] did.
+/// What [`Store::remove_device`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReplaceOutcome {
-    /// The new set, and only it, is valid.
-    Replaced {
-        /// The device as it is now.
+pub enum RemoveDevice {
+    /// The device is gone, with its seed and codes.
+    Removed {
+        /// The device as it was last.
         device: Device,
-        /// How many sets the device has had, this one included.
-        generation: i64,
-        /// The session's own value, unchanged: replacing codes proves no factor.
-        session_mfa_not_after: DateTime<Utc>,
+        /// Whether its owner has another confirmed device.
+        two_factor_enabled: bool,
     },
-    /// The session is over or not the user's.
-    SessionEnded,
-    /// The session lives, and the second factor was not shown in it or no longer counts.
-    MfaNotFresh,
-    /// No such device, another user's, or a removed one; which of them is not told.
+    /// It was removed before; the time of it stays.
+    AlreadyRemoved,
+    /// There is no such device.
     NoSuchDevice,
-    /// The user's device, never confirmed.
-    DeviceNotConfirmed,
 }
 
-/// A backup code that somebody presents.
-#[derive(Debug, Clone)]
-pub struct RedeemBackupCode {
-    /// Who presents it.
-    pub user_id: UserId,
-    /// As a code of which device.
-    pub device_id: DeviceId,
-    /// The code.
-    pub code: BackupCode,
-    /// The time.
-    pub now: DateTime<Utc>,
+/// A page of a user's devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePage {
+    /// The devices of the page, newest first.
+    pub devices: Vec<Device>,
+    /// How many there are on all pages.
+    pub count: usize,
 }
 
 impl Store {
-    /// Enrols a device, unless the user may not have one.
+    /// Makes a device, unless the user may not have one.
     ///
     /// # Errors
     /// [`StoreError`]; among others if the id was used before.
@@ -115,40 +86,60 @@ impl Store {
         }
     }
 
-    /// Replaces the backup codes of a device and writes it into the audit, both or neither.
-    ///
-    /// One statement checks session, freshness and device and makes the change: nothing can come
-    /// between.  All former codes are dead the moment this returns.
+    /// The devices that a user has: neither removed nor an enrolment older than `enrollment`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn replace_backup_codes(
+    pub async fn devices(
         &self,
-        replace: ReplaceBackupCodes,
-    ) -> Result<ReplaceOutcome, StoreError> {
+        user: UserId,
+        enrollment: TimeDelta,
+        page: std::ops::Range<usize>,
+        now: DateTime<Utc>,
+    ) -> Result<DevicePage, StoreError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => {
                 sqlite
-                    .write(move |conn| replace_codes(conn, &replace))
+                    .read(move |conn| list_page(conn, user, enrollment, page, now))
                     .await
             }
         }
     }
 
-    /// Uses up a backup code.  `true` exactly once for each code of the device's current set, in
-    /// whatever order and from wherever it is presented.
+    /// All devices that a user ever had, removed ones too, newest first, for an operator; `None`
+    /// if there is no such user.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn redeem_backup_code(
+    pub async fn all_devices(
         &self,
-        redeem: RedeemBackupCode,
-        keyring: Arc<Keyring>,
-    ) -> Result<bool, StoreError> {
+        user: UserId,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<Option<Vec<Device>>, StoreError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => {
                 sqlite
-                    .write(move |conn| redeem_code(conn, &redeem, &keyring))
+                    .write(move |conn| list_all(conn, user, now, &origin))
+                    .await
+            }
+        }
+    }
+
+    /// Removes a device without a code of it, for an operator.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_device(
+        &self,
+        device: DeviceId,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<RemoveDevice, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                sqlite
+                    .write(move |conn| remove(conn, device, now, &origin))
                     .await
             }
         }
@@ -174,6 +165,7 @@ impl Store {
 }
 
 fn create(conn: &mut SqliteConnection, new: &NewDevice) -> Result<CreateDevice, Fault> {
+    keys::check_usable(conn, new.seed.key_id)?;
     let now = instant::store(new.now);
     let inserted = users::table
         .find(new.user_id.get())
@@ -183,8 +175,8 @@ fn create(conn: &mut SqliteConnection, new: &NewDevice) -> Result<CreateDevice, 
             users::id,
             new.name.as_str().into_sql::<Text>(),
             TOTP.into_sql::<Text>(),
-            new.seed.key_id.to_string().into_sql::<Text>(),
-            new.seed.bytes.as_slice().into_sql::<Binary>(),
+            new.seed.key_id.to_string().into_sql::<Nullable<Text>>(),
+            new.seed.bytes.as_slice().into_sql::<Nullable<Binary>>(),
             new.confirmed_at
                 .map(instant::store)
                 .into_sql::<Nullable<BigInt>>(),
@@ -213,128 +205,125 @@ fn create(conn: &mut SqliteConnection, new: &NewDevice) -> Result<CreateDevice, 
     })
 }
 
-fn replace_codes(
+fn list_page(
     conn: &mut SqliteConnection,
-    replace: &ReplaceBackupCodes,
-) -> Result<ReplaceOutcome, Fault> {
-    let now = instant::store(replace.now);
-    let session = live(replace.now)
-        .filter(sessions::id.eq(replace.session_id.get()))
-        .filter(sessions::user_id.eq(replace.user_id.get()));
-    let fresh_session = session.filter(sessions::mfa_not_after.gt(now));
-    let device = devices::table
-        .find(replace.device_id.get())
-        .filter(devices::user_id.eq(replace.user_id.get()))
-        .filter(devices::confirmed_at.is_not_null())
-        .filter(devices::removed_at.is_null());
-
-    let replaced: Option<(DeviceRow, i64)> = diesel::update(device.filter(exists(fresh_session)))
-        .set((
-            devices::code_key_id.eq(replace.codes.key_id.to_string()),
-            devices::code_macs.eq(replace.codes.macs.map(|mac| *mac.as_bytes()).concat()),
-            devices::code_used.eq(0),
-            devices::code_generation.eq(devices::code_generation + 1),
-            devices::updated_at.eq(later_than_before(now)),
-        ))
-        .returning((DeviceRow::as_returning(), devices::code_generation))
-        .get_result(conn)
-        .optional()?;
-    let Some((device, generation)) = replaced else {
-        return why_not_replaced(conn, replace);
-    };
-
-    audit::record(
-        conn,
-        &NewRecord {
-            at: replace.now,
-            event: AuditEvent::BackupCodesRegenerated,
-            user_id: replace.user_id,
-            session_id: Some(replace.session_id),
-            device_id: Some(replace.device_id),
-            generation: Some(generation),
-            origin: &replace.origin,
-        },
-    )?;
-    let not_after: i64 = sessions::table
-        .find(replace.session_id.get())
-        .select(sessions::mfa_not_after.assume_not_null())
-        .first(conn)?;
-    Ok(ReplaceOutcome::Replaced {
-        device: device.into_device()?,
-        generation,
-        session_mfa_not_after: instant::load(not_after, "sessions", "mfa_not_after")?,
+    user: UserId,
+    enrollment: TimeDelta,
+    page: std::ops::Range<usize>,
+    now: DateTime<Utc>,
+) -> Result<DevicePage, Fault> {
+    // All of them, which are few: page and count are of one moment.
+    let rows: Vec<(DeviceRow, i64)> = devices::table
+        .filter(devices::user_id.eq(user.get()))
+        .filter(devices::removed_at.is_null())
+        .order((devices::created_at.desc(), devices::id.desc()))
+        .select((DeviceRow::as_select(), devices::created_at))
+        .load(conn)?;
+    let rows: Vec<DeviceRow> = rows
+        .into_iter()
+        .filter(|(row, created_at)| row.is_confirmed() || is_pending(*created_at, now, enrollment))
+        .map(|(row, _)| row)
+        .collect();
+    Ok(DevicePage {
+        count: rows.len(),
+        devices: rows
+            .into_iter()
+            .skip(page.start)
+            .take(page.len())
+            .map(DeviceRow::into_device)
+            .collect::<Result<_, _>>()?,
     })
 }
 
-/// The guards of [`replace_codes`] one by one, in the order in which a caller may hear of them:
-/// who has not shown a second factor does not learn which devices exist.
-fn why_not_replaced(
+fn list_all(
     conn: &mut SqliteConnection,
-    replace: &ReplaceBackupCodes,
-) -> Result<ReplaceOutcome, Fault> {
-    let session: Option<Option<i64>> = live(replace.now)
-        .filter(sessions::id.eq(replace.session_id.get()))
-        .filter(sessions::user_id.eq(replace.user_id.get()))
-        .select(sessions::mfa_not_after)
-        .first(conn)
-        .optional()?;
-    match session {
-        None => return Ok(ReplaceOutcome::SessionEnded),
-        Some(not_after) if not_after <= Some(instant::store(replace.now)) => {
-            return Ok(ReplaceOutcome::MfaNotFresh);
-        }
-        Some(_) => {}
+    user: UserId,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<Option<Vec<Device>>, Fault> {
+    if crate::users::is_disabled(conn, user)?.is_none() {
+        return Ok(None);
     }
-    let confirmed: Option<bool> = devices::table
-        .find(replace.device_id.get())
-        .filter(devices::user_id.eq(replace.user_id.get()))
-        .filter(devices::removed_at.is_null())
-        .select(devices::confirmed_at.is_not_null())
+    let record = NewRecord::of(user, AuditEvent::DevicesListed, now, origin);
+    audit::record(conn, &record)?;
+    let rows: Vec<DeviceRow> = devices::table
+        .filter(devices::user_id.eq(user.get()))
+        .order((devices::created_at.desc(), devices::id.desc()))
+        .select(DeviceRow::as_select())
+        .load(conn)?;
+    let devices: Result<_, Fault> = rows.into_iter().map(DeviceRow::into_device).collect();
+    devices.map(Some)
+}
+
+fn remove(
+    conn: &mut SqliteConnection,
+    device: DeviceId,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<RemoveDevice, Fault> {
+    let found: Option<(i64, bool)> = devices::table
+        .find(device.get())
+        .select((devices::user_id, devices::removed_at.is_not_null()))
         .first(conn)
         .optional()?;
-    match confirmed {
-        None => Ok(ReplaceOutcome::NoSuchDevice),
-        Some(false) => Ok(ReplaceOutcome::DeviceNotConfirmed),
-        // The statement before this one, in the same transaction, saw it otherwise.
-        Some(true) => Err(Fault::Inconsistent {
+    let owner = match found {
+        None => return Ok(RemoveDevice::NoSuchDevice),
+        Some((_, true)) => return Ok(RemoveDevice::AlreadyRemoved),
+        Some((owner, false)) => UserId::from_stored(owner).ok_or(Fault::Inconsistent {
             table: "devices",
-            column: "confirmed_at",
-        }),
+            column: "user_id",
+        })?,
+    };
+    let (removed, two_factor_enabled) = attempts::remove(conn, owner, device.get(), now)?;
+    audit::record(
+        conn,
+        &NewRecord {
+            device_id: Some(device),
+            ..NewRecord::of(owner, AuditEvent::DeviceRemoved, now, origin)
+        },
+    )?;
+    Ok(RemoveDevice::Removed {
+        device: removed,
+        two_factor_enabled,
+    })
+}
+
+/// Whether a device that was enrolled at `created_at` can still be confirmed.
+pub(crate) fn is_pending(created_at: i64, now: DateTime<Utc>, enrollment: TimeDelta) -> bool {
+    // Without a sum of `created_at`, which may be anything in a broken row.
+    created_at > instant::store(now - enrollment)
+}
+
+/// What removing sets beside `updated_at`: neither seed nor codes are left.
+#[derive(AsChangeset)]
+#[diesel(table_name = devices, treat_none_as_null = true)]
+pub(crate) struct Wiped {
+    removed_at: i64,
+    seed_key_id: Option<String>,
+    seed: Option<Vec<u8>>,
+    code_key_id: Option<String>,
+    code_mac_key: Option<Vec<u8>>,
+    code_macs: Option<Vec<u8>>,
+    totp_locked_at: Option<i64>,
+    codes_locked_at: Option<i64>,
+}
+
+impl Wiped {
+    pub(crate) fn at(removed_at: i64) -> Self {
+        Self {
+            removed_at,
+            seed_key_id: None,
+            seed: None,
+            code_key_id: None,
+            code_mac_key: None,
+            code_macs: None,
+            totp_locked_at: None,
+            codes_locked_at: None,
+        }
     }
 }
 
-fn redeem_code(
-    conn: &mut SqliteConnection,
-    redeem: &RedeemBackupCode,
-    keyring: &Keyring,
-) -> Result<bool, Fault> {
-    let Some(set) = find_code_set(conn, redeem.user_id, redeem.device_id)? else {
-        return Ok(false);
-    };
-    let Some(slot) = set.slot_of(keyring, redeem.user_id, &redeem.code) else {
-        return Ok(false);
-    };
-
-    let now = instant::store(redeem.now);
-    let bit = i32::from(slot.bit());
-    let unused = devices::table
-        .find(redeem.device_id.get())
-        .filter(devices::user_id.eq(redeem.user_id.get()))
-        .filter(devices::confirmed_at.is_not_null())
-        .filter(devices::removed_at.is_null())
-        .filter(devices::code_generation.eq(set.generation))
-        .filter(bits::And::new(devices::code_used, bit.into_sql::<Integer>()).eq(0));
-    let updated = diesel::update(unused)
-        .set((
-            devices::code_used.eq(bits::Or::new(devices::code_used, bit.into_sql::<Integer>())),
-            devices::last_used_at.eq(now),
-            devices::updated_at.eq(later_than_before(now)),
-        ))
-        .execute(conn)?;
-    Ok(updated == 1)
-}
-
-fn find_code_set(
+pub(crate) fn find_code_set(
     conn: &mut SqliteConnection,
     user: UserId,
     device: DeviceId,
@@ -352,12 +341,12 @@ fn find_code_set(
 /// `now`, or a microsecond after the last change if the clock stands still or went back: who
 /// compares two values of `updated_at` sees every change.
 #[diesel::dsl::auto_type(no_type_alias)]
-fn later_than_before(now: i64) -> _ {
+pub(crate) fn later_than_before(now: i64) -> _ {
     case_when(devices::updated_at.lt(now), now.into_sql::<BigInt>())
         .otherwise(devices::updated_at + 1i64)
 }
 
-mod bits {
+pub(crate) mod bits {
     //! The operators on bits, which Diesel leaves out.
 
     use diesel::sql_types::Integer;
@@ -368,8 +357,8 @@ mod bits {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = devices, check_for_backend(Sqlite))]
-struct DeviceRow {
-    id: i64,
+pub(crate) struct DeviceRow {
+    pub(crate) id: i64,
     user_id: i64,
     name: String,
     confirmed_at: Option<i64>,
@@ -379,7 +368,12 @@ struct DeviceRow {
 }
 
 impl DeviceRow {
-    fn into_device(self) -> Result<Device, Fault> {
+    /// Whether its owner has shown that it works.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed_at.is_some()
+    }
+
+    pub(crate) fn into_device(self) -> Result<Device, Fault> {
         let wrong = |column| Fault::Inconsistent {
             table: "devices",
             column,
@@ -403,15 +397,16 @@ impl DeviceRow {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = devices, check_for_backend(Sqlite))]
-struct CodeSetRow {
-    code_key_id: Option<String>,
+pub(crate) struct CodeSetRow {
+    pub(crate) code_key_id: Option<String>,
+    code_mac_key: Option<Vec<u8>>,
     code_macs: Option<Vec<u8>>,
     code_used: i32,
-    code_generation: i64,
+    pub(crate) code_generation: i64,
 }
 
 impl CodeSetRow {
-    fn into_code_set(self) -> Result<Option<CodeSet>, Fault> {
+    pub(crate) fn into_code_set(self) -> Result<Option<CodeSet>, Fault> {
         let wrong = |column| Fault::Inconsistent {
             table: "devices",
             column,
@@ -425,7 +420,12 @@ impl CodeSetRow {
         if used & !CodeSet::ALL_USED != 0 {
             return Err(wrong("code_used"));
         }
+        let mac_key = self.code_mac_key.map(|bytes| {
+            let bytes = bytes.try_into().map_err(|_| wrong("code_mac_key"))?;
+            Ok::<_, Fault>(SealedMacKey::from_stored(bytes))
+        });
         Ok(Some(CodeSet {
+            mac_key: mac_key.transpose()?,
             key_id: key_id.parse().map_err(|_| wrong("code_key_id"))?,
             generation: self.code_generation,
             macs: split_macs(&macs).ok_or(wrong("code_macs"))?,

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arklow_domain::{KeyId, NoEntropy, UnreadableSecret};
+
 /// A cause that several callers are told of, as when a commit of many questions fails.
 type Cause = Arc<dyn Error + Send + Sync>;
 
@@ -22,6 +24,16 @@ pub enum StoreError {
         /// The column, or the first of several that contradict one another.
         column: &'static str,
     },
+    /// What a code would be compared with does not open.  Nothing was changed.
+    #[error("a stored secret cannot be read")]
+    Unreadable(#[source] UnreadableSecret),
+    /// Something was to be protected with a key that is out of use.  Nothing was changed; a newer
+    /// key file says which key to use.
+    #[error("key {0} is retired")]
+    RetiredKey(KeyId),
+    /// No random bytes could be had.  Nothing was changed.
+    #[error("nothing could be drawn")]
+    NoEntropy(#[source] NoEntropy),
     /// The database refused or failed.
     #[error("the database failed")]
     Database(#[source] Cause),
@@ -117,6 +129,15 @@ pub(crate) enum Fault {
         table: &'static str,
         column: &'static str,
     },
+    Unreadable(UnreadableSecret),
+    RetiredKey(KeyId),
+    NoEntropy,
+}
+
+impl From<UnreadableSecret> for Fault {
+    fn from(error: UnreadableSecret) -> Self {
+        Self::Unreadable(error)
+    }
 }
 
 impl From<diesel::result::Error> for Fault {
@@ -131,6 +152,9 @@ impl From<Fault> for StoreError {
             Fault::Diesel(error) if is_busy(&error) => Self::Busy,
             Fault::Diesel(error) => Self::Database(Arc::new(error)),
             Fault::Inconsistent { table, column } => Self::Inconsistent { table, column },
+            Fault::Unreadable(cause) => Self::Unreadable(cause),
+            Fault::RetiredKey(key) => Self::RetiredKey(key),
+            Fault::NoEntropy => Self::NoEntropy(NoEntropy),
         }
     }
 }

@@ -12,14 +12,21 @@
 //! | `url` | [`DatabaseUrl`]: which database |
 //! | `error` | [`OpenError`], [`StoreError`] |
 //! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each, and their statements |
+//! | `enrollment`, `attempts`, `backup_codes` | starting an enrolment; presenting a code, whatever for; replacing the codes |
+//! | `lockout`, `limits` | failures in a row and what they lock; how often a user may do something |
 //! | `schema`, `instant` | the tables, and how times stand in them |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
 
+mod attempts;
 mod audit;
+mod backup_codes;
 mod devices;
+mod enrollment;
 mod error;
 mod instant;
 mod keys;
+mod limits;
+mod lockout;
 mod schema;
 mod sessions;
 mod sqlite;
@@ -29,13 +36,17 @@ mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditRecord};
-pub use devices::{CreateDevice, NewDevice, RedeemBackupCode, ReplaceBackupCodes, ReplaceOutcome};
+pub use attempts::{Accepted, Attempt, AttemptRules, Denied, Goal, PresentCode, PresentedCode};
+pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord};
+pub use backup_codes::{ReplaceBackupCodes, ReplaceOutcome};
+pub use devices::{CreateDevice, DevicePage, NewDevice, RemoveDevice};
+pub use enrollment::{StartEnrollment, StartOutcome};
 pub use error::{OpenError, StoreError};
-pub use keys::RecordKey;
-pub use sessions::{CreateSession, NewSession, RevokeSession};
+pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
+pub use lockout::UnlockUser;
+pub use sessions::{CreateSession, NewSession, RevokeSession, SessionEntry};
 pub use url::{BadDatabaseUrl, DatabaseUrl};
-pub use users::{CreateUser, DisableUser, NewUser};
+pub use users::{CreateUser, DisableUser, Membership, NewUser};
 
 use sqlite::Sqlite;
 use url::Target;

@@ -8,6 +8,16 @@ diesel::table! {
         email_folded -> Text,
         created_at -> BigInt,
         disabled_at -> Nullable<BigInt>,
+        mfa_failures -> BigInt,
+        mfa_locked_until -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    memberships (user_id, org_id) {
+        user_id -> BigInt,
+        org_id -> BigInt,
+        permissions -> Text,
     }
 }
 
@@ -29,17 +39,21 @@ diesel::table! {
         user_id -> BigInt,
         name -> Text,
         device_type -> Text,
-        seed_key_id -> Text,
-        seed -> Binary,
+        seed_key_id -> Nullable<Text>,
+        seed -> Nullable<Binary>,
+        last_step -> Nullable<BigInt>,
+        totp_locked_at -> Nullable<BigInt>,
         confirmed_at -> Nullable<BigInt>,
         last_used_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
         removed_at -> Nullable<BigInt>,
         code_key_id -> Nullable<Text>,
+        code_mac_key -> Nullable<Binary>,
         code_macs -> Nullable<Binary>,
         code_used -> Integer,
         code_generation -> BigInt,
+        codes_locked_at -> Nullable<BigInt>,
     }
 }
 
@@ -48,13 +62,29 @@ diesel::table! {
         id -> BigInt,
         at -> BigInt,
         event -> Text,
-        user_id -> BigInt,
+        outcome -> Text,
+        reason -> Nullable<Text>,
+        actor -> Nullable<Text>,
+        user_id -> Nullable<BigInt>,
         session_id -> Nullable<BigInt>,
         device_id -> Nullable<BigInt>,
         generation -> Nullable<BigInt>,
+        remaining -> Nullable<BigInt>,
         remote_address -> Nullable<Text>,
         user_agent -> Nullable<Text>,
         request_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    outbox (id) {
+        id -> BigInt,
+        audit_id -> BigInt,
+        at -> BigInt,
+        kind -> Text,
+        user_id -> BigInt,
+        device_id -> Nullable<BigInt>,
+        delivered_at -> Nullable<BigInt>,
     }
 }
 
@@ -63,9 +93,11 @@ diesel::table! {
         id -> Text,
         check_value -> Binary,
         first_used_at -> BigInt,
+        retired_at -> Nullable<BigInt>,
     }
 }
 
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(devices -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(users, sessions, devices);
+diesel::joinable!(memberships -> users (user_id));
+diesel::allow_tables_to_appear_in_same_query!(users, memberships, sessions, devices, audit, keys);

@@ -6,9 +6,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
+use crate::audit::{self, NewRecord};
 use crate::error::Fault;
 use crate::schema::{sessions, users};
-use crate::{Backend, Store, StoreError, instant};
+use crate::{AuditEvent, AuditOrigin, Backend, Store, StoreError, instant};
 
 /// A session to be started.
 #[derive(Debug, Clone)]
@@ -49,6 +50,17 @@ pub enum RevokeSession {
     NoSuchSession,
 }
 
+/// A session as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionEntry {
+    /// The session.
+    pub session: Session,
+    /// When it was started.
+    pub created_at: DateTime<Utc>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
 impl Store {
     /// Starts a session, unless the user may not have one.
     ///
@@ -71,6 +83,26 @@ impl Store {
     ) -> Result<RevokeSession, StoreError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.write(move |conn| revoke(conn, session, now)).await,
+        }
+    }
+
+    /// All sessions that a user ever had, newest first, for an operator; `None` if there is no such
+    /// user.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sessions(
+        &self,
+        user: UserId,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<Option<Vec<SessionEntry>>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                sqlite
+                    .write(move |conn| list(conn, user, now, &origin))
+                    .await
+            }
         }
     }
 
@@ -142,6 +174,37 @@ fn revoke(
         true => RevokeSession::AlreadyRevoked,
         false => RevokeSession::NoSuchSession,
     })
+}
+
+fn list(
+    conn: &mut SqliteConnection,
+    user: UserId,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<Option<Vec<SessionEntry>>, Fault> {
+    if crate::users::is_disabled(conn, user)?.is_none() {
+        return Ok(None);
+    }
+    let record = NewRecord::of(user, AuditEvent::SessionsListed, now, origin);
+    audit::record(conn, &record)?;
+    let rows: Vec<(SessionRow, i64, Option<i64>)> = sessions::table
+        .filter(sessions::user_id.eq(user.get()))
+        .order((sessions::created_at.desc(), sessions::id.desc()))
+        .select((
+            SessionRow::as_select(),
+            sessions::created_at,
+            sessions::revoked_at,
+        ))
+        .load(conn)?;
+    let entries = rows.into_iter().map(|(row, created_at, revoked_at)| {
+        Ok(SessionEntry {
+            session: row.into_session()?,
+            created_at: instant::load(created_at, "sessions", "created_at")?,
+            revoked_at: instant::load_optional(revoked_at, "sessions", "revoked_at")?,
+        })
+    });
+    let entries: Result<_, Fault> = entries.collect();
+    entries.map(Some)
 }
 
 fn find_live(

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::error::Fault;
-use crate::schema::users;
+use crate::schema::{memberships, users};
 use crate::{Backend, Store, StoreError, instant};
 
 /// A user to be made.
@@ -20,6 +20,15 @@ pub struct NewUser {
     pub email: Email,
     /// The time.
     pub now: DateTime<Utc>,
+}
+
+/// What a user may do in an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Which organization: a positive number.
+    pub org_id: i64,
+    /// What may be done there, in the order in which it is stored.
+    pub permissions: Vec<String>,
 }
 
 /// What [`Store::create_user`] did.
@@ -64,6 +73,16 @@ impl Store {
     ) -> Result<DisableUser, StoreError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.write(move |conn| disable(conn, user, now)).await,
+        }
+    }
+
+    /// What the user may do in which organization, by organization.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.read(move |conn| list_memberships(conn, user)).await,
         }
     }
 
@@ -124,6 +143,19 @@ fn find(conn: &mut SqliteConnection, user: UserId) -> Result<Option<User>, Fault
         .first(conn)
         .optional()?;
     row.map(UserRow::into_user).transpose()
+}
+
+fn list_memberships(conn: &mut SqliteConnection, user: UserId) -> Result<Vec<Membership>, Fault> {
+    let rows: Vec<(i64, String)> = memberships::table
+        .filter(memberships::user_id.eq(user.get()))
+        .order(memberships::org_id)
+        .select((memberships::org_id, memberships::permissions))
+        .load(conn)?;
+    let memberships = rows.into_iter().map(|(org_id, permissions)| Membership {
+        org_id,
+        permissions: permissions.split_whitespace().map(str::to_owned).collect(),
+    });
+    Ok(memberships.collect())
 }
 
 /// Whether the user is disabled; `None` if there is none.

@@ -1,0 +1,65 @@
+//! How often a user may do something: successes on record in the time that has just passed.
+//!
+//! Counted in the audit, so that every process counts alike and a restart forgets nothing.
+
+use arklow_domain::{RateLimit, UserId};
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
+
+use crate::error::Fault;
+use crate::schema::audit;
+use crate::{AuditEvent, AuditOutcome, instant};
+
+/// The record that leaves no room for another one before it is older than the limit's time; no
+/// record if there is room, or no limit.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn last_allowed(
+    user: i64,
+    event: AuditEvent,
+    limit: Option<RateLimit>,
+    now: DateTime<Utc>,
+) -> _ {
+    let (since, others): (i64, i64) = bounds(limit, now);
+    let event: &'static str = event.as_str();
+    let success: &'static str = AuditOutcome::Success.as_str();
+    audit::table
+        .filter(audit::user_id.eq(user))
+        .filter(audit::event.eq(event))
+        .filter(audit::at.gt(since))
+        .filter(audit::outcome.eq(success))
+        .order(audit::at.desc())
+        .select(audit::at)
+        .limit(1i64)
+        .offset(others)
+}
+
+/// When the user may do it again, if not now.
+pub(crate) fn until(
+    conn: &mut SqliteConnection,
+    user: UserId,
+    event: AuditEvent,
+    limit: Option<RateLimit>,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Fault> {
+    let Some(per) = limit.map(|limit| limit.per) else {
+        return Ok(None);
+    };
+    let at: Option<i64> = last_allowed(user.get(), event, limit, now)
+        .first(conn)
+        .optional()?;
+    let at = instant::load_optional(at, "audit", "at")?;
+    Ok(at.map(|at| at + per))
+}
+
+/// After which time, and beside how many others, the record would have to be.
+fn bounds(limit: Option<RateLimit>, now: DateTime<Utc>) -> (i64, i64) {
+    match limit {
+        // Nothing is on record after the end of time.
+        None => (i64::MAX, 0),
+        Some(limit) => (
+            instant::store(now - limit.per),
+            i64::from(limit.count.max(1)) - 1,
+        ),
+    }
+}
