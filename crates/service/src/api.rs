@@ -3,14 +3,23 @@
 use std::sync::Arc;
 
 use arklow_api::server::{
-    Api, Credentials, Fault, Origin, PostV1SelfMfaRegenerateTotpAnswer,
-    PostV1SelfMfaRegenerateTotpRequest,
+    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, Fault,
+    GetV1SelfAnswer, GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, Origin,
+    PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
+    PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
+    PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
+    PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
+    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest,
 };
 use arklow_api::types::ErrorEnvelope;
 
 use crate::app::App;
 use crate::auth::{self, Caller};
-use crate::ops::users::post_v1_self_mfa_regenerate_totp;
+use crate::ops::users::{
+    delete_v1_self_mfa_remove, get_v1_self, get_v1_self_mfa, post_v1_self_mfa_enroll_confirm,
+    post_v1_self_mfa_enroll_start, post_v1_self_mfa_regenerate_totp, post_v1_self_mfa_verify_totp,
+    post_v1_self_mfa_verify_totp_backup,
+};
 use crate::wire;
 
 /// Answers the operations of the contract.
@@ -39,16 +48,87 @@ impl Api for Server {
         wire::envelope(fault)
     }
 
+    async fn get_v1_self(&self, caller: Caller, _: GetV1SelfRequest) -> GetV1SelfAnswer {
+        match get_v1_self::run(&self.app, &caller).await {
+            Ok(envelope) => GetV1SelfAnswer::Ok(envelope),
+            Err(refused) => get_v1_self::refuse(&refused, &caller),
+        }
+    }
+
+    async fn get_v1_self_mfa(
+        &self,
+        caller: Caller,
+        request: GetV1SelfMfaRequest,
+    ) -> GetV1SelfMfaAnswer {
+        match get_v1_self_mfa::run(&self.app, &caller, request).await {
+            Ok(envelope) => GetV1SelfMfaAnswer::Ok(envelope),
+            Err(refused) => get_v1_self_mfa::refuse(&refused, &caller),
+        }
+    }
+
+    async fn post_v1_self_mfa_enroll_start(
+        &self,
+        caller: Caller,
+        request: PostV1SelfMfaEnrollStartRequest,
+    ) -> PostV1SelfMfaEnrollStartAnswer {
+        match post_v1_self_mfa_enroll_start::run(&self.app, &caller, request).await {
+            Ok(envelope) => PostV1SelfMfaEnrollStartAnswer::Ok(envelope),
+            Err(refused) => post_v1_self_mfa_enroll_start::refuse(&refused, &caller),
+        }
+    }
+
+    async fn post_v1_self_mfa_enroll_confirm(
+        &self,
+        caller: Caller,
+        request: PostV1SelfMfaEnrollConfirmRequest,
+    ) -> PostV1SelfMfaEnrollConfirmAnswer {
+        match post_v1_self_mfa_enroll_confirm::run(&self.app, &caller, request).await {
+            Ok(envelope) => PostV1SelfMfaEnrollConfirmAnswer::Ok(envelope),
+            Err(refused) => post_v1_self_mfa_enroll_confirm::refuse(&refused, &caller),
+        }
+    }
+
+    async fn post_v1_self_mfa_verify_totp(
+        &self,
+        caller: Caller,
+        request: PostV1SelfMfaVerifyTotpRequest,
+    ) -> PostV1SelfMfaVerifyTotpAnswer {
+        match post_v1_self_mfa_verify_totp::run(&self.app, &caller, request).await {
+            Ok(envelope) => PostV1SelfMfaVerifyTotpAnswer::Ok(envelope),
+            Err(refused) => post_v1_self_mfa_verify_totp::refuse(&refused, &caller),
+        }
+    }
+
+    async fn post_v1_self_mfa_verify_totp_backup(
+        &self,
+        caller: Caller,
+        request: PostV1SelfMfaVerifyTotpBackupRequest,
+    ) -> PostV1SelfMfaVerifyTotpBackupAnswer {
+        match post_v1_self_mfa_verify_totp_backup::run(&self.app, &caller, request).await {
+            Ok(envelope) => PostV1SelfMfaVerifyTotpBackupAnswer::Ok(envelope),
+            Err(refused) => post_v1_self_mfa_verify_totp_backup::refuse(&refused, &caller),
+        }
+    }
+
     async fn post_v1_self_mfa_regenerate_totp(
         &self,
         caller: Caller,
         request: PostV1SelfMfaRegenerateTotpRequest,
     ) -> PostV1SelfMfaRegenerateTotpAnswer {
-        use post_v1_self_mfa_regenerate_totp::{refuse, run};
-
-        match run(&self.app, &caller, request).await {
+        match post_v1_self_mfa_regenerate_totp::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaRegenerateTotpAnswer::Ok(envelope),
-            Err(error) => refuse(&error, caller.origin()),
+            Err(refused) => post_v1_self_mfa_regenerate_totp::refuse(&refused, &caller),
+        }
+    }
+
+    async fn delete_v1_self_mfa_remove(
+        &self,
+        caller: Caller,
+        request: DeleteV1SelfMfaRemoveRequest,
+    ) -> DeleteV1SelfMfaRemoveAnswer {
+        match delete_v1_self_mfa_remove::run(&self.app, &caller, request).await {
+            Ok(envelope) => DeleteV1SelfMfaRemoveAnswer::Ok(envelope),
+            Err(refused) => delete_v1_self_mfa_remove::refuse(&refused, &caller),
         }
     }
 }

@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
-use arklow_domain::{Keyring, Random, SystemRandom};
+use arklow_domain::{Random, SystemRandom};
 use arklow_store::Store;
 use chrono::{DateTime, Utc};
+
+use crate::address::AddressLimiter;
+use crate::keys::Keys;
+use crate::policy::Policy;
 
 /// Tells the time.
 pub(crate) trait Clock: Send + Sync {
@@ -35,19 +39,24 @@ impl Sources {
 /// What operations work with.
 pub(crate) struct App {
     pub(crate) store: Store,
-    pub(crate) keyring: Keyring,
+    pub(crate) keys: Keys,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    pub(crate) policy: Policy,
+    /// Failures by source address, of this process alone.
+    pub(crate) addresses: AddressLimiter,
 }
 
 impl App {
-    pub(crate) fn new(store: Store, keyring: Keyring, sources: Sources) -> Self {
+    pub(crate) fn new(store: Store, keys: Keys, sources: Sources, policy: Policy) -> Self {
         let Sources { clock, random } = sources;
         Self {
             store,
-            keyring,
+            keys,
             clock,
             random,
+            addresses: AddressLimiter::new(policy.address.clone()),
+            policy,
         }
     }
 }

@@ -3,9 +3,11 @@
 //! A [`Caller`] can be made nowhere else, and an operation wants one: what is not authenticated
 //! cannot reach it.
 
+use std::net::IpAddr;
+
 use arklow_api::server::{Credentials, Fault, Origin};
 use arklow_domain::{Session, SessionToken, UserId};
-use arklow_store::StoreError;
+use arklow_store::{AuditOrigin, StoreError};
 
 use crate::app::App;
 use crate::log;
@@ -15,6 +17,7 @@ use crate::log;
 pub(crate) struct Caller {
     session: Session,
     origin: Origin,
+    address: IpAddr,
 }
 
 impl Caller {
@@ -32,6 +35,21 @@ impl Caller {
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
+
+    /// The address of the client, as far as anybody who is trusted knows it.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// What the audit keeps of it.  The store makes the texts harmless.
+    pub(crate) fn audit_origin(&self) -> AuditOrigin {
+        AuditOrigin {
+            actor: None,
+            remote_address: Some(self.address),
+            user_agent: self.origin.user_agent.clone(),
+            request_id: Some(self.origin.request_id.clone()),
+        }
+    }
 }
 
 /// Finds the live session behind the credentials.
@@ -46,11 +64,21 @@ pub(crate) async fn authenticate(
     let token = SessionToken::parse(secret.expose()).ok_or(Fault::Unauthenticated)?;
     let found = app.store.live_session(token.hash(), app.clock.now()).await;
     match found {
-        Ok(Some(session)) => Ok(Caller { session, origin }),
+        Ok(Some(session)) => Ok(Caller {
+            session,
+            address: app
+                .policy
+                .trusted_proxies
+                .client(origin.remote_address.ip(), &origin.forwarded_for),
+            origin,
+        }),
         Ok(None) => Err(Fault::Unauthenticated),
         Err(StoreError::Busy) => Err(Fault::Unavailable { retry_after: None }),
         Err(
             error @ (StoreError::Inconsistent { .. }
+            | StoreError::Unreadable(_)
+            | StoreError::RetiredKey(_)
+            | StoreError::NoEntropy(_)
             | StoreError::Database(_)
             | StoreError::Panicked
             | StoreError::Closed),

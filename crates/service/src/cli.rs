@@ -1,15 +1,21 @@
 //! The command line: the flags, the variables behind them, and what is wrong usage.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use arklow_domain::{DeviceName, Email, SessionId, UserId, UserName};
+use arklow_domain::{
+    DeviceId, DeviceName, Email, KeyId, RateLimit, SessionId, TotpWindow, UserId, UserName,
+};
 use arklow_store::DatabaseUrl;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use tracing::Level;
+
+use crate::policy::ISSUER;
 
 /// Where the server listens unless it is told otherwise.
 const LISTEN: &str = "127.0.0.1:3123";
@@ -18,6 +24,8 @@ const LISTEN: &str = "127.0.0.1:3123";
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// The longest session: 30 days, as NIST SP 800-63B-4 recommends at AAL1.
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How far back anybody may ask for, about a century.
+const LONGEST_AGO: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 /// The longest that a second factor counts: 24 hours, as NIST SP 800-63B-4 recommends at AAL2.
 const LONGEST_MFA: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -104,15 +112,21 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Serve the API until SIGTERM or SIGINT.
     Serve(ServeArgs),
-    /// Create and disable users.
+    /// Create, disable and unlock users.
     #[command(subcommand)]
     User(UserCommand),
-    /// Create and revoke sessions.
+    /// Create, list and revoke sessions.
     #[command(subcommand)]
     Session(SessionCommand),
-    /// Create TOTP devices.
+    /// Create, list and remove TOTP devices.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// List, rotate and retire the root keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Read what was tried and done.
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +190,163 @@ pub(crate) struct ServeArgs {
         value_parser = wait
     )]
     pub(crate) busy_timeout: Duration,
+    #[command(flatten)]
+    pub(crate) factors: FactorArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+/// What holds for second factors.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Second factors")]
+pub(crate) struct FactorArgs {
+    /// Under which name authenticator apps list a device.
+    #[arg(long, env = "ARKLOW_ISSUER", default_value = ISSUER, value_parser = issuer)]
+    pub(crate) issuer: String,
+    /// How many codes before and after the current one are accepted: 1, or 0 as ASVS 6.5.5 asks.
+    #[arg(
+        long,
+        env = "ARKLOW_TOTP_WINDOW",
+        value_name = "STEPS",
+        default_value = "1",
+        value_parser = totp_window
+    )]
+    pub(crate) totp_window: TotpWindow,
+    /// How long a session counts as MFA-verified after a code, at most.
+    #[arg(
+        long,
+        env = "ARKLOW_STEP_UP",
+        value_name = "DURATION",
+        default_value = "15m",
+        value_parser = mfa_ttl
+    )]
+    pub(crate) step_up: Duration,
+    /// How long a pending device can be confirmed.
+    #[arg(
+        long,
+        env = "ARKLOW_ENROLLMENT_TTL",
+        value_name = "DURATION",
+        default_value = "15m",
+        value_parser = mfa_ttl
+    )]
+    pub(crate) enrollment_ttl: Duration,
+    /// How many confirmed devices a user may have.
+    #[arg(
+        long,
+        env = "ARKLOW_MAX_DEVICES",
+        value_name = "COUNT",
+        default_value = "10",
+        value_parser = clap::value_parser!(u32).range(1..=50)
+    )]
+    pub(crate) max_devices: u32,
+    /// After how many failures in a row a user is locked for a while.
+    #[arg(
+        long,
+        env = "ARKLOW_LOCK_AFTER",
+        value_name = "FAILURES",
+        default_value = "5",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub(crate) lock_after: u32,
+    /// How long the first lock lasts; each one after it twice as long.
+    #[arg(
+        long,
+        env = "ARKLOW_LOCK_FOR",
+        value_name = "DURATION",
+        default_value = "15m",
+        value_parser = lock
+    )]
+    pub(crate) lock_for: Duration,
+    /// How long a lock lasts at most.
+    #[arg(
+        long,
+        env = "ARKLOW_LOCK_MAX",
+        value_name = "DURATION",
+        default_value = "1h",
+        value_parser = lock
+    )]
+    pub(crate) lock_max: Duration,
+    /// After how many failures in a row the factor is locked until another one succeeds or
+    /// `arklow user unlock`; at most 100 (NIST SP 800-63B-4 §3.2.2).
+    #[arg(
+        long,
+        env = "ARKLOW_LOCK_FACTOR_AFTER",
+        value_name = "FAILURES",
+        default_value = "100",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub(crate) lock_factor_after: u32,
+}
+
+/// How often something may be done.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// `off` switches the three limits below off, for benchmarks and conformance runs.
+    ///
+    /// That failures lock a user cannot be switched off.
+    #[arg(
+        long,
+        env = "ARKLOW_LIMITS",
+        value_name = "ON_OR_OFF",
+        default_value = "on"
+    )]
+    pub(crate) limits: Switch,
+    /// How often a user may make new backup codes.
+    #[arg(
+        long,
+        env = "ARKLOW_LIMIT_REGENERATE",
+        value_name = "COUNT/DURATION",
+        default_value = "10/1h",
+        value_parser = rate_limit
+    )]
+    pub(crate) limit_regenerate: RateLimit,
+    /// How often a user may begin to enrol a device.
+    #[arg(
+        long,
+        env = "ARKLOW_LIMIT_ENROLL",
+        value_name = "COUNT/DURATION",
+        default_value = "10/1h",
+        value_parser = rate_limit
+    )]
+    pub(crate) limit_enroll: RateLimit,
+    /// How many codes from one address may fail or be malformed; all of these hold, in each
+    /// process.
+    #[arg(
+        long,
+        env = "ARKLOW_LIMIT_ADDRESS",
+        value_name = "COUNT/DURATION",
+        default_value = "10/5m,50/1h",
+        value_delimiter = ',',
+        value_parser = rate_limit
+    )]
+    pub(crate) limit_address: Vec<RateLimit>,
+    /// A proxy, or a network of them, whose `X-Forwarded-For` is believed; may be repeated.
+    ///
+    /// Without it a request comes from the peer of its connection, whatever its headers say.
+    #[arg(
+        long = "trusted-proxy",
+        env = "ARKLOW_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        value_parser = network
+    )]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+}
+
+/// A switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+/// Who is at work, for the audit.
+#[derive(Debug, Args)]
+pub(crate) struct ActorArgs {
+    /// Who does it, for the audit; by default the user of the operating system.
+    #[arg(long, env = "ARKLOW_ACTOR", value_name = "NAME")]
+    pub(crate) actor: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -214,6 +385,42 @@ pub(crate) enum UserCommand {
     Create(CreateUserArgs),
     /// Disable a user: from now on none of their sessions is live, on running servers too.
     Disable(DisableUserArgs),
+    /// Unlock a user's second factors, and forget the failures that locked them.
+    Unlock(UnlockUserArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnlockUserArgs {
+    /// Which user.
+    #[arg(long)]
+    pub(crate) id: UserId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Of whom something is listed.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Whose.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: UserId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: ListOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListOutputArgs {
+    /// Print one JSON object for each, a line each, instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -245,6 +452,8 @@ pub(crate) struct DisableUserArgs {
 pub(crate) enum SessionCommand {
     /// Create a session and print its token, which is shown this once.
     Create(CreateSessionArgs),
+    /// List all sessions that a user ever had, newest first.
+    List(ListArgs),
     /// Revoke a session: from now on its token is refused, on running servers too.
     Revoke(RevokeSessionArgs),
 }
@@ -288,6 +497,99 @@ pub(crate) struct RevokeSessionArgs {
 pub(crate) enum DeviceCommand {
     /// Create a TOTP device; print its id and the otpauth URI for an authenticator app.
     Create(CreateDeviceArgs),
+    /// List all devices that a user ever had, newest first, removed ones too.
+    List(ListArgs),
+    /// Remove a device without a code of it; its seed and its backup codes are gone at once.
+    Remove(RemoveDeviceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveDeviceArgs {
+    /// Which device.
+    #[arg(long)]
+    pub(crate) id: DeviceId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// List the keys, and how much needs each of them.
+    List(ListKeysArgs),
+    /// Put a new key into the key file and protect everything with it, while servers go on.
+    ///
+    /// Stopped in the middle, it goes on where it was when it is run again.
+    Rotate(RotateKeysArgs),
+    /// Take a key that nothing needs out of use and out of the key file.
+    Retire(RetireKeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKeysArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: ListOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeysArgs {
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetireKeyArgs {
+    /// Which key; `arklow keys list` tells.
+    #[arg(long)]
+    pub(crate) id: KeyId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List the records, oldest first.
+    List(ListAuditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListAuditArgs {
+    /// Only those of this user.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Option<UserId>,
+    /// Only those since then: RFC 3339, such as 2026-11-25T08:00:00Z, or how long ago, such as 24h.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(crate) since: Option<Since>,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: ListOutputArgs,
+}
+
+/// A time, or how long ago it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    At(DateTime<Utc>),
+    Ago(Duration),
 }
 
 #[derive(Debug, Args)]
@@ -313,6 +615,64 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "expected an IP address and a port, such as 127.0.0.1:3123 or [::1]:3123".to_owned()
     })
+}
+
+fn issuer(text: &str) -> Result<String, String> {
+    let is_usable = (1..=64).contains(&text.chars().count())
+        && !text.chars().any(|c| c.is_control() || c == ':');
+    if is_usable && !text.trim().is_empty() {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 64 characters, neither blank nor with a colon".to_owned())
+    }
+}
+
+fn totp_window(text: &str) -> Result<TotpWindow, String> {
+    let window = text.parse().ok().and_then(TotpWindow::new);
+    window.ok_or_else(|| "expected 0 or 1".to_owned())
+}
+
+fn rate_limit(text: &str) -> Result<RateLimit, String> {
+    let expected = || "expected a count and a duration, such as 10/1h".to_owned();
+    let (count, per) = text.split_once('/').ok_or_else(expected)?;
+    let count = count.trim().parse().map_err(|_| expected())?;
+    if !(1..=1_000_000).contains(&count) {
+        return Err("expected a count from 1 to 1000000".to_owned());
+    }
+    let per = duration(per.trim(), Duration::from_secs(1), LONGEST_MFA)?;
+    Ok(RateLimit {
+        count,
+        per: delta(per),
+    })
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or_else(|_| address())
+        .map_err(|_| "expected an IP address or a network, such as 10.0.0.0/8".to_owned())
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Since::At(at.to_utc()));
+    }
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|ago| *ago <= LONGEST_AGO)
+        .map(Since::Ago)
+        .ok_or_else(|| {
+            "expected a time such as 2026-11-25T08:00:00Z, or how long ago, such as 24h".to_owned()
+        })
+}
+
+/// The same duration; every bound of this file lies far below what either can hold.
+pub(crate) fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}
+
+fn lock(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), LONGEST_MFA)
 }
 
 fn wait(text: &str) -> Result<Duration, String> {

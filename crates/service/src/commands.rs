@@ -1,19 +1,22 @@
 //! The commands that put into the database what has no operation yet.  They may run while a server
 //! uses the same file.
 
+pub(crate) mod audit;
 pub(crate) mod device;
+pub(crate) mod keys;
 pub(crate) mod session;
 pub(crate) mod user;
 
 use std::future::Future;
+use std::path::PathBuf;
 
 use arklow_domain::Keyring;
-use arklow_store::{DatabaseUrl, Options, Store};
+use arklow_store::{AuditOrigin, DatabaseUrl, Options, Store};
 
 use crate::app::Sources;
-use crate::cli::KeysArgs;
+use crate::cli::{ActorArgs, KeysArgs};
 use crate::error::CliError;
-use crate::{keys, output};
+use crate::output;
 
 /// Opens the database.
 pub(crate) async fn open(url: &DatabaseUrl, options: Options) -> Result<Store, CliError> {
@@ -38,18 +41,23 @@ async fn open_existing(url: &DatabaseUrl) -> Result<Store, CliError> {
     open(url, options).await
 }
 
-/// The keys that the flags speak of; says so if a file was made for them.
+/// Where the keys lie that the flags speak of.
+fn key_path(database: &DatabaseUrl, args: &KeysArgs) -> Result<PathBuf, CliError> {
+    Ok(match &args.keys {
+        Some(path) => path.clone(),
+        None => crate::keys::default_path(database)?,
+    })
+}
+
+/// The keys that the flags speak of, and where they lie; says so if a file was made for them.
 pub(crate) async fn open_keys(
     store: &Store,
     database: &DatabaseUrl,
     args: &KeysArgs,
     sources: &Sources,
-) -> Result<Keyring, CliError> {
-    let path = match &args.keys {
-        Some(path) => path.clone(),
-        None => keys::default_path(database)?,
-    };
-    let opened = keys::open(store, &path, sources).await?;
+) -> Result<(Keyring, PathBuf), CliError> {
+    let path = key_path(database, args)?;
+    let opened = crate::keys::open(store, &path, sources).await?;
     if opened.created {
         let path = path.display();
         output::note(&format!(
@@ -57,7 +65,19 @@ pub(crate) async fn open_keys(
              it no backup code and no device works"
         ));
     }
-    Ok(opened.keyring)
+    Ok((opened.keyring, path))
+}
+
+/// Who is at work, as the audit keeps it.
+fn operator(actor: ActorArgs) -> AuditOrigin {
+    let from_system = || {
+        // Of `sudo`, the one behind it.
+        ["SUDO_USER", "USER", "LOGNAME"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()))
+    };
+    let name = actor.actor.or_else(from_system);
+    AuditOrigin::operator(name.as_deref().unwrap_or("unknown"))
 }
 
 /// Does `work` and closes the store, whatever came of it.

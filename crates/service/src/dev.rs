@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arklow_domain::{DeviceId, UserId};
@@ -15,8 +16,9 @@ use crate::commands::device::{self, Confirmation};
 use crate::commands::session;
 use crate::commands::{self, user};
 use crate::error::CliError;
-use crate::keys;
+use crate::keys::{self, Keys};
 use crate::output::{self, Format};
+use crate::policy::Policy;
 use crate::serve::{self, Config};
 
 /// How long the demo session lives, MFA-verified all the time.
@@ -52,7 +54,8 @@ async fn serve_demo(
 ) -> Result<(), CliError> {
     let path = keys::default_path(database)?;
     let keyring = keys::open(store, &path, &sources).await?.keyring;
-    let app = App::new(store.clone(), keyring, sources.clone());
+    let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
+    let app = App::new(store.clone(), keys, sources.clone(), Policy::default());
     let demo = Demo::create(&app, &sources).await?;
     serve::serve(app, Config::on(listen), |address| {
         warn(database);
@@ -85,8 +88,15 @@ impl Demo {
         let user_id = user::create(&app.store, name, email, sources).await?;
         let phone = "Phone".parse().expect("this is a name");
         let confirmed = Confirmation::Confirmed;
-        let (device_id, _) =
-            device::create(&app.store, &app.keyring, user_id, phone, confirmed, sources).await?;
+        let (device_id, _) = device::create(
+            &app.store,
+            &app.keys.current(),
+            user_id,
+            phone,
+            confirmed,
+            sources,
+        )
+        .await?;
         let mfa = Some(SESSION);
         Ok(Self {
             user_id,

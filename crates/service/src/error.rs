@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use arklow_domain::{Email, NoEntropy, SessionId, UserId};
+use arklow_domain::{DeviceId, Email, KeyId, NoEntropy, SessionId, UserId};
 use arklow_store::{BadDatabaseUrl, DatabaseUrl, OpenError, StoreError};
 
 use crate::keys::KeysError;
@@ -43,6 +43,25 @@ pub(crate) enum CliError {
     UserDisabled(UserId),
     #[error("there is no session {0} (--id)")]
     NoSuchSession(SessionId),
+    #[error("there is no device {0} (--id)")]
+    NoSuchDevice(DeviceId),
+    #[error("no key {0} is on record (--id)")]
+    NoSuchKey(KeyId),
+    #[error("key {0} is the active one (--id)")]
+    ActiveKey(KeyId),
+    #[error("key {key} is in use: {seeds} TOTP seeds and {code_sets} sets of backup codes need it")]
+    KeyInUse {
+        key: KeyId,
+        seeds: i64,
+        code_sets: i64,
+    },
+    #[error("stopped after {moved} of {total} devices; the others are still under another key")]
+    RotationStopped { moved: u64, total: u64 },
+    #[error(
+        "{0} devices are still under another key: their secrets do not open, or a server \
+             with an old key file goes on using it"
+    )]
+    RotationIncomplete(u64),
     #[error("cannot make a temporary directory")]
     TemporaryDirectory(#[source] io::Error),
     #[error("cannot put a database into the temporary directory")]
@@ -89,6 +108,20 @@ impl CliError {
             Self::NoSuchSession(_) => {
                 Some("check the id and --database-url; `arklow session create` tells the id")
             }
+            Self::NoSuchDevice(_) => {
+                Some("check the id and --database-url; `arklow device list` tells the ids")
+            }
+            Self::NoSuchKey(_) => Some("`arklow keys list` tells the ids"),
+            Self::ActiveKey(_) => Some("`arklow keys rotate` puts another one in its place"),
+            Self::KeyInUse { .. } => Some(
+                "`arklow keys rotate` moves everything to the active key; sets of backup codes \
+                 from before version 0.1 go when their owners make new ones",
+            ),
+            Self::RotationStopped { .. } => Some("run `arklow keys rotate` again to go on"),
+            Self::RotationIncomplete(_) => Some(
+                "`arklow keys list` tells which key; the log of `arklow keys rotate` tells which \
+                 devices",
+            ),
             Self::TemporaryDirectory(_) | Self::TemporaryPath(_) => {
                 Some("set TMPDIR to a directory that can be written")
             }

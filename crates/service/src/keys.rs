@@ -4,18 +4,24 @@
 //! lacks one of them is refused: with a fresh one all would seem well, and every code and seed
 //! would be dead.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fs::{File, Permissions};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use arklow_domain::{KeyFileError, KeyId, Keyring, NoEntropy};
 use arklow_store::{DatabaseUrl, RecordKey, Store, StoreError};
-use tracing::warn;
+use chrono::{DateTime, Utc};
+use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::app::Sources;
+use crate::app::{Clock, Sources};
+use crate::error::chain;
 
 /// The largest key file; it has 86 bytes for each key.
 const MAX_BYTES: usize = 64 * 1024;
@@ -23,6 +29,84 @@ const MAX_BYTES: usize = 64 * 1024;
 const MODE: u32 = 0o600;
 /// What its group and all others may do.
 const SHARED: u32 = 0o077;
+
+/// How often a server looks whether the key file has changed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The keys that a server works with, which change while it runs when they are rotated.
+pub(crate) struct Keys {
+    current: RwLock<Arc<Keyring>>,
+    file: PathBuf,
+    /// The file as it was when it was last read.
+    stamp: Mutex<Option<Stamp>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What changes when a file is replaced or written.
+type Stamp = (u64, u64, i64, i64);
+
+impl Keys {
+    /// The keys that were read from `file`.
+    pub(crate) fn new(keyring: Keyring, file: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            current: RwLock::new(Arc::new(keyring)),
+            stamp: Mutex::new(stamp(&file)),
+            file,
+            clock,
+        }
+    }
+
+    /// The keys as they are now.  A question to the store keeps those it began with.
+    pub(crate) fn current(&self) -> Arc<Keyring> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the file again.  Whether there are other keys now; a file that cannot be used is
+    /// logged, and the former keys stay.
+    pub(crate) async fn reload(&self, store: &Store) -> bool {
+        let stamp = stamp(&self.file);
+        match reopen(store, &self.file, self.clock.now()).await {
+            Ok(keyring) => {
+                *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
+                let before = self.current();
+                let is_new = before.active() != keyring.active() || !before.ids().eq(keyring.ids());
+                if is_new {
+                    info!(key.active = %keyring.active(), "the key file has changed and is in use");
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+                        Arc::new(keyring);
+                }
+                is_new
+            }
+            Err(error) => {
+                error!(
+                    error = chain(&error),
+                    "the key file cannot be used; the former keys stay"
+                );
+                false
+            }
+        }
+    }
+
+    /// Reads the file again whenever it has changed, for ever.
+    pub(crate) async fn watch(&self, store: &Store) -> Infallible {
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            let seen = *self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = stamp(&self.file);
+            if found != seen {
+                self.reload(store).await;
+                // Once for each change, also if the file cannot be used.
+                *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            }
+        }
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let found = std::fs::metadata(file).ok()?;
+    Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+}
 
 /// The keys of a database.
 pub(crate) struct Opened {
@@ -52,6 +136,10 @@ pub(crate) enum KeysError {
         path.display()
     )]
     Different { path: PathBuf, key: KeyId },
+    #[error("the active key {key} in `{}` is retired", path.display())]
+    Retired { path: PathBuf, key: KeyId },
+    #[error("somebody else is changing `{}`", .0.display())]
+    Locked(PathBuf),
     #[error("cannot read `{}`", path.display())]
     Unreadable {
         path: PathBuf,
@@ -93,6 +181,10 @@ impl KeysError {
             Self::Malformed { .. } | Self::NotText(_) => {
                 Some("name the right key file with --keys")
             }
+            Self::Retired { .. } => {
+                Some("this is an old copy of the key file: restore the newest one")
+            }
+            Self::Locked(_) => Some("wait until the other `arklow keys` command has ended"),
             Self::Store(_) | Self::Entropy(_) => None,
         }
     }
@@ -126,8 +218,33 @@ pub(crate) async fn open(
         }
     };
 
-    let keyring = &opened.keyring;
-    for (key, check) in recorded {
+    check(store, path, &opened.keyring, sources.clock.now()).await?;
+    Ok(opened)
+}
+
+/// The keys in `path`, which a server has read before.
+async fn reopen(store: &Store, path: &Path, now: DateTime<Utc>) -> Result<Keyring, KeysError> {
+    let file = path.to_owned();
+    let keyring = tokio::task::spawn_blocking(move || read(&file))
+        .await
+        .unwrap_or(Ok(None))?;
+    let keyring = keyring.ok_or_else(|| KeysError::Unreadable {
+        path: path.to_owned(),
+        cause: ErrorKind::NotFound.into(),
+    })?;
+    check(store, path, &keyring, now).await?;
+    Ok(keyring)
+}
+
+/// Whether the keys are those that the database was written with; the active one is on record
+/// then.
+async fn check(
+    store: &Store,
+    path: &Path,
+    keyring: &Keyring,
+    now: DateTime<Utc>,
+) -> Result<(), KeysError> {
+    for (key, check) in store.recorded_keys().await? {
         let path = || path.to_owned();
         match keyring.get(&key) {
             None => return Err(KeysError::Lacking { path: path(), key }),
@@ -137,21 +254,14 @@ pub(crate) async fn open(
             Some(_) => {}
         }
     }
-    record_active(store, path, keyring, sources).await?;
-    Ok(opened)
-}
-
-async fn record_active(
-    store: &Store,
-    path: &Path,
-    keyring: &Keyring,
-    sources: &Sources,
-) -> Result<(), KeysError> {
     let key = keyring.active();
     let root = keyring.get(&key).expect("a ring holds its active key");
-    let now = sources.clock.now();
     match store.record_key(key, root.check(), now).await? {
         RecordKey::Recorded | RecordKey::AlreadyRecorded => Ok(()),
+        RecordKey::Retired => Err(KeysError::Retired {
+            path: path.to_owned(),
+            key,
+        }),
         RecordKey::Contradicted => Err(KeysError::Different {
             path: path.to_owned(),
             key,
@@ -225,18 +335,75 @@ fn create(path: &Path, keyring: Keyring) -> Result<Opened, KeysError> {
 }
 
 fn write_new(path: &Path, keyring: &Keyring) -> io::Result<()> {
-    let directory = match path.parent() {
+    let directory = directory_of(path);
+    let file = write_beside(directory, keyring)?;
+    file.persist_noclobber(path)?;
+    // The name is on the disk only when the directory is.
+    File::open(directory)?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+fn write_beside(directory: &Path, keyring: &Keyring) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .permissions(Permissions::from_mode(MODE))
         .tempfile_in(directory)?;
     file.write_all(keyring.expose().as_bytes())?;
     file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    // The name is on the disk only when the directory is.
-    File::open(directory)?.sync_all()
+    Ok(file)
+}
+
+/// A key file that nobody else may change while this lives.
+pub(crate) struct Exclusive {
+    path: PathBuf,
+    /// The lock: it ends when the file is closed.
+    file: File,
+}
+
+impl Exclusive {
+    /// Locks the file.
+    pub(crate) fn lock(path: &Path) -> Result<Self, KeysError> {
+        let unreadable = |cause| KeysError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(KeysError::Locked(path.to_owned())),
+            Err(TryLockError::Error(cause)) => return Err(unreadable(cause)),
+        }
+        // Another command may have put a new file in its place before the lock was had.
+        let named = std::fs::metadata(path).map_err(unreadable)?.ino();
+        if file.metadata().map_err(unreadable)?.ino() != named {
+            return Err(KeysError::Locked(path.to_owned()));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// Puts these keys in the place of those in the file, whole and on the disk or not at all.
+    pub(crate) fn replace(&mut self, keyring: &Keyring) -> Result<(), KeysError> {
+        let replaced = (|| {
+            let directory = directory_of(&self.path);
+            let new = write_beside(directory, keyring)?;
+            // Before anybody can open it.
+            new.as_file().lock()?;
+            self.file = new.persist(&self.path)?;
+            File::open(directory)?.sync_all()
+        })();
+        replaced.map_err(|cause| KeysError::NotCreated {
+            path: self.path.clone(),
+            cause,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -6,15 +6,19 @@
 //! | `cli` | the flags and the variables behind them |
 //! | `serve`, `dev`, `commands` | what each command does |
 //! | `keys` | the key file |
-//! | `app` | what operations work with: store, keys, clock, randomness |
+//! | `app`, `policy` | what operations work with: store, keys, clock, randomness; what an operator decides |
 //! | `api` | the generated trait, answered by `ops` |
-//! | `auth` | from a token to a caller |
+//! | `auth`, `address` | from a token to a caller; where a request comes from, and the limit for it |
 //! | `ops` | the operations, one file each |
+//! | `attempts`, `refusal` | presenting a code, for whichever operation; how each refusal is answered |
+//! | `qr` | the picture of a provisioning URI |
 //! | `wire` | from the words of the domain to those of the contract |
 //! | `log`, `output`, `error` | what is said, and where |
 
+mod address;
 mod api;
 mod app;
+mod attempts;
 mod auth;
 mod cli;
 mod commands;
@@ -24,6 +28,9 @@ mod keys;
 mod log;
 mod ops;
 mod output;
+mod policy;
+mod qr;
+mod refusal;
 mod serve;
 #[cfg(test)]
 mod testing;
@@ -64,5 +71,7 @@ async fn run(command: Command, sources: Sources) -> Result<(), CliError> {
         Command::User(command) => commands::user::run(command, &sources).await,
         Command::Session(command) => commands::session::run(command, &sources).await,
         Command::Device(command) => commands::device::run(command, &sources).await,
+        Command::Keys(command) => commands::keys::run(command, &sources).await,
+        Command::Audit(command) => commands::audit::run(command, &sources).await,
     }
 }

@@ -35,6 +35,19 @@ pub(crate) fn data(format: Format, human: &str, object: &Value) -> Result<(), Cl
         .map_err(CliError::Output)
 }
 
+/// Prints what a command lists: a title and a line for each, or an object for each, on a line.
+pub(crate) fn list(
+    format: Format,
+    title: &str,
+    rows: impl ExactSizeIterator<Item = (String, Value)>,
+) -> Result<(), CliError> {
+    if matches!(format, Format::Human) && rows.len() > 0 {
+        note(title);
+    }
+    rows.into_iter()
+        .try_for_each(|(human, object)| data(format, &human, &object))
+}
+
 /// Prints the id of what a command made or changed.
 pub(crate) fn id(format: Format, id: &dyn Display) -> Result<(), CliError> {
     let id = id.to_string();

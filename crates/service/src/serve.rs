@@ -14,8 +14,10 @@ use tracing::{info, warn};
 
 use crate::api::Server;
 use crate::app::{App, Sources};
-use crate::cli::ServeArgs;
+use crate::cli::{ServeArgs, Switch};
 use crate::error::CliError;
+use crate::keys::Keys;
+use crate::policy::Policy;
 use crate::{commands, log, output, wire};
 
 /// How a server is run.
@@ -59,11 +61,25 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     };
     let store = commands::open(url, options).await?;
     let serving = async {
-        let keyring = commands::open_keys(&store, url, &args.keys, &sources).await?;
-        let app = App::new(store.clone(), keyring, sources);
+        let (keyring, path) = commands::open_keys(&store, url, &args.keys, &sources).await?;
+        let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
+        let policy = Policy::from_flags(&args.factors, &args.limits);
+        let app = App::new(store.clone(), keys, sources, policy);
+        if args.limits.limits == Switch::Off {
+            warn_of_no_limits();
+        }
         serve(app, config, |_| Ok(())).await
     };
     commands::closing(&store, serving).await
+}
+
+fn warn_of_no_limits() {
+    output::note(
+        "\n\
+         *** LIMITS ARE OFF (--limits off): nothing bounds how often codes are regenerated, ***\n\
+         *** devices are enrolled and codes are tried from one address.  Not for users.   ***\n",
+    );
+    warn!("the limits are off: only the failures of each user are counted");
 }
 
 /// Serves until a signal.  Calls `ready` once requests are accepted, with the address, which has
@@ -76,13 +92,15 @@ pub(crate) async fn serve(
     // Before anybody learns that there is somebody to send them to.
     let mut signals = Signals::listen()?;
     let store = app.store.clone();
-    let server = start(app, config.listen, config.settings)?;
+    let app = Arc::new(app);
+    let server = start(Arc::clone(&app), config.listen, config.settings)?;
     let address = server.local_addr();
     output::note(&format!("listening on http://{address}"));
     ready(address)?;
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
+        never = app.keys.watch(&store) => match never {},
         ended = server.wait_for_shutdown() => {
             let reason = ended.err().unwrap_or_else(|| "it gave no reason".to_owned());
             return Err(CliError::Ended(reason));
@@ -105,12 +123,12 @@ pub(crate) async fn serve(
 }
 
 fn start(
-    app: App,
+    app: Arc<App>,
     listen: SocketAddr,
     settings: Settings,
 ) -> Result<HttpServer<Served<Server>>, CliError> {
     let description = api_description::<Server>().map_err(CliError::Server)?;
-    let served = Served::new(Server::new(Arc::new(app)), settings);
+    let served = Served::new(Server::new(app), settings);
     let config = ConfigDropshot {
         bind_address: listen,
         // A change that has begun is carried through, whether or not its caller waits for it.
@@ -170,5 +188,7 @@ mod tests {
         let (flags, dev) = (Config::from_flags(&args), Config::on(args.listen));
         assert_eq!(format!("{flags:?}"), format!("{dev:?}"));
         assert_eq!(args.busy_timeout, Options::default().busy_timeout);
+        let policy = Policy::from_flags(&args.factors, &args.limits);
+        assert_eq!(format!("{policy:?}"), format!("{:?}", Policy::default()));
     }
 }

@@ -3,12 +3,19 @@
 use std::error::Error;
 use std::time::Duration;
 
-use arklow_api::server::Fault;
+use arklow_api::server::{Fault, Place, Violation};
 use arklow_api::types::{
-    ApiError, ErrorEnvelope, MfaDevice, MfaDeviceType, RegenerateTotpEnvelope, RegenerateTotpResult,
+    ApiError, BackupCodeVerification, ConfirmEnrollmentEnvelope, DeviceRemoval, Enrollment,
+    EnrollmentConfirmation, EnrollmentEnvelope, ErrorEnvelope, Membership, MfaDevice,
+    MfaDeviceList, MfaDeviceListEnvelope, MfaDeviceType, RegenerateTotpEnvelope,
+    RegenerateTotpResult, RemoveDeviceEnvelope, SelfEnvelope, SelfUser, TotpVerification,
+    VerificationType, VerifyBackupCodeEnvelope, VerifyTotpEnvelope,
 };
-use arklow_domain::{BackupCodes, Device, DeviceState};
+use arklow_domain::{BackupCodes, Device, DeviceState, ProvisioningUri, User};
+use arklow_store::DevicePage;
 use chrono::{DateTime, Utc};
+
+use crate::attempts::Outcome;
 
 /// What `Retry-After` says: a busy database is usually free again by then.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -29,8 +36,128 @@ pub(crate) fn regenerated(
     }
 }
 
+/// A user with what they may do in which organization.
+pub(crate) fn self_user(user: &User, memberships: Vec<arklow_store::Membership>) -> SelfEnvelope {
+    let memberships = memberships.into_iter().map(|membership| Membership {
+        org_id: membership.org_id.to_string(),
+        permissions: membership.permissions,
+    });
+    SelfEnvelope {
+        data: Some(SelfUser {
+            id: user.id.to_string(),
+            name: user.name.to_string(),
+            email: user.email.to_string(),
+            memberships: memberships.collect(),
+            deleted_at: user.disabled_at,
+        }),
+        errors: None,
+    }
+}
+
+/// A page of devices.
+pub(crate) fn device_list(page: &DevicePage) -> MfaDeviceListEnvelope {
+    MfaDeviceListEnvelope {
+        data: Some(MfaDeviceList {
+            items: page.devices.iter().map(mfa_device).collect(),
+            count: integer(page.count),
+        }),
+        errors: None,
+    }
+}
+
+/// A pending device with its secrets.
+pub(crate) fn enrollment(
+    device: &Device,
+    uri: &ProvisioningUri,
+    qr_code: &str,
+    codes: &BackupCodes,
+) -> EnrollmentEnvelope {
+    EnrollmentEnvelope {
+        data: Some(Enrollment {
+            device: mfa_device(device),
+            provisioning_uri: uri.expose().to_owned(),
+            qr_code: qr_code.to_owned(),
+            backup_codes: codes.expose().to_vec(),
+        }),
+        errors: None,
+    }
+}
+
+/// What came of a code for a pending device.
+pub(crate) fn confirmation(outcome: &Outcome) -> ConfirmEnrollmentEnvelope {
+    ConfirmEnrollmentEnvelope {
+        data: Some(EnrollmentConfirmation {
+            device: mfa_device(outcome.device()),
+            session_mfa_not_after: outcome.session_mfa_not_after(),
+        }),
+        errors: None,
+    }
+}
+
+/// What came of a TOTP code.
+pub(crate) fn totp_verification(device_id: String, outcome: &Outcome) -> VerifyTotpEnvelope {
+    VerifyTotpEnvelope {
+        data: Some(TotpVerification {
+            valid: outcome.is_accepted(),
+            device_id,
+            verification_type: VerificationType::Totp,
+            session_mfa_not_after: outcome.session_mfa_not_after(),
+        }),
+        errors: None,
+    }
+}
+
+/// What came of a backup code.
+pub(crate) fn backup_code_verification(
+    device_id: String,
+    outcome: &Outcome,
+) -> VerifyBackupCodeEnvelope {
+    let remaining = match outcome {
+        Outcome::Accepted(accepted) => accepted.backup_codes_remaining,
+        Outcome::Rejected(_) => None,
+    };
+    VerifyBackupCodeEnvelope {
+        data: Some(BackupCodeVerification {
+            valid: outcome.is_accepted(),
+            device_id,
+            verification_type: VerificationType::BackupCode,
+            session_mfa_not_after: outcome.session_mfa_not_after(),
+            backup_codes_remaining: remaining.map(integer),
+        }),
+        errors: None,
+    }
+}
+
+/// What came of a code for a device that is to be removed.
+pub(crate) fn removal(outcome: &Outcome) -> RemoveDeviceEnvelope {
+    RemoveDeviceEnvelope {
+        data: Some(DeviceRemoval {
+            removed: outcome.is_accepted(),
+            device: mfa_device(outcome.device()),
+            two_factor_enabled: match outcome {
+                Outcome::Accepted(accepted) => accepted.two_factor_enabled,
+                // The device itself, which only a confirmed one could be.
+                Outcome::Rejected(_) => true,
+            },
+        }),
+        errors: None,
+    }
+}
+
 /// The answer to a request that never reached its operation.
 pub(crate) fn envelope(fault: &Fault) -> ErrorEnvelope {
+    if let Fault::InvalidRequest(violations) = fault
+        && !violations.is_empty()
+    {
+        let errors = violations.iter().map(|violation| ApiError {
+            code: code_of(violation).to_owned(),
+            message: violation.to_string(),
+        });
+        return ErrorEnvelope {
+            data: (),
+            errors: errors.collect(),
+        };
+    }
     let messages = match fault {
         // Only here is it known which header.
         Fault::Unauthenticated => {
@@ -57,6 +184,19 @@ pub(crate) fn refusal(code: &str, reason: &dyn Error) -> ErrorEnvelope {
             message: reason.to_string(),
         }],
     }
+}
+
+/// A code that is too short to be one is malformed, whoever finds out.
+fn code_of(violation: &Violation) -> &'static str {
+    match (violation.place, &*violation.pointer, &*violation.rule) {
+        (Place::Body, "/code", "minLength") => "MALFORMED_CODE",
+        _ => Fault::InvalidRequest(Vec::new()).code(),
+    }
+}
+
+/// A count; none comes near the end of the numbers.
+fn integer(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn mfa_device(device: &Device) -> MfaDevice {
@@ -146,6 +286,7 @@ mod tests {
             place: Place::Body,
             pointer: pointer.to_owned(),
             message: "is missing".to_owned(),
+            rule: "required".to_owned(),
         };
         let fault = Fault::InvalidRequest(vec![violation("/a"), violation("/b")]);
         let errors = envelope(&fault).errors;

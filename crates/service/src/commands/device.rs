@@ -1,21 +1,21 @@
 //! `arklow device`.
 
-use arklow_domain::{DeviceId, DeviceName, Keyring, ProvisioningUri, Seed, UserId};
-use arklow_store::{CreateDevice, NewDevice, Store};
+use arklow_domain::{DeviceId, DeviceName, DeviceState, Keyring, ProvisioningUri, Seed, UserId};
+use arklow_store::{CreateDevice, NewDevice, RemoveDevice, Store};
 use serde_json::json;
 
-use super::{closing, open_keys, open_or_create};
+use super::{closing, open_existing, open_keys, open_or_create, operator};
 use crate::app::Sources;
-use crate::cli::{CreateDeviceArgs, DeviceCommand};
+use crate::cli::{CreateDeviceArgs, DeviceCommand, ListArgs, RemoveDeviceArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
-
-/// Under which name an authenticator app lists the device.
-const ISSUER: &str = "Arklow";
+use crate::policy::ISSUER;
 
 pub(crate) async fn run(command: DeviceCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
         DeviceCommand::Create(args) => run_create(args, sources).await,
+        DeviceCommand::List(args) => run_list(args, sources).await,
+        DeviceCommand::Remove(args) => run_remove(args, sources).await,
     }
 }
 
@@ -34,7 +34,7 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
     };
     let store = open_or_create(url).await?;
     let created = closing(&store, async {
-        let keyring = open_keys(&store, url, &args.keys, sources).await?;
+        let (keyring, _) = open_keys(&store, url, &args.keys, sources).await?;
         create(
             &store,
             &keyring,
@@ -90,6 +90,65 @@ pub(crate) async fn create(
         CreateDevice::NoSuchUser => Err(CliError::NoSuchUser(user_id)),
         CreateDevice::UserDisabled => Err(CliError::UserDisabled(user_id)),
     }
+}
+
+async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let (user, origin) = (args.user, operator(args.actor));
+    let listed = closing(&store, async {
+        Ok(store.all_devices(user, sources.clock.now(), origin).await?)
+    });
+    let devices = listed.await?.ok_or(CliError::NoSuchUser(user))?;
+    let rows = devices.iter().map(|device| {
+        let (state, removed_at) = match device.state {
+            DeviceState::Pending => ("pending", None),
+            DeviceState::Confirmed { .. } => ("confirmed", None),
+            DeviceState::Removed { at, .. } => ("removed", Some(at)),
+        };
+        let used = device.last_used_at.map(output::time);
+        let human = format!(
+            "{:<19}  {state:<9}  {:<27}  {}",
+            device.id,
+            used.as_deref().unwrap_or("never used"),
+            device.name
+        );
+        let object = json!({
+            "id": device.id.to_string(),
+            "name": device.name.to_string(),
+            "state": state,
+            "confirmed_at": device.state.confirmed_at().map(output::time),
+            "last_used_at": used,
+            "updated_at": output::time(device.updated_at),
+            "removed_at": removed_at.map(output::time),
+        });
+        (human, object)
+    });
+    let title = format!("{:<19}  {:<9}  {:<27}  NAME", "ID", "STATE", "LAST USED");
+    output::list(Format::from_flag(args.output.json), &title, rows)
+}
+
+async fn run_remove(args: RemoveDeviceArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let (id, origin) = (args.id, operator(args.actor));
+    let removed = closing(&store, async {
+        Ok(store.remove_device(id, sources.clock.now(), origin).await?)
+    });
+    match removed.await? {
+        RemoveDevice::Removed {
+            device,
+            two_factor_enabled,
+        } => {
+            let left = match two_factor_enabled {
+                true => "has another confirmed device",
+                false => "has no confirmed device now, and no MFA-fresh session",
+            };
+            let owner = device.user_id;
+            output::note(&format!("device {id} is removed; its owner {owner} {left}"));
+        }
+        RemoveDevice::AlreadyRemoved => output::note(&format!("device {id} was removed already")),
+        RemoveDevice::NoSuchDevice => return Err(CliError::NoSuchDevice(id)),
+    }
+    output::id(Format::from_flag(args.output.json), &id)
 }
 
 #[cfg(test)]

@@ -7,15 +7,16 @@ use arklow_store::{CreateSession, NewSession, RevokeSession, Store};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::json;
 
-use super::{closing, open_existing, open_or_create};
+use super::{closing, open_existing, open_or_create, operator};
 use crate::app::Sources;
-use crate::cli::{CreateSessionArgs, RevokeSessionArgs, SessionCommand};
+use crate::cli::{CreateSessionArgs, ListArgs, RevokeSessionArgs, SessionCommand};
 use crate::error::CliError;
 use crate::output::{self, Format};
 
 pub(crate) async fn run(command: SessionCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
         SessionCommand::Create(args) => run_create(args, sources).await,
+        SessionCommand::List(args) => run_list(args, sources).await,
         SessionCommand::Revoke(args) => run_revoke(args, sources).await,
     }
 }
@@ -105,6 +106,40 @@ async fn run_revoke(args: RevokeSessionArgs, sources: &Sources) -> Result<(), Cl
         RevokeSession::NoSuchSession => return Err(CliError::NoSuchSession(id)),
     }
     output::id(Format::from_flag(args.output.json), &id)
+}
+
+async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let (user, origin) = (args.user, operator(args.actor));
+    let now = sources.clock.now();
+    let listed = closing(&store, async {
+        Ok(store.sessions(user, now, origin).await?)
+    });
+    let entries = listed.await?.ok_or(CliError::NoSuchUser(user))?;
+    let rows = entries.iter().map(|entry| {
+        let session = &entry.session;
+        let state = match entry.revoked_at {
+            Some(_) => "revoked",
+            None if session.expires_at <= now => "expired",
+            None if session.is_mfa_fresh(now) => "live, MFA-fresh",
+            None => "live",
+        };
+        let [created_at, expires_at] = [entry.created_at, session.expires_at].map(output::time);
+        let human = format!(
+            "{:<19}  {created_at:<27}  {expires_at:<27}  {state}",
+            session.id
+        );
+        let object = json!({
+            "id": session.id.to_string(),
+            "created_at": created_at,
+            "expires_at": expires_at,
+            "mfa_not_after": session.mfa_not_after.map(output::time),
+            "revoked_at": entry.revoked_at.map(output::time),
+        });
+        (human, object)
+    });
+    let title = format!("{:<19}  {:<27}  {:<27}  STATE", "ID", "CREATED", "EXPIRES");
+    output::list(Format::from_flag(args.output.json), &title, rows)
 }
 
 #[cfg(test)]

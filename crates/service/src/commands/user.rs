@@ -1,11 +1,11 @@
 //! `arklow user`.
 
 use arklow_domain::{Email, UserId, UserName};
-use arklow_store::{CreateUser, DisableUser, NewUser, Store};
+use arklow_store::{CreateUser, DisableUser, NewUser, Store, UnlockUser};
 
-use super::{closing, open_existing, open_or_create};
+use super::{closing, open_existing, open_or_create, operator};
 use crate::app::Sources;
-use crate::cli::{CreateUserArgs, DisableUserArgs, UserCommand};
+use crate::cli::{CreateUserArgs, DisableUserArgs, UnlockUserArgs, UserCommand};
 use crate::error::CliError;
 use crate::output::{self, Format};
 
@@ -13,6 +13,7 @@ pub(crate) async fn run(command: UserCommand, sources: &Sources) -> Result<(), C
     match command {
         UserCommand::Create(args) => run_create(args, sources).await,
         UserCommand::Disable(args) => run_disable(args, sources).await,
+        UserCommand::Unlock(args) => run_unlock(args, sources).await,
     }
 }
 
@@ -60,6 +61,27 @@ async fn run_disable(args: DisableUserArgs, sources: &Sources) -> Result<(), Cli
             output::note(&format!("user {id} was disabled already"));
         }
         DisableUser::NoSuchUser => return Err(CliError::NoSuchUser(id)),
+    }
+    output::id(Format::from_flag(args.output.json), &id)
+}
+
+async fn run_unlock(args: UnlockUserArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let (id, origin) = (args.id, operator(args.actor));
+    let unlocked = closing(&store, async {
+        Ok(store.unlock_user(id, sources.clock.now(), origin).await?)
+    });
+    match unlocked.await? {
+        UnlockUser::Unlocked {
+            was_locked,
+            failures,
+        } => {
+            let was = if was_locked { "was" } else { "was not" };
+            output::note(&format!(
+                "user {id} {was} locked; {failures} failures in a row are forgotten"
+            ));
+        }
+        UnlockUser::NoSuchUser => return Err(CliError::NoSuchUser(id)),
     }
     output::id(Format::from_flag(args.output.json), &id)
 }

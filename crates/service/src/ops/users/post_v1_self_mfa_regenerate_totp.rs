@@ -1,53 +1,27 @@
 //! Ten new backup codes for a device of the caller.
 
 use arklow_api::server::{
-    Fault, Origin, PostV1SelfMfaRegenerateTotpAnswer as Answer,
-    PostV1SelfMfaRegenerateTotpRequest as Request,
+    PostV1SelfMfaRegenerateTotpAnswer as Answer, PostV1SelfMfaRegenerateTotpRequest as Request,
 };
 use arklow_api::types::RegenerateTotpEnvelope;
-use arklow_domain::{BackupCodes, NoEntropy};
-use arklow_store::{AuditOrigin, ReplaceBackupCodes, ReplaceOutcome, StoreError};
+use arklow_domain::{BackupCodes, DeviceId};
+use arklow_store::{ReplaceBackupCodes, ReplaceOutcome, StoreError};
 use tracing::info;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::{log, wire};
+use crate::refusal::{self, Refused};
+use crate::wire;
 
-/// Why there are no new codes.  Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error("the session ended while the request was under way")]
-    SessionEnded,
-    #[error("verify a second factor with this session first")]
-    MfaNotFresh,
-    #[error("the caller has no such device")]
-    NoSuchDevice,
-    #[error("confirm the device first")]
-    DeviceNotConfirmed,
-    #[error("the database is busy")]
-    Busy,
-    #[error("no backup codes could be drawn")]
-    Entropy(#[from] NoEntropy),
-    #[error("the backup codes could not be replaced")]
-    Store(#[source] StoreError),
-}
-
-/// How each is answered.
-pub(crate) fn refuse(error: &Error, origin: &Origin) -> Answer {
-    match error {
-        Error::SessionEnded => Answer::Unauthorized(wire::envelope(&Fault::Unauthenticated)),
-        Error::MfaNotFresh => Answer::Forbidden(wire::refusal("MFA_REQUIRED", error)),
-        Error::NoSuchDevice => Answer::NotFound(wire::refusal("DEVICE_NOT_FOUND", error)),
-        Error::DeviceNotConfirmed => Answer::Conflict(wire::refusal("DEVICE_NOT_CONFIRMED", error)),
-        Error::Busy => Answer::ServiceUnavailable {
-            body: wire::envelope(&Fault::Unavailable { retry_after: None }),
-            retry_after: wire::RETRY_AFTER.as_secs().cast_signed(),
-        },
-        Error::Entropy(_) | Error::Store(_) => {
-            log::failure(origin, error);
-            Answer::InternalServerError(wire::envelope(&Fault::Internal))
-        }
-    }
+/// How a refusal is answered.
+pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
+    let refusal = refused.answer(caller.origin());
+    refusal::answer!(
+        Answer,
+        refusal,
+        [400 => BadRequest, 403 => Forbidden, 404 => NotFound, 409 => Conflict],
+        TooManyRequests
+    )
 }
 
 /// Replaces the set of the device and gives the new one, the only time that it is shown.
@@ -55,67 +29,54 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<RegenerateTotpEnvelope, Error> {
+) -> Result<RegenerateTotpEnvelope, Refused> {
     let now = app.clock.now();
-    // Before the device: who has not shown a second factor does not learn which devices exist.
-    if !caller.session().is_mfa_fresh(now) {
-        return Err(Error::MfaNotFresh);
-    }
     // Any digits are valid input; those that cannot be an id are the id of no device.
-    let device_id = request
-        .body
-        .device_id
-        .parse()
-        .map_err(|_| Error::NoSuchDevice)?;
-    let codes = BackupCodes::generate(app.random.as_ref())?;
-
-    let replace = ReplaceBackupCodes {
-        user_id: caller.user_id(),
-        session_id: caller.session().id,
-        device_id,
-        codes: codes.seal(&app.keyring, caller.user_id()),
-        now,
-        origin: audit_origin(caller.origin()),
+    let device_id: Option<DeviceId> = request.body.device_id.parse().ok();
+    let random = app.random.as_ref();
+    let codes = BackupCodes::generate(random)?;
+    // For no device the codes are bound to any: they are never stored.
+    let bound_to = match device_id {
+        Some(device_id) => device_id,
+        None => DeviceId::random(random)?,
     };
-    match app.store.replace_backup_codes(replace).await? {
+
+    let attempt = async || {
+        let replace = ReplaceBackupCodes {
+            user_id: caller.user_id(),
+            session_id: caller.session().id,
+            device_id,
+            codes: codes.seal(&app.keys.current(), caller.user_id(), bound_to, random)?,
+            limit: app.policy.regenerate,
+            now,
+            origin: caller.audit_origin(),
+        };
+        Ok::<_, Refused>(app.store.replace_backup_codes(replace).await)
+    };
+    let outcome = match attempt().await? {
+        Err(StoreError::RetiredKey(_)) if app.keys.reload(&app.store).await => attempt().await?,
+        outcome => outcome,
+    };
+    match outcome? {
         ReplaceOutcome::Replaced {
             device,
             generation,
             session_mfa_not_after,
         } => {
+            let id = device.id;
             info!(
                 req_id = caller.origin().request_id,
-                device.id = %device_id,
+                device.id = %id,
                 generation,
-                "the backup codes of device `{device_id}` were replaced"
+                "the backup codes of device `{id}` were replaced"
             );
             Ok(wire::regenerated(&device, &codes, session_mfa_not_after))
         }
-        ReplaceOutcome::SessionEnded => Err(Error::SessionEnded),
-        ReplaceOutcome::MfaNotFresh => Err(Error::MfaNotFresh),
-        ReplaceOutcome::NoSuchDevice => Err(Error::NoSuchDevice),
-        ReplaceOutcome::DeviceNotConfirmed => Err(Error::DeviceNotConfirmed),
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Busy => Self::Busy,
-            StoreError::Inconsistent { .. }
-            | StoreError::Database(_)
-            | StoreError::Panicked
-            | StoreError::Closed => Self::Store(error),
-        }
-    }
-}
-
-/// The store makes the texts harmless.
-fn audit_origin(origin: &Origin) -> AuditOrigin {
-    AuditOrigin {
-        remote_address: Some(origin.remote_address.ip()),
-        user_agent: origin.user_agent.clone(),
-        request_id: Some(origin.request_id.clone()),
+        ReplaceOutcome::SessionEnded => Err(Refused::SessionEnded),
+        ReplaceOutcome::RateLimited { until } => Err(Refused::RateLimited { wait: until - now }),
+        ReplaceOutcome::MfaNotFresh => Err(Refused::MfaNotFresh),
+        ReplaceOutcome::NoSuchDevice => Err(Refused::NoSuchDevice),
+        ReplaceOutcome::DeviceNotConfirmed => Err(Refused::DeviceNotConfirmed),
     }
 }
 
@@ -309,15 +270,5 @@ mod tests {
         let answer = exhausted.regenerate(caller, &device).await;
         assert_refused(&answer, 500, "INTERNAL");
         assert!(app.db_redeem(&ada, &before.backup_codes[9]).await);
-    }
-
-    #[test]
-    fn busy_database_is_answered_with_a_time_to_come_back() {
-        let answer = refuse(&StoreError::Busy.into(), &origin());
-        assert_refused(&answer, 503, "UNAVAILABLE");
-        assert!(matches!(
-            answer,
-            Answer::ServiceUnavailable { retry_after: 1, .. }
-        ));
     }
 }

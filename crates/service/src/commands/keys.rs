@@ -1,0 +1,276 @@
+//! `arklow keys`: the root keys, and how one takes the place of another while servers go on.
+//!
+//! A rotation writes the new key into the key file first, where servers find it, and only then
+//! protects anything with it.  From then on each batch of devices is a transaction of its own, so
+//! that it can be stopped anywhere and gone on with later.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arklow_domain::{DeviceId, KeyId, Keyring};
+use arklow_store::{KeyUsage, Reseal, RetireKey, Store};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::error;
+
+use super::{closing, key_path, open_existing, operator};
+use crate::app::Sources;
+use crate::cli::{KeysCommand, ListKeysArgs, RetireKeyArgs, RotateKeysArgs};
+use crate::error::CliError;
+use crate::keys::{self, Exclusive};
+use crate::output::{self, Format};
+
+/// How many devices share a transaction: few, for servers wait while it runs.
+const BATCH: u32 = 100;
+/// How often progress is told.
+const TELL: Duration = Duration::from_secs(1);
+/// How long servers are given to find the new key file, which they look for every second.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(command: KeysCommand, sources: &Sources) -> Result<(), CliError> {
+    match command {
+        KeysCommand::List(args) => run_list(args, sources).await,
+        KeysCommand::Rotate(args) => run_rotate(args, sources).await,
+        KeysCommand::Retire(args) => run_retire(args, sources).await,
+    }
+}
+
+async fn run_list(args: ListKeysArgs, sources: &Sources) -> Result<(), CliError> {
+    let url = &args.database.database_url;
+    let store = open_existing(url).await?;
+    let (active, usage) = closing(&store, async {
+        let keyring = keys::open(&store, &key_path(url, &args.keys)?, sources)
+            .await?
+            .keyring;
+        Ok((keyring.active(), store.key_usage().await?))
+    })
+    .await?;
+    let rows = usage.iter().map(|key| {
+        let state = match key.retired_at {
+            Some(_) => "retired",
+            None if key.id == active => "active",
+            None => "old",
+        };
+        let first_used_at = output::time(key.first_used_at);
+        let human = format!(
+            "{}  {state:<7}  {:>10}  {:>10}  {first_used_at}",
+            key.id, key.seeds, key.code_sets
+        );
+        let object = json!({
+            "id": key.id.to_string(),
+            "state": state,
+            "seeds": key.seeds,
+            "code_sets": key.code_sets,
+            "first_used_at": first_used_at,
+            "retired_at": key.retired_at.map(output::time),
+        });
+        (human, object)
+    });
+    let title = format!(
+        "{:<16}  {:<7}  {:>10}  {:>10}  FIRST USED",
+        "ID", "STATE", "SEEDS", "CODE SETS"
+    );
+    output::list(Format::from_flag(args.output.json), &title, rows)
+}
+
+async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliError> {
+    let url = &args.database.database_url;
+    let store = open_existing(url).await?;
+    let rotated = closing(&store, async {
+        let path = key_path(url, &args.keys)?;
+        let keyring = keys::open(&store, &path, sources).await?.keyring;
+        let mut file = Exclusive::lock(&path)?;
+        let keyring = if under_other_keys(&store, keyring.active()).await? > 0 {
+            output::note(&format!(
+                "going on with the rotation to key {}; no new key is made",
+                keyring.active()
+            ));
+            keyring
+        } else {
+            let new = keyring.with_new_key(sources.random.as_ref())?;
+            // The file first: a key that only the database knows would stop every server.
+            file.replace(&new)?;
+            let keyring = keys::open(&store, &path, sources).await?.keyring;
+            let now = sources.clock.now();
+            store.record_rotation(now, operator(args.actor)).await?;
+            let path = path.display();
+            output::note(&format!(
+                "key {} is in `{path}` and active: keep a new copy of the file",
+                keyring.active()
+            ));
+            keyring
+        };
+        let active = keyring.active();
+        let rotated = reseal_all(&store, Arc::new(keyring), sources).await;
+        drop(file);
+        Ok((active, rotated?))
+    });
+    let (active, rotated) = rotated.await?;
+
+    if rotated.stuck > 0 {
+        output::note(&format!(
+            "{} sets of backup codes from before sets had keys of their own stay under their key \
+             until their owners make new ones",
+            rotated.stuck
+        ));
+    }
+    output::data(
+        Format::from_flag(args.output.json),
+        &active.to_string(),
+        &json!({
+            "active": active.to_string(),
+            "moved": rotated.moved,
+            "unreadable": rotated.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "stuck": rotated.stuck,
+        }),
+    )?;
+    match rotated.left {
+        0 => Ok(()),
+        left => Err(CliError::RotationIncomplete(left)),
+    }
+}
+
+/// What a rotation has done.
+#[derive(Default)]
+struct Rotated {
+    moved: u64,
+    /// Sets of backup codes that cannot move.
+    stuck: u64,
+    unreadable: Vec<DeviceId>,
+    /// How much is still under other keys though it could move.
+    left: u64,
+}
+
+/// How many seeds and sets of codes are not under the active key.
+async fn under_other_keys(store: &Store, active: KeyId) -> Result<u64, CliError> {
+    let usage = store.key_usage().await?;
+    let others = usage.iter().filter(|key| key.id != active);
+    let count = |key: &KeyUsage| u64::try_from(key.seeds.max(key.code_sets)).unwrap_or(0);
+    Ok(others.map(count).sum())
+}
+
+/// Moves everything that can move to the active key, until nothing does any more.
+async fn reseal_all(
+    store: &Store,
+    keyring: Arc<Keyring>,
+    sources: &Sources,
+) -> Result<Rotated, CliError> {
+    let mut stop = Stop::listen()?;
+    let total = under_other_keys(store, keyring.active()).await?;
+    let started = Instant::now();
+    let mut told = started;
+    let mut moved = 0;
+    loop {
+        let mut pass = Rotated::default();
+        let mut after = None;
+        loop {
+            let reseal = Reseal {
+                after,
+                limit: BATCH,
+            };
+            let random = Arc::clone(&sources.random);
+            let batch = store.reseal(reseal, Arc::clone(&keyring), random).await?;
+            moved += batch.moved as u64;
+            pass.moved += batch.moved as u64;
+            pass.stuck += batch.stuck.len() as u64;
+            pass.unreadable.extend(batch.unreadable);
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                tell(moved, total);
+            }
+            if stop.is_asked() {
+                return Err(CliError::RotationStopped { moved, total });
+            }
+            match batch.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        let fixed = pass.stuck + pass.unreadable.len() as u64;
+        let left = under_other_keys(store, keyring.active())
+            .await?
+            .saturating_sub(pass.stuck);
+        // A server that has not read the new key file yet may still use the old key.
+        let is_done = left == 0 || (pass.moved == 0 && started.elapsed() >= PATIENCE);
+        if is_done || (fixed > 0 && pass.moved == 0) {
+            for device in &pass.unreadable {
+                error!(device.id = %device, "the secrets of device `{device}` do not open");
+            }
+            tell(moved, total.max(moved));
+            return Ok(Rotated {
+                moved,
+                left,
+                ..pass
+            });
+        }
+        tokio::time::sleep(TELL).await;
+    }
+}
+
+fn tell(moved: u64, total: u64) {
+    let percent = (100 * moved).checked_div(total).unwrap_or(100).min(100);
+    output::note(&format!(
+        "re-sealed {moved} of {total} devices ({percent} %)"
+    ));
+}
+
+/// A signal to stop, looked for between two batches.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(CliError::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    fn is_asked(&mut self) -> bool {
+        use std::task::{Context, Poll, Waker};
+
+        let mut context = Context::from_waker(Waker::noop());
+        [&mut self.terminate, &mut self.interrupt]
+            .into_iter()
+            .any(|signal| matches!(signal.poll_recv(&mut context), Poll::Ready(_)))
+    }
+}
+
+async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliError> {
+    let url = &args.database.database_url;
+    let store = open_existing(url).await?;
+    let key = args.id;
+    closing(&store, async {
+        let path = key_path(url, &args.keys)?;
+        let keyring = keys::open(&store, &path, sources).await?.keyring;
+        let mut file = Exclusive::lock(&path)?;
+        if key == keyring.active() {
+            return Err(CliError::ActiveKey(key));
+        }
+        // The database first: from then on nobody protects anything with the key.
+        let now = sources.clock.now();
+        match store.retire_key(key, now, operator(args.actor)).await? {
+            RetireKey::Retired => output::note(&format!("key {key} is retired")),
+            RetireKey::AlreadyRetired => output::note(&format!("key {key} was retired already")),
+            RetireKey::InUse { seeds, code_sets } => {
+                return Err(CliError::KeyInUse {
+                    key,
+                    seeds,
+                    code_sets,
+                });
+            }
+            RetireKey::NoSuchKey => return Err(CliError::NoSuchKey(key)),
+        }
+        if let Some(without) = keyring.without(key) {
+            file.replace(&without)?;
+            let path = path.display();
+            output::note(&format!("and no longer in `{path}`; destroy old copies"));
+        }
+        Ok(())
+    })
+    .await?;
+    output::id(Format::from_flag(args.output.json), &key)
+}

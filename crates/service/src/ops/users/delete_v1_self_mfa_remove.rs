@@ -1,0 +1,44 @@
+//! A device of the caller goes, with its seed and its codes.
+
+use arklow_api::server::{
+    DeleteV1SelfMfaRemoveAnswer as Answer, DeleteV1SelfMfaRemoveRequest as Request,
+};
+use arklow_api::types::{RemoveDeviceEnvelope, VerificationType};
+use arklow_store::Goal;
+use tracing::info;
+
+use crate::app::App;
+use crate::attempts::{self, Kind, Outcome};
+use crate::auth::Caller;
+use crate::refusal::{self, Refused};
+use crate::wire;
+
+/// How a refusal is answered.
+pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
+    let refusal = refused.answer(caller.origin());
+    refusal::answer!(Answer, refusal, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
+}
+
+/// Removes the device if the code is one of it.
+pub(crate) async fn run(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+) -> Result<RemoveDeviceEnvelope, Refused> {
+    let body = request.body;
+    let kind = match body.verification_type {
+        VerificationType::Totp => Kind::Totp,
+        VerificationType::BackupCode => Kind::BackupCode,
+    };
+    let goal = Goal::Remove;
+    let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;
+    if let Outcome::Accepted(accepted) = &outcome {
+        let id = accepted.device.id;
+        info!(
+            req_id = caller.origin().request_id,
+            device.id = %id,
+            "device `{id}` was removed"
+        );
+    }
+    Ok(wire::removal(&outcome))
+}

@@ -1,0 +1,23 @@
+//! The user data of the caller.
+
+use arklow_api::server::GetV1SelfAnswer as Answer;
+use arklow_api::types::SelfEnvelope;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::refusal::{self, Refused};
+use crate::wire;
+
+/// How a refusal is answered.
+pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
+    refusal::answer!(Answer, refused.answer(caller.origin()), [])
+}
+
+/// Reads the user and the memberships as they are stored.
+pub(crate) async fn run(app: &App, caller: &Caller) -> Result<SelfEnvelope, Refused> {
+    let user = app.store.user(caller.user_id()).await?;
+    // Users are disabled, not deleted; if one is gone all the same, so is the session.
+    let user = user.ok_or(Refused::SessionEnded)?;
+    let memberships = app.store.memberships(caller.user_id()).await?;
+    Ok(wire::self_user(&user, memberships))
+}

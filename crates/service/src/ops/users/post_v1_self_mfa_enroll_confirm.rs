@@ -1,0 +1,45 @@
+//! A pending device becomes a second factor of the caller.
+
+use arklow_api::server::{
+    PostV1SelfMfaEnrollConfirmAnswer as Answer, PostV1SelfMfaEnrollConfirmRequest as Request,
+};
+use arklow_api::types::ConfirmEnrollmentEnvelope;
+use arklow_store::Goal;
+use tracing::info;
+
+use crate::app::App;
+use crate::attempts::{self, Kind, Outcome};
+use crate::auth::Caller;
+use crate::refusal::{self, Refused};
+use crate::wire;
+
+/// How a refusal is answered.
+pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
+    let refusal = refused.answer(caller.origin());
+    refusal::answer!(
+        Answer,
+        refusal,
+        [400 => BadRequest, 403 => Forbidden, 404 => NotFound, 409 => Conflict],
+        TooManyRequests
+    )
+}
+
+/// Confirms the device if the code is one of it, and makes the session MFA-fresh.
+pub(crate) async fn run(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+) -> Result<ConfirmEnrollmentEnvelope, Refused> {
+    let body = request.body;
+    let (goal, kind) = (Goal::Confirm, Kind::Totp);
+    let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;
+    if let Outcome::Accepted(accepted) = &outcome {
+        let id = accepted.device.id;
+        info!(
+            req_id = caller.origin().request_id,
+            device.id = %id,
+            "device `{id}` was confirmed"
+        );
+    }
+    Ok(wire::confirmation(&outcome))
+}

@@ -1,0 +1,31 @@
+//! A step-up of the caller's session by a TOTP code.
+
+use arklow_api::server::{
+    PostV1SelfMfaVerifyTotpAnswer as Answer, PostV1SelfMfaVerifyTotpRequest as Request,
+};
+use arklow_api::types::VerifyTotpEnvelope;
+use arklow_store::Goal;
+
+use crate::app::App;
+use crate::attempts::{self, Kind};
+use crate::auth::Caller;
+use crate::refusal::{self, Refused};
+use crate::wire;
+
+/// How a refusal is answered.
+pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
+    let refusal = refused.answer(caller.origin());
+    refusal::answer!(Answer, refusal, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
+}
+
+/// Uses the code up if it is right, and makes the session MFA-fresh.
+pub(crate) async fn run(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+) -> Result<VerifyTotpEnvelope, Refused> {
+    let body = request.body;
+    let (goal, kind) = (Goal::StepUp, Kind::Totp);
+    let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;
+    Ok(wire::totp_verification(body.device_id, &outcome))
+}

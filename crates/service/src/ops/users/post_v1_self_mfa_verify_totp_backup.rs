@@ -1,0 +1,31 @@
+//! A step-up of the caller's session by a backup code, which is used up by it.
+
+use arklow_api::server::{
+    PostV1SelfMfaVerifyTotpBackupAnswer as Answer, PostV1SelfMfaVerifyTotpBackupRequest as Request,
+};
+use arklow_api::types::VerifyBackupCodeEnvelope;
+use arklow_store::Goal;
+
+use crate::app::App;
+use crate::attempts::{self, Kind};
+use crate::auth::Caller;
+use crate::refusal::{self, Refused};
+use crate::wire;
+
+/// How a refusal is answered.
+pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
+    let refusal = refused.answer(caller.origin());
+    refusal::answer!(Answer, refusal, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
+}
+
+/// Uses the code up if it is right, and makes the session MFA-fresh.
+pub(crate) async fn run(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+) -> Result<VerifyBackupCodeEnvelope, Refused> {
+    let body = request.body;
+    let (goal, kind) = (Goal::StepUp, Kind::BackupCode);
+    let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;
+    Ok(wire::backup_code_verification(body.device_id, &outcome))
+}

@@ -1,0 +1,203 @@
+//! Why operations refuse, and how each reason is answered: once, for all of them.
+
+use arklow_api::server::{Fault, Origin};
+use arklow_api::types::ErrorEnvelope;
+use arklow_domain::{MalformedCode, MalformedTotpCode, NameError, NoEntropy};
+use arklow_store::{Denied, StoreError};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::qr::TooLong;
+use crate::{log, wire};
+
+/// What `Retry-After` says of a factor that no time unlocks: come back after an operator did.
+const FACTOR_RETRY: TimeDelta = TimeDelta::hours(1);
+
+/// Why an operation was not carried out.  Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("/name: {0}")]
+    Name(NameError),
+    #[error(transparent)]
+    MalformedTotpCode(#[from] MalformedTotpCode),
+    #[error(transparent)]
+    MalformedBackupCode(#[from] MalformedCode),
+    #[error("the session ended while the request was under way")]
+    SessionEnded,
+    #[error("verify a second factor with this session first")]
+    MfaNotFresh,
+    #[error("the caller has no such device")]
+    NoSuchDevice,
+    #[error("confirm the device first")]
+    DeviceNotConfirmed,
+    #[error("the device is in use already")]
+    DeviceAlreadyConfirmed,
+    #[error("the enrolment was not confirmed in time: start again")]
+    EnrollmentExpired,
+    #[error("the user has as many confirmed devices as are allowed: remove one first")]
+    TooManyDevices,
+    #[error("too often: try again after the time in Retry-After")]
+    RateLimited {
+        /// How long until it is allowed again.
+        wait: TimeDelta,
+    },
+    #[error("too many failures in a row: try again after the time in Retry-After")]
+    Locked {
+        /// How long until the lock ends.
+        wait: TimeDelta,
+    },
+    #[error("this factor is locked: use another one, or ask an operator to unlock it")]
+    FactorLocked,
+    #[error("the database is busy")]
+    Busy,
+    #[error("nothing could be drawn")]
+    Entropy(#[from] NoEntropy),
+    #[error("the URI does not fit into a QR code")]
+    QrCode(#[from] TooLong),
+    #[error("the database did not do it")]
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::Busy,
+            StoreError::Inconsistent { .. }
+            | StoreError::Unreadable(_)
+            | StoreError::RetiredKey(_)
+            | StoreError::NoEntropy(_)
+            | StoreError::Database(_)
+            | StoreError::Panicked
+            | StoreError::Closed => Self::Store(error),
+        }
+    }
+}
+
+impl Refused {
+    /// Why nobody looked at a code at `now`.
+    pub(crate) fn denied(denied: Denied, now: DateTime<Utc>) -> Self {
+        match denied {
+            Denied::SessionEnded => Self::SessionEnded,
+            Denied::Locked { until } => Self::Locked { wait: until - now },
+            Denied::FactorLocked => Self::FactorLocked,
+            Denied::MfaNotFresh => Self::MfaNotFresh,
+            Denied::NoSuchDevice => Self::NoSuchDevice,
+            Denied::DeviceNotConfirmed => Self::DeviceNotConfirmed,
+            Denied::DeviceAlreadyConfirmed => Self::DeviceAlreadyConfirmed,
+            Denied::EnrollmentExpired => Self::EnrollmentExpired,
+            Denied::TooManyDevices => Self::TooManyDevices,
+        }
+    }
+
+    /// How it is answered.
+    pub(crate) fn answer(&self, origin: &Origin) -> Refusal {
+        let refusal = |status, code| Refusal::new(status, wire::refusal(code, self));
+        let fault = |fault: Fault| Refusal::new(fault.status().as_u16(), wire::envelope(&fault));
+        match self {
+            Self::Name(_) => refusal(400, "INVALID_REQUEST"),
+            Self::MalformedTotpCode(_) | Self::MalformedBackupCode(_) => {
+                refusal(400, "MALFORMED_CODE")
+            }
+            Self::SessionEnded => fault(Fault::Unauthenticated),
+            Self::MfaNotFresh => refusal(403, "MFA_REQUIRED"),
+            Self::NoSuchDevice => refusal(404, "DEVICE_NOT_FOUND"),
+            Self::DeviceNotConfirmed => refusal(409, "DEVICE_NOT_CONFIRMED"),
+            Self::DeviceAlreadyConfirmed => refusal(409, "DEVICE_ALREADY_CONFIRMED"),
+            Self::EnrollmentExpired => refusal(409, "ENROLLMENT_EXPIRED"),
+            Self::TooManyDevices => refusal(409, "TOO_MANY_DEVICES"),
+            Self::RateLimited { wait } => refusal(429, "RATE_LIMITED").after(seconds(*wait)),
+            Self::Locked { wait } => refusal(429, "TOO_MANY_FAILURES").after(seconds(*wait)),
+            Self::FactorLocked => refusal(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
+            Self::Busy => fault(Fault::Unavailable { retry_after: None })
+                .after(wire::RETRY_AFTER.as_secs().cast_signed()),
+            Self::Entropy(_) | Self::QrCode(_) | Self::Store(_) => {
+                log::failure(origin, self);
+                fault(Fault::Internal)
+            }
+        }
+    }
+}
+
+/// Whole seconds after which it is over, at least one (RFC 9110 §10.2.3).
+fn seconds(wait: TimeDelta) -> i64 {
+    let rounded_up = wait.num_seconds() + i64::from(wait.subsec_nanos() > 0);
+    rounded_up.max(1)
+}
+
+/// A refusal by its status, before it is the answer of an operation.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) body: ErrorEnvelope,
+    /// After how many seconds it is worth trying again, if the status says so.
+    pub(crate) retry_after: i64,
+}
+
+impl Refusal {
+    fn new(status: u16, body: ErrorEnvelope) -> Self {
+        Self {
+            status,
+            body,
+            retry_after: 0,
+        }
+    }
+
+    fn after(self, retry_after: i64) -> Self {
+        Self {
+            retry_after,
+            ..self
+        }
+    }
+}
+
+/// Makes a [`Refusal`] the answer of an operation, which declares 401, 500, 503 and what is listed
+/// here.  A status that it does not declare is a fault of ours.
+macro_rules! answer {
+    ($answer:ident, $refusal:expr, [$($status:literal => $variant:ident),*] $(, $limited:ident)?) => {{
+        let $crate::refusal::Refusal {
+            status,
+            body,
+            retry_after,
+        } = $refusal;
+        match status {
+            $($status => $answer::$variant(body),)*
+            $(429 => $answer::$limited { body, retry_after },)?
+            401 => $answer::Unauthorized(body),
+            500 => $answer::InternalServerError(body),
+            503 => $answer::ServiceUnavailable { body, retry_after },
+            _ => {
+                tracing::error!(status, "the operation does not declare this status");
+                let fault = arklow_api::server::Fault::Internal;
+                $answer::InternalServerError($crate::wire::envelope(&fault))
+            }
+        }
+    }};
+}
+pub(crate) use answer;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::origin;
+
+    #[test]
+    fn wait_is_rounded_up_to_whole_seconds() {
+        for (milliseconds, expected) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (900_000, 900)] {
+            assert_eq!(seconds(TimeDelta::milliseconds(milliseconds)), expected);
+        }
+    }
+
+    #[test]
+    fn busy_database_is_answered_with_a_time_to_come_back() {
+        let answer = Refused::from(StoreError::Busy).answer(&origin());
+        assert_eq!((answer.status, answer.retry_after), (503, 1));
+        assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
+    }
+
+    #[test]
+    fn failing_store_is_answered_without_its_reason() {
+        let answer = Refused::from(StoreError::Closed).answer(&origin());
+        assert_eq!(answer.status, 500);
+        assert_eq!(answer.body.errors[0].code, "INTERNAL");
+        assert!(!answer.body.errors[0].message.contains("closed"));
+    }
+}
