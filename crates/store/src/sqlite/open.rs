@@ -371,13 +371,57 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_former_version_are_kept_and_removed_devices_lose_their_secrets() {
+        let (_directory, _file, mut conn) = new_file();
+        conn.revert_all_migrations(MIGRATIONS).unwrap();
+        conn.run_next_migration(MIGRATIONS).unwrap();
+        conn.batch_execute(
+            "INSERT INTO users VALUES (1, 'Ada', 'ada@example.org', 'ada@example.org', 1, NULL);
+             INSERT INTO devices VALUES (2, 1, 'Phone', 'totp', '0123456789abcdef', zeroblob(48),
+                 3, 4, 5, 6, NULL, '0123456789abcdef', zeroblob(320), 7, 8);
+             INSERT INTO devices VALUES (3, 1, 'Old', 'totp', '0123456789abcdef', zeroblob(48),
+                 3, 4, 5, 6, 7, '0123456789abcdef', zeroblob(320), 0, 1);
+             INSERT INTO audit VALUES (41, 1, 'mfa.backup_codes.regenerated', 1, 2, 3, 1, NULL,
+                 NULL, NULL);",
+        )
+        .unwrap();
+        migrate(&mut conn).unwrap();
+        for (query, expected) in [
+            (
+                "SELECT count(*) FROM devices WHERE id = 2 AND length(seed) = 48 AND \
+                 length(code_macs) = 320 AND code_mac_key IS NULL AND code_used = 7 AND \
+                 code_generation = 8 AND updated_at = 6 AND last_step IS NULL",
+                1,
+            ),
+            (
+                "SELECT count(*) FROM devices WHERE id = 3 AND removed_at = 7 AND seed IS NULL \
+                 AND code_macs IS NULL",
+                1,
+            ),
+            (
+                "SELECT count(*) FROM audit WHERE id = 41 AND outcome = 'success'",
+                1,
+            ),
+            ("SELECT count(*) FROM users WHERE mfa_failures = 0", 1),
+        ] {
+            assert_eq!(number(&mut conn, query), expected, "{query}");
+        }
+        // The numbers go on where they were.
+        conn.batch_execute(
+            "DELETE FROM audit; INSERT INTO audit (at, event, outcome) VALUES (1, 'x', 'success')",
+        )
+        .unwrap();
+        assert_eq!(number(&mut conn, "SELECT max(id) FROM audit"), 42);
+    }
+
+    #[test]
     fn every_table_is_strict_and_indexes_its_references() {
         let (_directory, _file, mut conn) = new_file();
         let ours =
             "type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE '\\_\\_%' ESCAPE '\\'";
         let tables = format!("SELECT count(*) FROM pragma_table_list WHERE {ours}");
-        assert_eq!(number(&mut conn, &tables), 5);
-        assert_eq!(number(&mut conn, &format!("{tables} AND strict")), 5);
+        assert_eq!(number(&mut conn, &tables), 7);
+        assert_eq!(number(&mut conn, &format!("{tables} AND strict")), 7);
 
         let references = "SELECT count(*) FROM sqlite_schema AS t, pragma_foreign_key_list(t.name) AS r \
                           WHERE t.type = 'table'";
@@ -385,8 +429,8 @@ mod tests {
             "{references} AND EXISTS (SELECT 1 FROM pragma_index_list(t.name) AS i, \
              pragma_index_info(i.name) AS c WHERE c.seqno = 0 AND c.name = r.\"from\")"
         );
-        assert_eq!(number(&mut conn, references), 2);
-        assert_eq!(number(&mut conn, &indexed), 2);
+        assert_eq!(number(&mut conn, references), 3);
+        assert_eq!(number(&mut conn, &indexed), 3);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The audit.
 
-use arklow_store::{AuditEvent, AuditFilter, AuditOrigin, AuditRecord, ReplaceBackupCodes};
+use arklow_store::{
+    AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditRecord, ReplaceBackupCodes,
+};
 
 use crate::support::{Database, Owner, now};
 
@@ -13,6 +15,7 @@ async fn replacement_is_on_record_with_who_what_when_and_from_where() {
     let db = Database::new().await;
     let ada = db.db_ada().await;
     let origin = AuditOrigin {
+        actor: None,
         remote_address: Some("2001:db8::1".parse().unwrap()),
         user_agent: Some("curl/8.5\r\nfake: line".to_owned()),
         request_id: Some("req-1".to_owned()),
@@ -32,10 +35,12 @@ async fn replacement_is_on_record_with_who_what_when_and_from_where() {
         id: record.id,
         at: now(),
         event: AuditEvent::BackupCodesRegenerated,
-        user_id: ada.user_id,
+        outcome: AuditOutcome::Success,
+        user_id: Some(ada.user_id),
         session_id: Some(ada.session_id),
         device_id: Some(ada.device_id),
         generation: Some(1),
+        remaining: Some(10),
         origin: AuditOrigin {
             user_agent: Some("curl/8.5\\r\\nfake: line".to_owned()),
             ..origin
@@ -60,6 +65,7 @@ async fn records_are_filtered_by_user_and_device_and_come_in_order() {
     let of = |user: Option<Owner>, device: Option<Owner>| AuditFilter {
         user_id: user.map(|owner| owner.user_id),
         device_id: device.map(|owner| owner.device_id),
+        ..AuditFilter::default()
     };
     let generations = |records: Vec<AuditRecord>| {
         assert!(records.is_sorted_by(|one, two| one.id < two.id));

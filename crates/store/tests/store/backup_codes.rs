@@ -3,33 +3,39 @@
 use std::sync::Arc;
 
 use arklow_domain::{
-    BackupCode, Device, DeviceId, DeviceState, Keyring, SessionId, SystemRandom, UserId,
+    BackupCode, Device, DeviceId, DeviceState, Keyring, RateLimit, SessionId, SystemRandom,
+    UnreadableSecret, UserId,
 };
-use arklow_store::{AuditFilter, NewSession, RedeemBackupCode, ReplaceBackupCodes, ReplaceOutcome};
+use arklow_store::{
+    AuditFilter, AuditOutcome, NewSession, PresentedCode, ReplaceBackupCodes, ReplaceOutcome,
+    StoreError,
+};
 use chrono::TimeDelta;
 
-use crate::support::{Database, Owner, minutes, new_session, now};
+use crate::support::{Database, Owner, minutes, new_session, now, presented, rules};
 
 const MICROSECOND: TimeDelta = TimeDelta::microseconds(1);
 
-/// What `replace_backup_codes` says to somebody, and whether it left everything as it was.
+/// What `replace_backup_codes` says to somebody, and whether it left everything as it was but for
+/// a record of the denial.
 async fn refusal(db: &Database, replace: ReplaceBackupCodes) -> ReplaceOutcome {
-    let before = (
-        db.store
-            .audit_records(AuditFilter::default())
-            .await
-            .unwrap(),
-        codes(db),
-    );
+    let records = async || {
+        let filter = AuditFilter::default();
+        db.store.audit_records(filter).await.unwrap()
+    };
+    let (before, codes_before) = (records().await.len(), codes(db));
     let outcome = db.store.replace_backup_codes(replace).await.unwrap();
-    let after = (
-        db.store
-            .audit_records(AuditFilter::default())
-            .await
-            .unwrap(),
-        codes(db),
-    );
-    assert_eq!(before, after, "a refusal changed something: {outcome:?}");
+    assert_eq!(codes_before, codes(db), "{outcome:?} changed something");
+    let denials: Vec<bool> = records().await[before..]
+        .iter()
+        .map(|record| matches!(record.outcome, AuditOutcome::Denied(_)))
+        .collect();
+    // Without a session there is nobody to write down.
+    let expected: &[bool] = match outcome {
+        ReplaceOutcome::SessionEnded => &[],
+        _ => &[true],
+    };
+    assert_eq!(denials, expected, "{outcome:?}");
     outcome
 }
 
@@ -230,34 +236,71 @@ async fn macs_moved_to_another_users_device_match_nothing() {
 }
 
 #[tokio::test]
-async fn code_of_a_device_that_is_removed_or_not_confirmed_does_not_work() {
+async fn set_moved_to_another_device_with_its_key_does_not_open() {
+    let db = Database::new().await;
+    let ada = db.db_ada().await;
+    let second = Owner {
+        device_id: db.db_confirmed_device(ada.user_id).await,
+        ..ada
+    };
+    let codes = db.db_codes(ada).await;
+    db.db_codes(second).await;
+    db.execute(&format!(
+        "UPDATE devices SET (code_macs, code_mac_key) = \
+         (SELECT code_macs, code_mac_key FROM devices WHERE id = {}) WHERE id = {}",
+        ada.device_id, second.device_id,
+    ));
+    let code = PresentedCode::BackupCode(codes[0].clone());
+    let present = presented(second, code, rules());
+    let attempt = db.store.present_code(present, Arc::clone(&db.keyring));
+    let attempt = attempt.await;
+    assert!(
+        matches!(
+            attempt,
+            Err(StoreError::Unreadable(UnreadableSecret::Refused(_)))
+        ),
+        "{attempt:?}"
+    );
+}
+
+#[tokio::test]
+async fn code_of_a_device_that_is_not_confirmed_does_not_work_yet() {
     let db = Database::new().await;
     let ada = db.db_ada().await;
     let codes = db.db_codes(ada).await;
-    for (away, back) in [
-        ("removed_at = 1", "removed_at = NULL"),
-        ("confirmed_at = NULL", "confirmed_at = 1"),
-    ] {
-        db.execute(&format!("UPDATE devices SET {away}"));
-        assert!(!db.redeem(ada, &codes[0]).await, "{away}");
-        db.execute(&format!("UPDATE devices SET {back}"));
-    }
+    db.execute("UPDATE devices SET confirmed_at = NULL");
+    assert!(!db.redeem(ada, &codes[0]).await);
+    db.execute("UPDATE devices SET confirmed_at = 1");
     assert!(db.redeem(ada, &codes[0]).await);
 }
 
 #[tokio::test]
-async fn code_does_not_work_without_the_key_behind_its_set() {
+async fn code_of_a_removed_device_is_dead_and_nothing_is_left_of_it() {
     let db = Database::new().await;
     let ada = db.db_ada().await;
     let codes = db.db_codes(ada).await;
-    let redeem = RedeemBackupCode {
-        user_id: ada.user_id,
-        device_id: ada.device_id,
-        code: codes[0].clone(),
-        now: now(),
-    };
+    db.db_remove(ada.device_id).await;
+    for code in &codes {
+        assert!(!db.redeem(ada, code).await);
+    }
+    let set = db.store.backup_code_set(ada.user_id, ada.device_id).await;
+    assert_eq!(set.unwrap(), None);
+}
+
+#[tokio::test]
+async fn without_the_key_behind_its_set_no_code_is_judged() {
+    let db = Database::new().await;
+    let ada = db.db_ada().await;
+    let codes = db.db_codes(ada).await;
+    let code = PresentedCode::BackupCode(codes[0].clone());
+    let present = presented(ada, code, rules());
     let other = Arc::new(Keyring::generate(&SystemRandom::new()).unwrap());
-    assert!(!db.store.redeem_backup_code(redeem, other).await.unwrap());
+    let attempt = db.store.present_code(present, other).await;
+    let unknown = UnreadableSecret::UnknownKey(db.keyring.active());
+    assert!(
+        matches!(attempt, Err(StoreError::Unreadable(cause)) if cause == unknown),
+        "{attempt:?}"
+    );
     assert!(db.redeem(ada, &codes[0]).await);
 }
 
@@ -350,9 +393,7 @@ async fn device_that_is_unknown_anothers_or_removed_is_no_such_device() {
     let ada = db.db_ada().await;
     let bob = db.db_owner("bob@example.org").await;
     let removed = db.db_confirmed_device(ada.user_id).await;
-    db.execute(&format!(
-        "UPDATE devices SET removed_at = 1 WHERE id = {removed}"
-    ));
+    db.db_remove(removed).await;
     let unknown = DeviceId::random(&SystemRandom::new()).unwrap();
     for device_id in [unknown, bob.device_id, removed] {
         let (_, replace) = db.new_codes(Owner { device_id, ..ada });
@@ -372,9 +413,7 @@ async fn own_device_that_was_never_confirmed_says_so_and_anothers_does_not() {
     assert_eq!(refusal(&db, own).await, ReplaceOutcome::DeviceNotConfirmed);
     let (_, foreign) = db.new_codes(Owner { device_id, ..bob });
     assert_eq!(refusal(&db, foreign).await, ReplaceOutcome::NoSuchDevice);
-    db.execute(&format!(
-        "UPDATE devices SET removed_at = 1 WHERE id = {device_id}"
-    ));
+    db.db_remove(device_id).await;
     let (_, removed) = db.new_codes(Owner { device_id, ..ada });
     assert_eq!(refusal(&db, removed).await, ReplaceOutcome::NoSuchDevice);
 }
@@ -402,6 +441,39 @@ async fn session_is_judged_before_freshness_and_freshness_before_the_device() {
 }
 
 #[tokio::test]
+async fn limit_counts_successes_in_the_time_that_has_just_passed() {
+    let db = Database::new().await;
+    let (ada, bob) = (db.db_ada().await, db.db_owner("bob@example.org").await);
+    let limit = Some(RateLimit {
+        count: 3,
+        per: minutes(10),
+    });
+    let replace = async |owner: Owner, at: TimeDelta| {
+        let (_, replace) = db.new_codes(owner);
+        let replace = ReplaceBackupCodes {
+            limit,
+            now: now() + at,
+            ..replace
+        };
+        db.store.replace_backup_codes(replace).await.unwrap()
+    };
+    let is_done = |outcome| matches!(outcome, ReplaceOutcome::Replaced { .. });
+    for at in [0, 1, 2] {
+        assert!(is_done(replace(ada, minutes(at)).await), "{at}");
+    }
+    let until = now() + minutes(10);
+    for at in [2, 3, 9] {
+        let outcome = replace(ada, minutes(at)).await;
+        assert_eq!(outcome, ReplaceOutcome::RateLimited { until }, "{at}");
+    }
+    assert!(is_done(replace(bob, minutes(3)).await), "bob counts apart");
+    assert!(is_done(replace(ada, minutes(10)).await));
+    let until = now() + minutes(11);
+    let outcome = replace(ada, minutes(10)).await;
+    assert_eq!(outcome, ReplaceOutcome::RateLimited { until });
+}
+
+#[tokio::test]
 async fn audit_that_cannot_be_written_undoes_the_replacement() {
     let db = Database::new().await;
     let ada = db.db_ada().await;
@@ -409,6 +481,7 @@ async fn audit_that_cannot_be_written_undoes_the_replacement() {
     db.execute("CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END");
     let (new, replace) = db.new_codes(ada);
     assert!(db.store.replace_backup_codes(replace).await.is_err());
+    db.execute("DROP TRIGGER refuse");
     assert!(!db.redeem(ada, new.iter().next().unwrap()).await);
     assert!(db.redeem(ada, &former[0]).await);
 }

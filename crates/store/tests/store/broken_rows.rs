@@ -1,9 +1,9 @@
 //! Rows that this program never writes: an error that names table and column, never a panic.
 
 use arklow_domain::UserId;
-use arklow_store::{AuditFilter, StoreError};
+use arklow_store::{AuditFilter, PresentedCode, StoreError};
 
-use crate::support::{Database, new_session, now};
+use crate::support::{Database, new_session, now, presented, rules};
 
 /// Writes past the constraints of the tables.
 fn corrupt(db: &Database, sql: &str) {
@@ -103,16 +103,9 @@ async fn set_of_codes_that_cannot_be_true() {
         corrupt(&db, &format!("UPDATE devices SET {set}"));
         let found = db.store.backup_code_set(ada.user_id, ada.device_id).await;
         assert_inconsistent(found, ("devices", column));
-        let redeem = arklow_store::RedeemBackupCode {
-            user_id: ada.user_id,
-            device_id: ada.device_id,
-            code: codes[0].clone(),
-            now: now(),
-        };
-        let redeemed = db
-            .store
-            .redeem_backup_code(redeem, db.keyring.clone())
-            .await;
+        let code = PresentedCode::BackupCode(codes[0].clone());
+        let present = presented(ada, code, rules());
+        let redeemed = db.store.present_code(present, db.keyring.clone()).await;
         assert_inconsistent(redeemed, ("devices", column));
     }
 }

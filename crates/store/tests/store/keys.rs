@@ -1,9 +1,11 @@
 //! Which keys a database was written with.
 
-use arklow_domain::{Keyring, SystemRandom};
-use arklow_store::RecordKey;
+use std::sync::Arc;
 
-use crate::support::{Database, now};
+use arklow_domain::{Keyring, Random, SystemRandom};
+use arklow_store::{AuditOrigin, RecordKey, Reseal, RetireKey, StoreError};
+
+use crate::support::{Database, now, redeem_at};
 
 fn other_ring() -> Keyring {
     Keyring::generate(&SystemRandom::new()).unwrap()
@@ -52,4 +54,96 @@ async fn several_keys_come_in_the_order_of_their_ids() {
     }
     expected.sort_by_key(|(id, _)| *id);
     assert_eq!(db.store.recorded_keys().await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn rotation_moves_everything_and_the_former_key_can_go() {
+    let db = Database::new().await;
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+    let mut owners = Vec::new();
+    for n in 0..7 {
+        let owner = db.db_owner(&format!("user{n}@example.org")).await;
+        let codes = db.db_codes(owner).await;
+        owners.push((owner, codes));
+    }
+    let old = db.keyring.active();
+    let root = db.keyring.get(&old).unwrap();
+    db.store.record_key(old, root.check(), now()).await.unwrap();
+    let both = Arc::new(db.keyring.with_new_key(random.as_ref()).unwrap());
+    let new = both.active();
+    let root = both.get(&new).unwrap();
+    db.store.record_key(new, root.check(), now()).await.unwrap();
+
+    let origin = || AuditOrigin::operator("test");
+    let retired = db.store.retire_key(old, now(), origin()).await.unwrap();
+    let in_use = RetireKey::InUse {
+        seeds: 7,
+        code_sets: 7,
+    };
+    assert_eq!(retired, in_use);
+
+    // In steps, as a rotation that is stopped and gone on with.
+    let mut moved = Vec::new();
+    for _ in 0..4 {
+        let reseal = Reseal {
+            after: None,
+            limit: 2,
+        };
+        let random = Arc::clone(&random);
+        let batch = db.store.reseal(reseal, Arc::clone(&both), random).await;
+        moved.push(batch.unwrap().moved);
+    }
+    assert_eq!(moved, [2, 2, 2, 1]);
+    let retired = db.store.retire_key(old, now(), origin()).await.unwrap();
+    assert_eq!(retired, RetireKey::Retired);
+    let again = db.store.retire_key(old, now(), origin()).await.unwrap();
+    assert_eq!(again, RetireKey::AlreadyRetired);
+
+    let only_new = Arc::new(both.without(old).unwrap());
+    for (owner, codes) in owners {
+        assert!(redeem_at(&db.store, &only_new, owner, &codes[0]).await);
+    }
+    let recorded = db.store.recorded_keys().await.unwrap();
+    assert_eq!(
+        recorded.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        [new]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_protected_with_a_retired_key() {
+    let db = Database::new().await;
+    let key = db.keyring.active();
+    let check = db.keyring.get(&key).unwrap().check();
+    db.store.record_key(key, check, now()).await.unwrap();
+    let ada = db.db_user("ada@example.org").await;
+    let origin = AuditOrigin::operator("test");
+    let retired = db.store.retire_key(key, now(), origin).await.unwrap();
+    assert_eq!(retired, RetireKey::Retired);
+    let created = db.store.create_device(db.new_device(ada)).await;
+    assert!(
+        matches!(created, Err(StoreError::RetiredKey(id)) if id == key),
+        "{created:?}"
+    );
+    let recorded = db.store.record_key(key, check, now()).await.unwrap();
+    assert_eq!(recorded, RecordKey::Retired);
+}
+
+#[tokio::test]
+async fn secret_that_does_not_open_is_told_and_left_as_it_is() {
+    let db = Database::new().await;
+    let ada = db.db_ada().await;
+    db.db_codes(ada).await;
+    db.execute("UPDATE devices SET seed = zeroblob(48)");
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+    let both = Arc::new(db.keyring.with_new_key(random.as_ref()).unwrap());
+    let reseal = Reseal {
+        after: None,
+        limit: 10,
+    };
+    let batch = db.store.reseal(reseal, both, random).await.unwrap();
+    assert_eq!(
+        (batch.moved, &batch.unreadable[..]),
+        (0, &[ada.device_id][..])
+    );
 }

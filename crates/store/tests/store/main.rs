@@ -8,6 +8,7 @@
     reason = "a test whose preparations fail has failed"
 )]
 
+mod attempts;
 mod audit;
 mod backup_codes;
 mod broken_rows;

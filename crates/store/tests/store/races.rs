@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arklow_domain::BackupCode;
-use arklow_store::{AuditFilter, ReplaceOutcome, Store};
+use arklow_store::{AuditEvent, AuditFilter, ReplaceOutcome, Store};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -122,6 +122,7 @@ async fn race_replacements(db: &Database, stores: &[Store]) {
         .await
         .unwrap()
         .iter()
+        .filter(|record| record.event == AuditEvent::BackupCodesRegenerated)
         .map(|record| usize::try_from(record.generation.unwrap()).unwrap())
         .collect();
     assert_eq!(

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arklow_domain::{
-    BackupCode, BackupCodes, DeviceId, Keyring, Seed, SessionId, SessionToken, SystemRandom,
-    TokenHash, UserId,
+    BackupCode, BackupCodes, DeviceId, Keyring, LockoutPolicy, Seed, SessionId, SessionToken,
+    SystemRandom, TokenHash, TotpWindow, UserId,
 };
 use arklow_store::{
-    AuditOrigin, CreateDevice, CreateSession, CreateUser, DatabaseUrl, NewDevice, NewSession,
-    NewUser, Options, RedeemBackupCode, ReplaceBackupCodes, ReplaceOutcome, Store,
+    Attempt, AttemptRules, AuditOrigin, CreateDevice, CreateSession, CreateUser, DatabaseUrl, Goal,
+    NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode, RemoveDevice,
+    ReplaceBackupCodes, ReplaceOutcome, Store,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::SimpleConnection;
@@ -141,8 +142,16 @@ impl Database {
         let replace = ReplaceBackupCodes {
             user_id: owner.user_id,
             session_id: owner.session_id,
-            device_id: owner.device_id,
-            codes: codes.seal(&self.keyring, owner.user_id),
+            device_id: Some(owner.device_id),
+            codes: codes
+                .seal(
+                    &self.keyring,
+                    owner.user_id,
+                    owner.device_id,
+                    &SystemRandom::new(),
+                )
+                .unwrap(),
+            limit: None,
             now: now(),
             origin: AuditOrigin::default(),
         };
@@ -160,27 +169,71 @@ impl Database {
         codes.iter().cloned().collect()
     }
 
+    /// Removes a device as an operator does.
+    pub(crate) async fn db_remove(&self, device: DeviceId) {
+        let removed = self
+            .store
+            .remove_device(device, now(), AuditOrigin::operator("test"))
+            .await
+            .unwrap();
+        assert!(
+            matches!(removed, RemoveDevice::Removed { .. }),
+            "{removed:?}"
+        );
+    }
+
     pub(crate) async fn redeem(&self, owner: Owner, code: &BackupCode) -> bool {
         redeem_at(&self.store, &self.keyring, owner, code).await
     }
 }
 
+/// Whether the code works; the session becomes MFA-fresh by it, as it was.
 pub(crate) async fn redeem_at(
     store: &Store,
     keyring: &Arc<Keyring>,
     owner: Owner,
     code: &BackupCode,
 ) -> bool {
-    let redeem = RedeemBackupCode {
+    let present = presented(owner, PresentedCode::BackupCode(code.clone()), patient());
+    let attempt = store.present_code(present, Arc::clone(keyring));
+    matches!(attempt.await.unwrap(), Attempt::Accepted(_))
+}
+
+/// A code that the owner presents to step up.
+pub(crate) fn presented(owner: Owner, code: PresentedCode, rules: AttemptRules) -> PresentCode {
+    PresentCode {
         user_id: owner.user_id,
-        device_id: owner.device_id,
-        code: code.clone(),
+        session_id: owner.session_id,
+        device_id: Some(owner.device_id),
+        code,
+        goal: Goal::StepUp,
+        rules,
         now: now(),
-    };
-    store
-        .redeem_backup_code(redeem, Arc::clone(keyring))
-        .await
-        .unwrap()
+        origin: AuditOrigin::default(),
+    }
+}
+
+/// The rules as they are if nobody changes them.
+pub(crate) fn rules() -> AttemptRules {
+    AttemptRules {
+        window: TotpWindow::default(),
+        step_up: minutes(15),
+        lockout: LockoutPolicy::default(),
+        enrollment: minutes(15),
+        max_devices: 10,
+    }
+}
+
+/// Rules by which failures lock nobody, for tests that look for codes that work.
+pub(crate) fn patient() -> AttemptRules {
+    AttemptRules {
+        lockout: LockoutPolicy {
+            failures_per_lock: u32::MAX,
+            factor_lock_after: u32::MAX,
+            ..LockoutPolicy::default()
+        },
+        ..rules()
+    }
 }
 
 /// Somebody who may replace the codes of a device.
