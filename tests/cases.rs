@@ -1,92 +1,42 @@
-//! One request for each answer that `openapi.yaml` documents. An answer without a case fails, and so does a case whose
-//! answer is another.
+//! One request for each answer that `openapi.yaml` documents. An answer that nothing here provokes fails, and so does one
+//! that comes out as another.
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 
-use serde_json::Value;
+use futures_util::StreamExt as _;
+use futures_util::stream::iter;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
 
 use crate::faults;
-use crate::harness::{Answer, CONTRACT, Home, deref};
+use crate::harness::{Answer, App, CONTRACT, Caller, Home, Server, codes_of, deref, place};
 
-type Asked = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// How many servers run at once.
+const AT_ONCE: usize = 4;
 
-/// An operation's answer: its status, its code unless it is a success, and a way to be answered so.
-struct Case {
-    operation: &'static str,
-    status: u16,
-    code: Option<&'static str>,
-    ask: fn() -> Asked,
-}
-
-const REGENERATE: &str = "post_v1_self_mfa_regenerate_totp";
-
-const fn case(status: u16, code: Option<&'static str>, ask: fn() -> Asked) -> Case {
-    Case {
-        operation: REGENERATE,
-        status,
-        code,
-        ask,
-    }
-}
-
-const CASES: &[Case] = &[
-    case(200, None, || Box::pin(success())),
-    case(400, Some("INVALID_REQUEST"), || Box::pin(invalid_request())),
-    case(401, Some("UNAUTHENTICATED"), || Box::pin(unauthenticated())),
-    case(403, Some("MFA_REQUIRED"), || Box::pin(mfa_required())),
-    case(404, Some("DEVICE_NOT_FOUND"), || {
-        Box::pin(device_not_found())
-    }),
-    case(408, Some("REQUEST_TIMEOUT"), || {
-        Box::pin(faults::body_that_does_not_finish())
-    }),
-    case(409, Some("DEVICE_NOT_CONFIRMED"), || {
-        Box::pin(device_not_confirmed())
-    }),
-    case(413, Some("PAYLOAD_TOO_LARGE"), || {
-        Box::pin(payload_too_large())
-    }),
-    case(415, Some("UNSUPPORTED_MEDIA_TYPE"), || {
-        Box::pin(unsupported_media_type())
-    }),
-    case(500, Some("INTERNAL"), || Box::pin(internal())),
-    case(503, Some("UNAVAILABLE"), || Box::pin(unavailable())),
-    case(503, Some("DEADLINE_EXCEEDED"), || {
-        Box::pin(deadline_exceeded())
-    }),
-];
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn documented_answers_are_given() {
-    for case in CASES {
-        let answer = (case.ask)().await;
-        assert_eq!(
-            answer.status, case.status,
-            "{:?}: {:?}",
-            case.code, answer.body
-        );
-        match case.code {
-            Some(code) => answer.assert(case.status, code),
-            None => assert_eq!(answer.body["errors"], Value::Null),
-        }
-    }
-}
-
-#[test]
-fn every_documented_answer_has_a_case() {
-    let covered: BTreeSet<(String, String, Option<String>)> = CASES
-        .iter()
-        .map(|case| {
-            (
-                case.operation.to_owned(),
-                case.status.to_string(),
-                case.code.map(str::to_owned),
-            )
+    let all = documented_answers();
+    assert!(all.len() > 80, "{} answers are documented", all.len());
+    let mut given = iter(all)
+        .map(|documented| {
+            tokio::spawn(async move {
+                let (operation, status, code) = documented;
+                let answer = provoke(&operation, status, code.as_deref()).await;
+                let first = answer.codes().into_iter().next();
+                let case = format!("{operation} {status} {code:?}");
+                assert_eq!(
+                    (answer.status, first),
+                    (status, code),
+                    "{case}: {:?}",
+                    answer.body
+                );
+            })
         })
-        .collect();
-    assert_eq!(covered, documented_answers());
+        .buffer_unordered(AT_ONCE);
+    while let Some(case) = given.next().await {
+        case.expect("the case holds");
+    }
 }
 
 #[test]
@@ -94,128 +44,290 @@ fn every_listed_code_is_of_some_answer() {
     let listed =
         &CONTRACT["components"]["schemas"]["ApiError"]["properties"]["code"]["x-extensible-enum"];
     let listed: BTreeSet<String> = serde_json::from_value(listed.clone()).expect("a list of codes");
-    let mut given: BTreeSet<String> = CASES
-        .iter()
-        .filter_map(|case| case.code)
-        .map(str::to_owned)
+    let mut documented: BTreeSet<String> = documented_answers()
+        .into_iter()
+        .filter_map(|(_, _, code)| code)
         .collect();
     // Of other methods, which no operation documents: `faults::other_methods_are_refused`.
-    given.insert("METHOD_NOT_ALLOWED".to_owned());
-    assert_eq!(listed, given);
+    documented.insert("METHOD_NOT_ALLOWED".to_owned());
+    assert_eq!(listed, documented);
 }
 
 /// Operation, status and code of all that the contract documents.
-fn documented_answers() -> BTreeSet<(String, String, Option<String>)> {
+fn documented_answers() -> BTreeSet<(String, u16, Option<String>)> {
     let mut answers = BTreeSet::new();
     for item in CONTRACT["paths"].as_object().expect("paths").values() {
         for operation in item.as_object().expect("a path item").values() {
             let id = operation["operationId"].as_str().expect("an id");
             for (status, response) in operation["responses"].as_object().expect("responses") {
-                let codes = deref(response)["x-error-codes"].as_array();
-                let codes: Vec<Option<String>> = match codes {
-                    Some(codes) => codes
-                        .iter()
-                        .map(|code| code.as_str().map(str::to_owned))
-                        .collect(),
-                    None => vec![None],
+                let status = status.parse().expect("a status");
+                let codes = codes_of(deref(response)).into_iter().map(Some);
+                let codes: Vec<Option<String>> = match status {
+                    200 => vec![None],
+                    _ => codes.collect(),
                 };
-                answers.extend(
-                    codes
-                        .into_iter()
-                        .map(|code| (id.to_owned(), status.clone(), code)),
-                );
+                assert!(!codes.is_empty(), "{id} {status} lists no code");
+                answers.extend(codes.into_iter().map(|code| (id.to_owned(), status, code)));
             }
         }
     }
     answers
 }
 
-async fn success() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    home.serve(&[]).regenerate(&ada.token, &ada.device).await
+/// A user with a confirmed device, and a pending one where the operation needs it.
+struct Scene {
+    home: Home,
+    server: Server,
+    ada: Caller,
+    /// The device that a good request names, and its app.
+    device: String,
+    app: Option<App>,
+    codes: Vec<String>,
 }
 
-async fn invalid_request() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    home.serve(&[]).regenerate(&ada.token, "not digits").await
+impl Scene {
+    async fn set(operation: &str, arguments: &[&str]) -> Self {
+        let home = Home::new();
+        let ada = home.caller("ada");
+        let server = home.serve(arguments);
+        let mut scene = Self {
+            device: ada.device.clone(),
+            home,
+            server,
+            ada,
+            app: None,
+            codes: Vec::new(),
+        };
+        match operation {
+            "post_v1_self_mfa_enroll_confirm" => scene.begin_enrollment().await,
+            "post_v1_self_mfa_verify_totp_backup" => {
+                let new = scene.server.regenerate(&scene.ada.token, &scene.device);
+                scene.codes = new.await.backup_codes();
+            }
+            _ => {}
+        }
+        scene
+    }
+
+    async fn begin_enrollment(&mut self) {
+        let started = self.server.start(&self.ada.token, "Tablet").await;
+        self.device = started.device();
+        self.app = Some(started.app());
+    }
+
+    /// A body with which the operation succeeds.
+    fn body(&self, operation: &str) -> Value {
+        let app = self.app.as_ref().unwrap_or(&self.ada.app);
+        let device = &self.device;
+        match operation {
+            "post_v1_self_mfa_enroll_start" => json!({ "name": "Tablet" }),
+            "post_v1_self_mfa_enroll_confirm" | "post_v1_self_mfa_verify_totp" => {
+                json!({ "device_id": device, "code": app.code() })
+            }
+            "post_v1_self_mfa_verify_totp_backup" => {
+                json!({ "device_id": device, "code": self.codes[0] })
+            }
+            "post_v1_self_mfa_regenerate_totp" => json!({ "device_id": device }),
+            "delete_v1_self_mfa_remove" => {
+                json!({ "device_id": device, "verification_type": "totp", "code": app.code() })
+            }
+            _ => Value::Null,
+        }
+    }
+
+    /// As [`body`](Self::body), but for a code that is not right.
+    fn wrong(&self, operation: &str) -> Value {
+        let mut body = self.body(operation);
+        let app = self.app.as_ref().unwrap_or(&self.ada.app);
+        body["code"] = match operation {
+            // The check symbol fits; it is of no set.
+            "post_v1_self_mfa_verify_totp_backup" => json!("0410-6105-0R3G-G28A-1C60-T3GJ"),
+            _ => json!(app.wrong_code()),
+        };
+        body
+    }
+
+    fn request(&self, operation: &str, body: &Value) -> RequestBuilder {
+        let request = self.server.request(operation, &self.ada.token);
+        match body {
+            Value::Null => request,
+            body => request.json(body),
+        }
+    }
+
+    async fn answer(&self, operation: &str, body: &Value) -> Answer {
+        Answer::by(operation, self.request(operation, body)).await
+    }
+
+    async fn good(&self, operation: &str) -> Answer {
+        self.answer(operation, &self.body(operation)).await
+    }
 }
 
-async fn unauthenticated() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    home.serve(&[]).regenerate("arks_nobody", &ada.device).await
+/// Makes the server give this answer, however hard it is.
+async fn provoke(operation: &str, status: u16, code: Option<&str>) -> Answer {
+    let reads = place(operation).1 == "get";
+    let scene = async |arguments: &[&str]| Scene::set(operation, arguments).await;
+    match (status, code) {
+        (200, _) => scene(&[]).await.good(operation).await,
+        (400, Some("INVALID_REQUEST")) if reads => {
+            let scene = scene(&[]).await;
+            let request = scene.request(operation, &Value::Null);
+            Answer::by(operation, request.query(&[("take", "51")])).await
+        }
+        (400, Some("INVALID_REQUEST")) => scene(&[]).await.answer(operation, &json!({})).await,
+        (400, Some("MALFORMED_CODE")) => {
+            let scene = scene(&[]).await;
+            let mut body = scene.body(operation);
+            body["code"] = json!("12345x");
+            scene.answer(operation, &body).await
+        }
+        (401, _) => {
+            let scene = scene(&[]).await;
+            let request = scene.server.request(operation, "arks_nobody");
+            Answer::by(operation, request.json(&scene.body(operation))).await
+        }
+        (403, _) => {
+            let mut scene = scene(&[]).await;
+            scene.ada.token = scene.home.session(&scene.ada.user, None).1;
+            scene.good(operation).await
+        }
+        (404, _) => {
+            let mut scene = scene(&[]).await;
+            scene.device = "1".to_owned();
+            scene.good(operation).await
+        }
+        (408, _) => faults::body_that_does_not_finish(operation).await,
+        (409, Some(code)) => conflict(operation, code).await,
+        (413, _) => {
+            let scene = scene(&[]).await;
+            let request = scene.server.request(operation, &scene.ada.token);
+            let request = request.header("content-type", "application/json");
+            Answer::by(operation, request.body(" ".repeat(65_537))).await
+        }
+        (415, _) => {
+            let scene = scene(&[]).await;
+            let request = scene.server.request(operation, &scene.ada.token);
+            let request = request.header("content-type", "text/plain");
+            Answer::by(operation, request.body("{}")).await
+        }
+        (429, Some(code)) => too_many(operation, code).await,
+        (500, _) => {
+            let scene = scene(&[]).await;
+            scene.home.vandal().run(
+                "PRAGMA ignore_check_constraints = ON; UPDATE devices SET name = ''; \
+                 UPDATE users SET name = ''",
+            );
+            scene.good(operation).await
+        }
+        (503, Some(code)) if reads => unanswered_read(operation, code).await,
+        (503, Some("UNAVAILABLE")) => {
+            let scene = scene(&["--busy-timeout", "200ms"]).await;
+            let mut vandal = scene.home.vandal();
+            vandal.run("BEGIN IMMEDIATE");
+            scene.good(operation).await
+        }
+        (503, Some("DEADLINE_EXCEEDED")) => {
+            let arguments = ["--busy-timeout", "20s", "--request-deadline", "300ms"];
+            let scene = scene(&arguments).await;
+            let mut vandal = scene.home.vandal();
+            vandal.run("BEGIN IMMEDIATE");
+            scene.good(operation).await
+        }
+        _ => panic!("nothing here provokes {operation} {status} {code:?}"),
+    }
 }
 
-async fn mfa_required() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    let (_, token, _) = home.session(&ada.user, None);
-    home.serve(&[]).regenerate(&token, &ada.device).await
+async fn conflict(operation: &str, code: &str) -> Answer {
+    match code {
+        "DEVICE_NOT_CONFIRMED" => {
+            let mut scene = Scene::set(operation, &[]).await;
+            scene.begin_enrollment().await;
+            scene.good(operation).await
+        }
+        "DEVICE_ALREADY_CONFIRMED" => {
+            let mut scene = Scene::set(operation, &[]).await;
+            scene.device = scene.ada.device.clone();
+            scene.good(operation).await
+        }
+        "ENROLLMENT_EXPIRED" => {
+            let scene = Scene::set(operation, &[]).await;
+            let mut vandal = scene.home.vandal();
+            vandal.run("UPDATE devices SET created_at = created_at - 900000000");
+            scene.good(operation).await
+        }
+        "TOO_MANY_DEVICES" => {
+            let scene = Scene::set(operation, &["--max-devices", "2"]).await;
+            scene.home.device(&scene.ada.user, true);
+            scene.good(operation).await
+        }
+        _ => panic!("nothing here provokes {operation} {code}"),
+    }
 }
 
-async fn device_not_found() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    home.serve(&[]).regenerate(&ada.token, "1").await
+async fn too_many(operation: &str, code: &str) -> Answer {
+    let arguments: &[&str] = match (operation, code) {
+        ("post_v1_self_mfa_regenerate_totp", _) => &["--limit-regenerate", "1/1h"],
+        ("post_v1_self_mfa_enroll_start", _) => &["--limit-enroll", "1/1h"],
+        (_, "RATE_LIMITED") => &["--limit-address", "1/5m"],
+        (_, "TOO_MANY_FAILURES") => &["--lock-after", "1"],
+        (_, "FACTOR_LOCKED") => &["--lock-after", "100", "--lock-factor-after", "1"],
+        _ => panic!("nothing here provokes {operation} {code}"),
+    };
+    let scene = Scene::set(operation, arguments).await;
+    if arguments[0] == "--limit-regenerate" || arguments[0] == "--limit-enroll" {
+        assert_eq!(scene.good(operation).await.status, 200);
+    } else {
+        let wrong = scene.wrong(operation);
+        assert_eq!(scene.answer(operation, &wrong).await.status, 200);
+    }
+    let refused = scene.good(operation).await;
+    let seconds = refused.headers["retry-after"].to_str().expect("text");
+    let seconds: u32 = seconds.parse().expect("whole seconds");
+    let expected = match code {
+        "RATE_LIMITED" if arguments[0] == "--limit-address" => 290..=300,
+        "TOO_MANY_FAILURES" => 890..=900,
+        _ => 3590..=3600,
+    };
+    assert!(expected.contains(&seconds), "{operation} {code}: {seconds}");
+    refused
 }
 
-async fn device_not_confirmed() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    let pending = home.device(&ada.user, false);
-    home.serve(&[]).regenerate(&ada.token, &pending).await
-}
-
-async fn payload_too_large() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    home.serve(&[])
-        .regenerate(&ada.token, &"1".repeat(65_536))
-        .await
-}
-
-async fn unsupported_media_type() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    let server = home.serve(&[]);
-    let plain =
-        reqwest::Client::new().post(format!("{}{}", server.base, crate::harness::REGENERATE));
-    Answer::to(
-        plain
-            .header("x-arklow-auth", &ada.token)
-            .header("content-type", "text/plain")
-            .body("{}"),
-    )
-    .await
-}
-
-/// A row that cannot be true.
-async fn internal() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    let server = home.serve(&[]);
-    home.vandal()
-        .run("PRAGMA ignore_check_constraints = ON; UPDATE devices SET name = ''");
-    server.regenerate(&ada.token, &ada.device).await
-}
-
-/// Somebody else holds the write lock for longer than the server waits.
-async fn unavailable() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    let server = home.serve(&["--busy-timeout", "200ms"]);
-    let mut vandal = home.vandal();
-    vandal.run("BEGIN IMMEDIATE");
-    server.regenerate(&ada.token, &ada.device).await
-}
-
-async fn deadline_exceeded() -> Answer {
-    let home = Home::new();
-    let ada = home.caller("ada");
-    let server = home.serve(&["--busy-timeout", "20s", "--request-deadline", "300ms"]);
-    let mut vandal = home.vandal();
-    vandal.run("BEGIN IMMEDIATE");
-    server.regenerate(&ada.token, &ada.device).await
+/// Readers wait for nobody, so what they read is made to take very long.
+async fn unanswered_read(operation: &str, code: &str) -> Answer {
+    let deadline = match code {
+        "DEADLINE_EXCEEDED" => "300ms",
+        _ => "60s",
+    };
+    let arguments = ["--busy-timeout", "200ms", "--request-deadline", deadline];
+    let scene = Scene::set(operation, &arguments).await;
+    let slow = "(WITH RECURSIVE counted (n) AS (
+            SELECT 1 UNION ALL SELECT n + 1 FROM counted LIMIT 1000000000
+        ) SELECT count(*) FROM counted) > 0";
+    scene.home.vandal().run(&match operation {
+        "get_v1_self" => format!(
+            "DROP TABLE memberships; CREATE VIEW memberships AS
+             SELECT id AS user_id, 1 AS org_id, '' AS permissions FROM users WHERE {slow}"
+        ),
+        _ => format!(
+            "ALTER TABLE devices RENAME TO slow_devices; CREATE VIEW devices AS
+             SELECT * FROM slow_devices WHERE {slow}"
+        ),
+    });
+    if code == "DEADLINE_EXCEEDED" {
+        return scene.good(operation).await;
+    }
+    // All readers are at it; whoever comes next finds none.
+    let under_way: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(scene.request(operation, &Value::Null).send()))
+        .collect();
+    // Who still finds one is kept waiting, too.
+    let soon = std::time::Duration::from_secs(2);
+    let answer = loop {
+        if let Ok(answer) = tokio::time::timeout(soon, scene.good(operation)).await {
+            break answer;
+        }
+    };
+    under_way.iter().for_each(tokio::task::JoinHandle::abort);
+    answer
 }

@@ -10,7 +10,7 @@ use arklow_domain::{BackupCode, CodeSet, Keyring};
 use arklow_store::AuditFilter;
 use futures_util::future::join_all;
 
-use crate::harness::{Caller, Home};
+use crate::harness::{Caller, Home, NO_LIMITS};
 
 const ROUNDS: u64 = 50;
 const DEVICES: usize = 4;
@@ -40,7 +40,7 @@ async fn no_acknowledged_set_is_lost_in_fifty_kills() {
         .collect();
     let (mut acknowledged, mut in_flight) = (0, 0);
     for round in 0..ROUNDS {
-        let server = home.serve(&[]);
+        let server = home.serve(NO_LIMITS);
         let killed = Arc::new(AtomicBool::new(false));
         let shared: Vec<Mutex<&mut Device>> = devices.iter_mut().map(Mutex::new).collect();
         let load = shared.iter().map(|device| async {
@@ -137,7 +137,9 @@ async fn no_acknowledged_set_is_lost_in_fifty_kills() {
 fn matching(set: &CodeSet, keyring: &Keyring, device: &Device, codes: &[String]) -> usize {
     let slots = codes.iter().filter_map(|code| {
         let code = BackupCode::parse(code).expect("a code");
-        set.slot_of(keyring, device.owner.user_id(), &code)
+        let id = device.owner.device.parse().expect("an id");
+        set.slot_of(keyring, device.owner.user_id(), id, &code)
+            .expect("the set opens")
             .map(|slot| slot.bit())
     });
     slots.collect::<BTreeSet<u16>>().len()

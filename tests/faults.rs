@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Caller, Home, PATIENCE, REGENERATE, Server, text};
+use crate::harness::{Answer, Caller, Home, PATIENCE, REGENERATE, Server, place, text};
 
 /// A connection on which a request is written by hand.
 struct Wire(TcpStream);
@@ -21,11 +21,14 @@ impl Wire {
 
     /// The start of a regeneration with these further header lines.
     fn begin(server: &Server, headers: &[&str]) -> Self {
+        Self::begin_at(server, &format!("POST {REGENERATE}"), headers)
+    }
+
+    /// The start of a request to this method and path.
+    fn begin_at(server: &Server, place: &str, headers: &[&str]) -> Self {
         let mut wire = Self::to(server);
         let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-        wire.send(&format!(
-            "POST {REGENERATE} HTTP/1.1\r\nhost: test\r\n{lines}\r\n"
-        ));
+        wire.send(&format!("{place} HTTP/1.1\r\nhost: test\r\n{lines}\r\n"));
         wire
     }
 
@@ -60,8 +63,13 @@ impl Wire {
         }
     }
 
-    /// The answer, checked against the contract.
+    /// The answer to a regeneration, checked against the contract.
     fn envelope(&mut self) -> Answer {
+        self.envelope_of("post_v1_self_mfa_regenerate_totp")
+    }
+
+    /// The answer of an operation, checked against the contract.
+    fn envelope_of(&mut self, operation: &str) -> Answer {
         let (status, head, body) = self.answer();
         let headers = head
             .lines()
@@ -76,6 +84,7 @@ impl Wire {
         let body: Value =
             serde_json::from_slice(&body).unwrap_or_else(|_| panic!("{head}\n{}", text(&body)));
         let answer = Answer {
+            operation: operation.to_owned(),
             status,
             headers: headers.collect(),
             body,
@@ -306,13 +315,16 @@ async fn body_over_64_kib_is_413_before_it_has_arrived() {
 }
 
 /// Half of a body, on a connection that stays open.
-pub(crate) async fn body_that_does_not_finish() -> Answer {
+pub(crate) async fn body_that_does_not_finish(operation: &str) -> Answer {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = home.serve(&["--body-timeout", "300ms"]);
-    let mut wire = Wire::begin(&server, &[&key(&ada), JSON, "content-length: 100"]);
+    let (path, method) = place(operation);
+    let line = format!("{} {path}", method.to_uppercase());
+    let headers = [&key(&ada), JSON, "content-length: 100"];
+    let mut wire = Wire::begin_at(&server, &line, &headers);
     wire.send(r#"{"device_id":"#);
-    wire.envelope()
+    wire.envelope_of(operation)
 }
 
 #[tokio::test]

@@ -6,11 +6,13 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use arklow_client::types::{ErrorEnvelope, RegenerateTotpEnvelope, RegenerateTotpRequest};
+use arklow_client::types::{
+    BackupCodeRequest, ErrorEnvelope, RegenerateTotpRequest, RemoveDeviceRequest,
+    StartEnrollmentRequest, TotpCodeRequest, VerificationType,
+};
 use arklow_client::{Client, Error, ResponseValue};
 use arklow_domain::{BackupCode, Keyring, UserId};
-use arklow_store::{Options, RedeemBackupCode, Store};
-use chrono::{DateTime, Utc};
+use arklow_store::{AuditEvent, AuditFilter, AuditRecord, Options, Store};
 use diesel::connection::SimpleConnection;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, RunQueryDsl};
@@ -21,8 +23,11 @@ use tempfile::TempDir;
 /// Longer than anything here takes, so that a hang is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The path of the one operation.
+/// The path of the operation that most tests of the adapter use.
 pub(crate) const REGENERATE: &str = "/v1/self/mfa/regenerate/totp";
+
+/// For tests that do something more often than users may.
+pub(crate) const NO_LIMITS: &[&str] = &["--limits", "off"];
 
 /// The contract as JSON.
 pub(crate) static CONTRACT: LazyLock<Value> =
@@ -124,11 +129,20 @@ impl Home {
     #[track_caller]
     pub(crate) fn caller(&self, name: &str) -> Caller {
         let user = self.user(name);
-        let device = self.device(&user, true);
+        let device = self.run(&[
+            "device",
+            "create",
+            "--user",
+            &user,
+            "--name",
+            "Phone",
+            "--confirmed",
+        ]);
         let session = self.session(&user, Some("15m"));
         Caller {
             user,
-            device,
+            device: string(&device["id"]),
+            app: App::scan(&string(&device["provisioning_uri"])),
             session: session.0,
             token: session.1,
             session_mfa_not_after: session.2,
@@ -188,22 +202,42 @@ impl Home {
         .expect("the database opens")
     }
 
-    /// Redeems the codes with the store, and says how many of them worked.
-    pub(crate) async fn redeem(&self, caller: &Caller, codes: &[String]) -> usize {
+    /// How many of the codes are in the device's current set and not used up; none is used up by it.
+    pub(crate) async fn working(&self, caller: &Caller, codes: &[String]) -> usize {
         let (store, keyring) = (self.store().await, self.keyring());
-        let mut redeemed = 0;
-        for code in codes {
-            let redeem = RedeemBackupCode {
-                user_id: caller.user_id(),
-                device_id: caller.device.parse().expect("an id"),
-                code: BackupCode::parse(code).expect("a code"),
-                now: DateTime::<Utc>::UNIX_EPOCH,
-            };
-            let answer = store.redeem_backup_code(redeem, Arc::clone(&keyring)).await;
-            redeemed += usize::from(answer.expect("an answer"));
-        }
+        let device = caller.device.parse().expect("an id");
+        let set = store.backup_code_set(caller.user_id(), device).await;
         store.close().await;
-        redeemed
+        let Some(set) = set.expect("an answer") else {
+            return 0;
+        };
+        let works = |code: &&String| {
+            let code = BackupCode::parse(code).expect("a code");
+            let slot = set.slot_of(&keyring, caller.user_id(), device, &code);
+            slot.expect("the set opens")
+                .is_some_and(|slot| set.is_unused(slot))
+        };
+        codes.iter().filter(works).count()
+    }
+
+    /// All records of the audit.
+    pub(crate) async fn records(&self) -> Vec<AuditRecord> {
+        let store = self.store().await;
+        let records = store.audit_records(AuditFilter::default()).await;
+        store.close().await;
+        records.expect("records")
+    }
+
+    /// How each attempt of this kind went, in order.
+    pub(crate) async fn outcomes(&self, event: AuditEvent) -> Vec<String> {
+        let of_it = |record: &AuditRecord| {
+            let reason = record.outcome.reason();
+            (record.event == event).then(|| match reason {
+                Some(reason) => format!("{}: {}", record.outcome.as_str(), reason.as_str()),
+                None => record.outcome.as_str().to_owned(),
+            })
+        };
+        self.records().await.iter().filter_map(of_it).collect()
     }
 
     pub(crate) fn keyring(&self) -> Arc<Keyring> {
@@ -232,7 +266,7 @@ impl Vandal {
         self.0.batch_execute(sql).expect("the statement runs");
     }
 
-    /// How many rows a table has.
+    /// How many rows a table has; `table` may go on with conditions.
     #[track_caller]
     pub(crate) fn count(&mut self, table: &str) -> i64 {
         #[derive(diesel::QueryableByName)]
@@ -252,9 +286,41 @@ impl Vandal {
 pub(crate) struct Caller {
     pub(crate) user: String,
     pub(crate) device: String,
+    pub(crate) app: App,
     pub(crate) session: String,
     pub(crate) token: String,
     pub(crate) session_mfa_not_after: Value,
+}
+
+/// An authenticator app: a library that is not ours, told of nothing but the URI.
+pub(crate) struct App(totp_rs::Totp);
+
+impl App {
+    #[track_caller]
+    pub(crate) fn scan(uri: &str) -> Self {
+        Self(totp_rs::Totp::from_url(uri).expect("an app understands the URI"))
+    }
+
+    /// What the app shows now.
+    pub(crate) fn code(&self) -> String {
+        self.0.generate_current().to_string()
+    }
+
+    /// What the app will show next; the server accepts it already.
+    pub(crate) fn next_code(&self) -> String {
+        let next = self.0.next_step_current();
+        self.0.generate(next).to_string()
+    }
+
+    /// A code that is not right at any time near.
+    pub(crate) fn wrong_code(&self) -> String {
+        let next = self.0.next_step_current();
+        let near: Vec<String> = (0..6)
+            .map(|steps| self.0.generate(next + 60 - 30 * steps).to_string())
+            .collect();
+        let mut all = (0..1_000_000).map(|number| format!("{number:06}"));
+        all.find(|code| !near.contains(code)).expect("most are")
+    }
 }
 
 impl Caller {
@@ -340,13 +406,114 @@ impl Server {
         let request = RegenerateTotpRequest {
             device_id: device.to_owned(),
         };
-        Answer::of(
-            self.client(token)
-                .post_v1_self_mfa_regenerate_totp()
-                .body(request)
-                .send()
-                .await,
-        )
+        let client = self.client(token);
+        let result = client
+            .post_v1_self_mfa_regenerate_totp()
+            .body(request)
+            .send()
+            .await;
+        Answer::of("post_v1_self_mfa_regenerate_totp", result)
+    }
+
+    pub(crate) async fn user(&self, token: &str) -> Answer {
+        let result = self.client(token).get_v1_self().send().await;
+        Answer::of("get_v1_self", result)
+    }
+
+    pub(crate) async fn devices(&self, token: &str) -> Answer {
+        let result = self.client(token).get_v1_self_mfa().send().await;
+        Answer::of("get_v1_self_mfa", result)
+    }
+
+    pub(crate) async fn start(&self, token: &str, name: &str) -> Answer {
+        let request = StartEnrollmentRequest {
+            name: name.to_owned(),
+            device_type: None,
+        };
+        let client = self.client(token);
+        let result = client
+            .post_v1_self_mfa_enroll_start()
+            .body(request)
+            .send()
+            .await;
+        Answer::of("post_v1_self_mfa_enroll_start", result)
+    }
+
+    pub(crate) async fn confirm(&self, token: &str, device: &str, code: &str) -> Answer {
+        let client = self.client(token);
+        let result = client
+            .post_v1_self_mfa_enroll_confirm()
+            .body(totp_request(device, code))
+            .send()
+            .await;
+        Answer::of("post_v1_self_mfa_enroll_confirm", result)
+    }
+
+    pub(crate) async fn verify(&self, token: &str, device: &str, code: &str) -> Answer {
+        let client = self.client(token);
+        let result = client
+            .post_v1_self_mfa_verify_totp()
+            .body(totp_request(device, code))
+            .send()
+            .await;
+        Answer::of("post_v1_self_mfa_verify_totp", result)
+    }
+
+    pub(crate) async fn redeem(&self, token: &str, device: &str, code: &str) -> Answer {
+        let request = BackupCodeRequest {
+            device_id: device.to_owned(),
+            code: code.to_owned(),
+        };
+        let client = self.client(token);
+        let result = client
+            .post_v1_self_mfa_verify_totp_backup()
+            .body(request)
+            .send()
+            .await;
+        Answer::of("post_v1_self_mfa_verify_totp_backup", result)
+    }
+
+    pub(crate) async fn remove(
+        &self,
+        token: &str,
+        device: &str,
+        verification_type: VerificationType,
+        code: &str,
+    ) -> Answer {
+        let request = RemoveDeviceRequest {
+            device_id: device.to_owned(),
+            verification_type,
+            code: code.to_owned(),
+        };
+        let client = self.client(token);
+        let result = client
+            .delete_v1_self_mfa_remove()
+            .body(request)
+            .send()
+            .await;
+        Answer::of("delete_v1_self_mfa_remove", result)
+    }
+
+    /// Enrols and confirms a device: its id, its app and its codes.
+    pub(crate) async fn enroll(&self, token: &str, name: &str) -> (String, App, Vec<String>) {
+        let started = self.start(token, name).await;
+        let (device, app) = (started.device(), started.app());
+        let confirmed = self.confirm(token, &device, &app.code()).await;
+        assert!(
+            confirmed.body["data"]["device"]["confirmed_at"].is_string(),
+            "{:?}",
+            confirmed.body
+        );
+        (device, app, started.backup_codes())
+    }
+
+    /// A request of an operation with whatever body.
+    pub(crate) fn request(&self, operation: &str, token: &str) -> reqwest::RequestBuilder {
+        let (path, method) = place(operation);
+        let method: reqwest::Method = method.to_uppercase().parse().expect("a method");
+        reqwest::Client::new()
+            .request(method, format!("{}{path}", self.base))
+            .header("x-arklow-auth", token)
     }
 
     /// A request with whatever body, for what the client does not send.
@@ -401,9 +568,17 @@ pub(crate) fn pause() {
     std::thread::park_timeout(Duration::from_millis(5));
 }
 
+fn totp_request(device: &str, code: &str) -> TotpCodeRequest {
+    TotpCodeRequest {
+        device_id: device.to_owned(),
+        code: code.to_owned(),
+    }
+}
+
 /// An answer whose status, headers and body are what the contract says.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    pub(crate) operation: String,
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
@@ -411,34 +586,47 @@ pub(crate) struct Answer {
 
 impl Answer {
     #[track_caller]
-    pub(crate) fn of(
-        result: Result<ResponseValue<RegenerateTotpEnvelope>, Error<ErrorEnvelope>>,
+    pub(crate) fn of<T: serde::Serialize + std::fmt::Debug>(
+        operation: &str,
+        result: Result<ResponseValue<T>, Error<ErrorEnvelope>>,
     ) -> Self {
-        let answer = match result {
-            Ok(value) => Self {
-                status: value.status().as_u16(),
-                headers: value.headers().clone(),
-                body: json!(value.into_inner()),
-            },
-            Err(Error::ErrorResponse(value)) => Self {
-                status: value.status().as_u16(),
-                headers: value.headers().clone(),
-                body: json!(value.into_inner()),
-            },
+        let (status, headers, body) = match result {
+            Ok(value) => (
+                value.status(),
+                value.headers().clone(),
+                json!(value.into_inner()),
+            ),
+            Err(Error::ErrorResponse(value)) => (
+                value.status(),
+                value.headers().clone(),
+                json!(value.into_inner()),
+            ),
             Err(other) => panic!("not an answer of the contract: {other:?}"),
+        };
+        let answer = Self {
+            operation: operation.to_owned(),
+            status: status.as_u16(),
+            headers,
+            body,
         };
         answer.check();
         answer
     }
 
-    /// Sends a request that the client would not.
+    /// Sends a regeneration that the client would not.
     pub(crate) async fn to(request: reqwest::RequestBuilder) -> Self {
+        Self::by("post_v1_self_mfa_regenerate_totp", request).await
+    }
+
+    /// Sends a request that the client would not.
+    pub(crate) async fn by(operation: &str, request: reqwest::RequestBuilder) -> Self {
         let answer = request.send().await.expect("an answer");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.bytes().await.expect("a body");
         let body =
             serde_json::from_slice(&body).unwrap_or_else(|_| panic!("not JSON: {}", text(&body)));
         let answer = Self {
+            operation: operation.to_owned(),
             status,
             headers,
             body,
@@ -451,6 +639,7 @@ impl Answer {
     #[track_caller]
     pub(crate) fn check(&self) {
         let Self {
+            operation,
             status,
             headers,
             body,
@@ -465,18 +654,20 @@ impl Answer {
         );
         assert_eq!(
             headers.contains_key("retry-after"),
-            *status == 503,
+            [429, 503].contains(status),
             "{status}"
         );
         assert_eq!(headers.contains_key("allow"), *status == 405, "{status}");
-        let schema = if *status == 200 {
-            "RegenerateTotpEnvelope"
-        } else {
-            "ErrorEnvelope"
-        };
-        assert_valid(schema, body);
-        if *status != 200 && *status != 405 {
-            let documented = documented_codes(*status);
+        if *status == 405 {
+            return assert_valid(
+                &json!({ "$ref": "#/components/schemas/ErrorEnvelope" }),
+                body,
+            );
+        }
+        let response = documented(operation, *status);
+        assert_valid(&response["content"]["application/json"]["schema"], body);
+        if *status != 200 {
+            let documented = codes_of(response);
             assert!(
                 self.codes().iter().all(|code| documented.contains(code)),
                 "{status} with {:?}",
@@ -513,6 +704,28 @@ impl Answer {
             .collect()
     }
 
+    /// The device that the answer is about.
+    #[track_caller]
+    pub(crate) fn device(&self) -> String {
+        assert_eq!(self.status, 200, "{:?}", self.body);
+        string(&self.body["data"]["device"]["id"])
+    }
+
+    /// An app that has the secret of a started enrolment.
+    #[track_caller]
+    pub(crate) fn app(&self) -> App {
+        App::scan(&string(&self.body["data"]["provisioning_uri"]))
+    }
+
+    /// Whether a verification says that the code was right.
+    #[track_caller]
+    pub(crate) fn is_valid(&self) -> bool {
+        assert_eq!(self.status, 200, "{:?}", self.body);
+        self.body["data"]["valid"]
+            .as_bool()
+            .expect("a verification")
+    }
+
     /// The ten codes of a success.
     #[track_caller]
     pub(crate) fn backup_codes(&self) -> Vec<String> {
@@ -524,9 +737,35 @@ impl Answer {
     }
 }
 
-/// The codes that the contract lists for a status of the operation.
-pub(crate) fn documented_codes(status: u16) -> Vec<String> {
-    let response = deref(&CONTRACT["paths"][REGENERATE]["post"]["responses"][status.to_string()]);
+/// Path and method of an operation.
+pub(crate) fn place(operation: &str) -> (&'static str, &'static str) {
+    let paths = CONTRACT["paths"].as_object().expect("paths");
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().expect("a path item").iter();
+            methods.map(move |(method, declared)| (path.as_str(), method.as_str(), declared))
+        })
+        .find(|(_, _, declared)| declared["operationId"] == operation)
+        .map(|(path, method, _)| (path, method))
+        .unwrap_or_else(|| panic!("there is no operation `{operation}`"))
+}
+
+/// What the contract says of an operation's answer with this status.
+#[track_caller]
+pub(crate) fn documented(operation: &str, status: u16) -> &'static Value {
+    let (path, method) = place(operation);
+    let responses = &CONTRACT["paths"][path][method]["responses"];
+    let response = &responses[status.to_string()];
+    assert!(
+        response.is_object(),
+        "`{operation}` does not document {status}"
+    );
+    deref(response)
+}
+
+/// The codes that the contract lists for a response.
+pub(crate) fn codes_of(response: &Value) -> Vec<String> {
     response["x-error-codes"]
         .as_array()
         .into_iter()
@@ -548,8 +787,8 @@ pub(crate) fn deref(value: &'static Value) -> &'static Value {
 }
 
 #[track_caller]
-fn assert_valid(schema: &str, body: &Value) {
-    let document = json!({ "$ref": format!("#/components/schemas/{schema}"), "components": CONTRACT["components"] });
+fn assert_valid(schema: &Value, body: &Value) {
+    let document = json!({ "$ref": schema["$ref"], "components": CONTRACT["components"] });
     let validator = jsonschema::options()
         .should_validate_formats(true)
         .build(&document)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arklow_store::AuditFilter;
 use futures_util::future::join_all;
 
-use crate::harness::{Caller, Home, Server};
+use crate::harness::{Caller, Home, NO_LIMITS, Server};
 
 const ROUNDS: i64 = 30;
 const CALLERS: usize = 8;
@@ -14,7 +14,7 @@ const CALLERS: usize = 8;
 async fn one_of_eight_parallel_regenerations_wins_on_one_server() {
     let home = Home::new();
     let ada = home.caller("ada");
-    let server = Arc::new(home.serve(&[]));
+    let server = Arc::new(home.serve(NO_LIMITS));
     race(&home, &ada, &[server]).await;
 }
 
@@ -22,7 +22,10 @@ async fn one_of_eight_parallel_regenerations_wins_on_one_server() {
 async fn one_of_eight_parallel_regenerations_wins_on_two_servers() {
     let home = Home::new();
     let ada = home.caller("ada");
-    let servers = [Arc::new(home.serve(&[])), Arc::new(home.serve(&[]))];
+    let servers = [
+        Arc::new(home.serve(NO_LIMITS)),
+        Arc::new(home.serve(NO_LIMITS)),
+    ];
     race(&home, &ada, &servers).await;
 }
 
@@ -37,7 +40,7 @@ async fn race(home: &Home, ada: &Caller, servers: &[Arc<Server>]) {
             .collect();
         let mut working = Vec::new();
         for codes in &sets {
-            working.push(home.redeem(ada, codes).await);
+            working.push(home.working(ada, codes).await);
         }
         working.sort_unstable();
         assert_eq!(working, [0, 0, 0, 0, 0, 0, 0, 10], "round {round}");

@@ -9,12 +9,12 @@ use arklow_api::server::{
 };
 use arklow_api::types::RegenerateTotpRequest;
 use arklow_domain::{
-    BackupCode, DeviceId, Keyring, NoEntropy, Random, Seed, SessionId, SessionToken, SystemRandom,
-    UserId,
+    BackupCode, DeviceId, Keyring, LockoutPolicy, NoEntropy, Random, Seed, SessionId, SessionToken,
+    SystemRandom, TotpCode, TotpStep, UserId,
 };
 use arklow_store::{
-    CreateDevice, CreateSession, CreateUser, DatabaseUrl, DisableUser, NewDevice, NewSession,
-    NewUser, Options, RedeemBackupCode, RevokeSession, Store,
+    Attempt, AttemptRules, CreateDevice, CreateSession, CreateUser, DatabaseUrl, DisableUser, Goal,
+    NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode, RevokeSession, Store,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -22,6 +22,8 @@ use tempfile::TempDir;
 use crate::api::Server;
 use crate::app::{App, Clock, Sources};
 use crate::auth::Caller;
+use crate::keys::Keys;
+use crate::policy::Policy;
 
 /// A clock that stands still until it is moved.
 pub(crate) struct TestClock(Mutex<DateTime<Utc>>);
@@ -66,9 +68,15 @@ pub(crate) struct Ada {
     pub(crate) device_id: DeviceId,
     pub(crate) mfa_not_after: DateTime<Utc>,
     token: SessionToken,
+    seed: Seed,
 }
 
 impl Ada {
+    /// What the authenticator app shows at `at`.
+    pub(crate) fn totp(&self, at: DateTime<Utc>) -> TotpCode {
+        self.seed.code_at(TotpStep::at(at))
+    }
+
     pub(crate) fn token(&self) -> &str {
         self.token.expose()
     }
@@ -80,6 +88,7 @@ pub(crate) fn origin() -> Origin {
         request_id: "00000000-0000-4000-8000-000000000000".to_owned(),
         remote_address: SocketAddr::from(([192, 0, 2, 1], 50_000)),
         user_agent: None,
+        forwarded_for: Vec::new(),
     }
 }
 
@@ -104,10 +113,17 @@ pub(crate) fn sources() -> (Sources, Arc<TestClock>) {
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
+        Self::with_policy(Policy::default()).await
+    }
+
+    pub(crate) async fn with_policy(policy: Policy) -> Self {
         let (directory, store) = database().await;
         let (sources, clock) = sources();
         let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
-        let app = Arc::new(App::new(store, keyring, sources));
+        // Nobody writes it: nothing is reloaded.
+        let file = directory.path().join("keys");
+        let keys = Keys::new(keyring, file, Arc::clone(&sources.clock));
+        let app = Arc::new(App::new(store, keys, sources, policy));
         Self {
             server: Server::new(Arc::clone(&app)),
             clock,
@@ -122,8 +138,11 @@ impl TestApp {
             clock: Arc::clone(&self.app.clock),
             random,
         };
-        let (store, keyring) = (self.app.store.clone(), self.app.keyring.clone());
-        let app = Arc::new(App::new(store, keyring, sources));
+        let keyring = Keyring::clone(&self.app.keys.current());
+        let file = self.directory.path().join("keys");
+        let keys = Keys::new(keyring, file, Arc::clone(&sources.clock));
+        let (store, policy) = (self.app.store.clone(), self.app.policy.clone());
+        let app = Arc::new(App::new(store, keys, sources, policy));
         Self {
             server: Server::new(Arc::clone(&app)),
             clock: Arc::clone(&self.clock),
@@ -181,17 +200,19 @@ impl TestApp {
         let user_id = self.db_user(email).await;
         let mfa_not_after = self.now() + TimeDelta::minutes(15);
         let (session_id, token) = self.db_session(user_id, Some(mfa_not_after)).await;
+        let (device_id, seed) = self.db_device(user_id, Some(self.now())).await;
         Ada {
             user_id,
             session_id,
-            device_id: self.db_device(user_id, Some(self.now())).await,
+            device_id,
             mfa_not_after,
             token,
+            seed,
         }
     }
 
     pub(crate) async fn db_unconfirmed_device(&self, ada: &Ada) -> DeviceId {
-        self.db_device(ada.user_id, None).await
+        self.db_device(ada.user_id, None).await.0
     }
 
     pub(crate) async fn db_session_without_mfa(&self, ada: &Ada) -> SessionToken {
@@ -208,20 +229,30 @@ impl TestApp {
         assert_eq!(disabled.await.unwrap(), DisableUser::Disabled);
     }
 
-    /// Whether `code` was good for one use.
+    /// Whether `code` was good for one use; failures lock nobody here.
     pub(crate) async fn db_redeem(&self, ada: &Ada, code: &str) -> bool {
-        let redeem = RedeemBackupCode {
+        let present = PresentCode {
             user_id: ada.user_id,
-            device_id: ada.device_id,
-            code: BackupCode::parse(code).unwrap(),
+            session_id: ada.session_id,
+            device_id: Some(ada.device_id),
+            code: PresentedCode::BackupCode(BackupCode::parse(code).unwrap()),
+            goal: Goal::StepUp,
+            rules: AttemptRules {
+                lockout: LockoutPolicy {
+                    failures_per_lock: u32::MAX,
+                    factor_lock_after: u32::MAX,
+                    ..LockoutPolicy::default()
+                },
+                ..self.app.policy.rules
+            },
             now: self.now(),
+            origin: arklow_store::AuditOrigin::default(),
         };
-        let keyring = Arc::new(self.app.keyring.clone());
-        let redeemed = self.store().redeem_backup_code(redeem, keyring);
-        redeemed.await.unwrap()
+        let attempt = self.store().present_code(present, self.app.keys.current());
+        matches!(attempt.await.unwrap(), Attempt::Accepted(_))
     }
 
-    async fn db_user(&self, email: &str) -> UserId {
+    pub(crate) async fn db_user(&self, email: &str) -> UserId {
         let id = UserId::random(&SystemRandom::new()).unwrap();
         let new = NewUser {
             id,
@@ -235,7 +266,7 @@ impl TestApp {
     }
 
     /// A session of an hour.
-    async fn db_session(
+    pub(crate) async fn db_session(
         &self,
         user_id: UserId,
         mfa_not_after: Option<DateTime<Utc>>,
@@ -255,7 +286,11 @@ impl TestApp {
         (id, token)
     }
 
-    async fn db_device(&self, user_id: UserId, confirmed_at: Option<DateTime<Utc>>) -> DeviceId {
+    async fn db_device(
+        &self,
+        user_id: UserId,
+        confirmed_at: Option<DateTime<Utc>>,
+    ) -> (DeviceId, Seed) {
         let random = SystemRandom::new();
         let id = DeviceId::random(&random).unwrap();
         let seed = Seed::random(&random).unwrap();
@@ -263,12 +298,14 @@ impl TestApp {
             id,
             user_id,
             name: "Phone".parse().unwrap(),
-            seed: seed.seal(&self.app.keyring, user_id, id, &random).unwrap(),
+            seed: seed
+                .seal(&self.app.keys.current(), user_id, id, &random)
+                .unwrap(),
             confirmed_at,
             now: self.now(),
         };
         let created = self.store().create_device(new).await.unwrap();
         assert_eq!(created, CreateDevice::Created);
-        id
+        (id, seed)
     }
 }

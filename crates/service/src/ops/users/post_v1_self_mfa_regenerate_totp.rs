@@ -85,9 +85,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
+    use arklow_api::server::Origin;
     use arklow_api::types::{ErrorEnvelope, RegenerateTotpResult};
     use arklow_domain::CODES_PER_SET;
-    use arklow_store::AuditFilter;
+    use arklow_store::{AuditFilter, AuditOrigin};
     use chrono::TimeDelta;
 
     use super::*;
@@ -112,6 +113,7 @@ mod tests {
             | Answer::NotFound(body)
             | Answer::Conflict(body)
             | Answer::InternalServerError(body)
+            | Answer::TooManyRequests { body, .. }
             | Answer::ServiceUnavailable { body, .. } => body,
             other => panic!("{other:?}"),
         };
@@ -170,15 +172,19 @@ mod tests {
             panic!("{records:?}")
         };
         assert_eq!(record.at, app.now());
-        assert_eq!(record.user_id, ada.user_id);
+        assert_eq!(record.user_id, Some(ada.user_id));
         assert_eq!(record.session_id, Some(ada.session_id));
         assert_eq!(record.device_id, Some(ada.device_id));
         assert_eq!(record.generation, Some(1));
         let AuditOrigin {
+            actor: None,
             remote_address,
             user_agent,
             request_id,
-        } = &record.origin;
+        } = &record.origin
+        else {
+            panic!("{record:?}")
+        };
         assert_eq!(*remote_address, Some(long.remote_address.ip()));
         assert_eq!(user_agent.as_deref().map(str::len), Some(256));
         assert_eq!(*request_id, Some(long.request_id));
@@ -270,5 +276,22 @@ mod tests {
         let answer = exhausted.regenerate(caller, &device).await;
         assert_refused(&answer, 500, "INTERNAL");
         assert!(app.db_redeem(&ada, &before.backup_codes[9]).await);
+    }
+
+    #[tokio::test]
+    async fn eleventh_time_in_an_hour_is_one_too_many_and_the_time_to_wait_is_told() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        for _ in 0..10 {
+            app.clock.advance(TimeDelta::minutes(1));
+            success(regenerate(&app, &ada).await);
+        }
+        let refused = regenerate(&app, &ada).await;
+        assert_refused(&refused, 429, "RATE_LIMITED");
+        // The first of the ten was nine minutes ago.
+        let Answer::TooManyRequests { retry_after, .. } = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(retry_after, 51 * 60);
     }
 }
