@@ -9,7 +9,7 @@ use crate::harness::{Home, Server, string, text};
 const VERBOSE: &[&str] = &["--log-level", "trace"];
 
 #[tokio::test]
-async fn nothing_printed_or_stored_holds_a_secret() {
+async fn t14_nothing_printed_or_stored_holds_a_secret() {
     let home = Home::new();
     let mut secrets: BTreeSet<String> = BTreeSet::new();
     let mut messages = String::new();

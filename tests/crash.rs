@@ -26,7 +26,7 @@ struct Device {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_acknowledged_set_is_lost_in_fifty_kills() {
+async fn t27_no_acknowledged_set_is_lost_in_fifty_kills() {
     let home = Home::new();
     let names = ["ada", "bob", "cyd", "dan"];
     let mut devices: Vec<Device> = names[..DEVICES]

@@ -101,7 +101,7 @@ fn key(ada: &Caller) -> String {
 const JSON: &str = "content-type: application/json";
 
 #[tokio::test]
-async fn every_violation_is_listed_with_its_pointer() {
+async fn t20_every_violation_is_listed_with_its_pointer() {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = home.serve(&[]);
@@ -348,7 +348,7 @@ async fn body_that_trickles_is_408_and_the_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn key_is_missing_repeated_or_not_text() {
+async fn t22_key_is_missing_repeated_or_not_text() {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = home.serve(&[]);
@@ -427,7 +427,7 @@ async fn other_methods_are_refused() {
 
 /// Messages whose framing two parsers could understand differently (RFC 9112 §6.3).
 #[tokio::test]
-async fn ambiguous_framing_is_refused() {
+async fn t22_ambiguous_framing_is_refused() {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = home.serve(&[]);

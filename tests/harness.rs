@@ -266,6 +266,21 @@ impl Vandal {
         self.0.batch_execute(sql).expect("the statement runs");
     }
 
+    /// The one text that a query finds; empty for `NULL`.
+    #[track_caller]
+    pub(crate) fn text(&mut self, query: &str) -> String {
+        #[derive(diesel::QueryableByName)]
+        struct Found {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            found: String,
+        }
+        let query = format!("SELECT coalesce(({query}), '') AS found");
+        let found: Found = diesel::sql_query(query)
+            .get_result(&mut self.0)
+            .expect("a text");
+        found.found
+    }
+
     /// How many rows a table has; `table` may go on with conditions.
     #[track_caller]
     pub(crate) fn count(&mut self, table: &str) -> i64 {
@@ -299,6 +314,15 @@ impl App {
     #[track_caller]
     pub(crate) fn scan(uri: &str) -> Self {
         Self(totp_rs::Totp::from_url(uri).expect("an app understands the URI"))
+    }
+
+    /// Under which name the app lists it.
+    pub(crate) fn issuer(&self) -> &str {
+        self.0.issuer().expect("an issuer")
+    }
+
+    pub(crate) fn account(&self) -> &str {
+        self.0.account_name()
     }
 
     /// What the app shows now.
@@ -527,6 +551,17 @@ impl Server {
             .header("x-arklow-auth", token)
             .header("content-type", "application/json")
             .body(body)
+    }
+
+    /// How much memory the process holds, in KiB.
+    #[track_caller]
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        // Elsewhere than on Linux nobody tells: then it is not looked at.
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.map_or(0, |kib| kib.parse().expect("a number"))
     }
 
     /// Sends a signal, such as `TERM` or `KILL`.

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `contract` | `openapi.yaml` still says all that the published operation says, and lists its codes |
 //! | `cases` | one request for each documented answer |
+//! | `authenticator` | from the QR picture to a step-up and back, with an app and a reader that are not ours |
+//! | `threats` | each known attack, and that it fails |
 //! | `regenerate` | what a regeneration does and refuses |
 //! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
@@ -11,6 +13,7 @@
 //! | `commands`, `serving` | the command line, starting and stopping |
 //! | `readme` | the README's commands |
 
+mod authenticator;
 mod canary;
 mod cases;
 mod commands;
@@ -22,3 +25,4 @@ mod races;
 mod readme;
 mod regenerate;
 mod serving;
+mod threats;

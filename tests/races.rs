@@ -11,7 +11,7 @@ const ROUNDS: i64 = 30;
 const CALLERS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_eight_parallel_regenerations_wins_on_one_server() {
+async fn t01_one_of_eight_parallel_regenerations_wins_on_one_server() {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = Arc::new(home.serve(NO_LIMITS));
@@ -19,7 +19,7 @@ async fn one_of_eight_parallel_regenerations_wins_on_one_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_eight_parallel_regenerations_wins_on_two_servers() {
+async fn t01_one_of_eight_parallel_regenerations_wins_on_two_servers() {
     let home = Home::new();
     let ada = home.caller("ada");
     let servers = [

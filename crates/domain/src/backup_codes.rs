@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn drawn_codes_are_distinct_and_every_symbol_is_as_frequent_as_the_others() {
+    fn t29_drawn_codes_are_distinct_and_every_symbol_is_as_frequent_as_the_others() {
         const CODES: usize = 10_000;
         let codes: BTreeSet<String> = (0..CODES)
             .map(|_| random_code().expose().replace('-', ""))

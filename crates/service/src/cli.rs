@@ -111,7 +111,7 @@ pub(crate) enum Command {
     /// Try it out: a throwaway database, a demo user, and a request to send.
     Dev(DevArgs),
     /// Serve the API until SIGTERM or SIGINT.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Create, disable and unlock users.
     #[command(subcommand)]
     User(UserCommand),
@@ -124,6 +124,8 @@ pub(crate) enum Command {
     /// List, rotate and retire the root keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Run after restoring a backup: kill the sessions and codes that it would revive.
+    Restored(RestoredArgs),
     /// Read what was tried and done.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -561,6 +563,16 @@ pub(crate) struct RetireKeyArgs {
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoredArgs {
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

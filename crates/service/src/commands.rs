@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod device;
 pub(crate) mod keys;
+pub(crate) mod restored;
 pub(crate) mod session;
 pub(crate) mod user;
 

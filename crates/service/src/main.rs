@@ -67,11 +67,12 @@ fn start(command: Command) -> Result<(), CliError> {
 async fn run(command: Command, sources: Sources) -> Result<(), CliError> {
     match command {
         Command::Dev(args) => dev::run(args, sources).await,
-        Command::Serve(args) => serve::run(args, sources).await,
+        Command::Serve(args) => serve::run(*args, sources).await,
         Command::User(command) => commands::user::run(command, &sources).await,
         Command::Session(command) => commands::session::run(command, &sources).await,
         Command::Device(command) => commands::device::run(command, &sources).await,
         Command::Keys(command) => commands::keys::run(command, &sources).await,
+        Command::Restored(args) => commands::restored::run(args, &sources).await,
         Command::Audit(command) => commands::audit::run(command, &sources).await,
     }
 }

@@ -98,6 +98,8 @@ words! {
         KeyRotated = "mfa.key.rotated",
         /// A root key went out of use; it was nobody's.
         KeyRetired = "mfa.key.retired",
+        /// A backup was restored, and what it would revive was killed.
+        Restored = "mfa.admin.restored",
     }
 }
 
@@ -117,7 +119,8 @@ impl AuditEvent {
             | Self::DevicesListed
             | Self::SessionsListed
             | Self::KeyRotated
-            | Self::KeyRetired => false,
+            | Self::KeyRetired
+            | Self::Restored => false,
         }
     }
 }

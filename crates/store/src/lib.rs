@@ -13,6 +13,7 @@
 //! | `error` | [`OpenError`], [`StoreError`] |
 //! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each, and their statements |
 //! | `enrollment`, `attempts`, `backup_codes` | starting an enrolment; presenting a code, whatever for; replacing the codes |
+//! | `restore` | what a restored backup would bring back to life |
 //! | `lockout`, `limits` | failures in a row and what they lock; how often a user may do something |
 //! | `schema`, `instant` | the tables, and how times stand in them |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
@@ -27,6 +28,7 @@ mod instant;
 mod keys;
 mod limits;
 mod lockout;
+mod restore;
 mod schema;
 mod sessions;
 mod sqlite;
@@ -44,6 +46,7 @@ pub use enrollment::{StartEnrollment, StartOutcome};
 pub use error::{OpenError, StoreError};
 pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
 pub use lockout::UnlockUser;
+pub use restore::Killed;
 pub use sessions::{CreateSession, NewSession, RevokeSession, SessionEntry};
 pub use url::{BadDatabaseUrl, DatabaseUrl};
 pub use users::{CreateUser, DisableUser, Membership, NewUser};

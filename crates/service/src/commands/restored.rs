@@ -1,0 +1,32 @@
+//! `arklow restored`.
+
+use serde_json::json;
+
+use super::{closing, open_existing, operator};
+use crate::app::Sources;
+use crate::cli::RestoredArgs;
+use crate::error::CliError;
+use crate::output::{self, Format};
+
+pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let origin = operator(args.actor);
+    let killed = closing(&store, async {
+        let now = sources.clock.now();
+        Ok(store.kill_what_was_restored(now, origin).await?)
+    });
+    let killed = killed.await?;
+    let human = format!(
+        "{} sessions ended, {} sets of backup codes are dead, {} devices wait for their next code",
+        killed.sessions, killed.code_sets, killed.devices
+    );
+    output::data(
+        Format::from_flag(args.output.json),
+        &human,
+        &json!({
+            "sessions": killed.sessions,
+            "code_sets": killed.code_sets,
+            "devices": killed.devices,
+        }),
+    )
+}
