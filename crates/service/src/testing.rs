@@ -1,13 +1,29 @@
 //! What tests of operations stand on: a server on a real database, with a clock they move.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `time` | what a moving clock does to codes, locks and step-ups |
+//! | `model` | random sequences of all operations, compared with a small model |
+
+mod model;
+mod time;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use arklow_api::server::{
-    Api, Credentials, Origin, PostV1SelfMfaRegenerateTotpAnswer,
-    PostV1SelfMfaRegenerateTotpRequest, Secret,
+    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest,
+    GetV1SelfMfaAnswer, GetV1SelfMfaQuery, GetV1SelfMfaRequest, Origin,
+    PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
+    PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
+    PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
+    PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
+    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, Secret,
 };
-use arklow_api::types::RegenerateTotpRequest;
+use arklow_api::types::{
+    BackupCodeRequest, RegenerateTotpRequest, RemoveDeviceRequest, StartEnrollmentRequest,
+    TotpCodeRequest, VerificationType,
+};
 use arklow_domain::{
     BackupCode, DeviceId, Keyring, LockoutPolicy, NoEntropy, Random, Seed, SessionId, SessionToken,
     SystemRandom, TotpCode, TotpStep, UserId,
@@ -111,6 +127,13 @@ pub(crate) fn sources() -> (Sources, Arc<TestClock>) {
     (sources, clock)
 }
 
+fn totp_request(device_id: &str, code: &TotpCode) -> TotpCodeRequest {
+    TotpCodeRequest {
+        device_id: device_id.to_owned(),
+        code: code.expose(),
+    }
+}
+
 impl TestApp {
     pub(crate) async fn start() -> Self {
         Self::with_policy(Policy::default()).await
@@ -186,6 +209,87 @@ impl TestApp {
             .server
             .post_v1_self_mfa_regenerate_totp(caller, request);
         answer.await
+    }
+
+    pub(crate) async fn start_enrollment(&self, caller: Caller) -> PostV1SelfMfaEnrollStartAnswer {
+        let body = StartEnrollmentRequest {
+            name: "Tablet".to_owned(),
+            device_type: None,
+        };
+        let request = PostV1SelfMfaEnrollStartRequest { body };
+        self.server
+            .post_v1_self_mfa_enroll_start(caller, request)
+            .await
+    }
+
+    pub(crate) async fn confirm(
+        &self,
+        caller: Caller,
+        device_id: &str,
+        code: &TotpCode,
+    ) -> PostV1SelfMfaEnrollConfirmAnswer {
+        let request = PostV1SelfMfaEnrollConfirmRequest {
+            body: totp_request(device_id, code),
+        };
+        self.server
+            .post_v1_self_mfa_enroll_confirm(caller, request)
+            .await
+    }
+
+    pub(crate) async fn verify(
+        &self,
+        caller: Caller,
+        device_id: &str,
+        code: &TotpCode,
+    ) -> PostV1SelfMfaVerifyTotpAnswer {
+        let request = PostV1SelfMfaVerifyTotpRequest {
+            body: totp_request(device_id, code),
+        };
+        self.server
+            .post_v1_self_mfa_verify_totp(caller, request)
+            .await
+    }
+
+    pub(crate) async fn redeem(
+        &self,
+        caller: Caller,
+        device_id: &str,
+        code: &str,
+    ) -> PostV1SelfMfaVerifyTotpBackupAnswer {
+        let body = BackupCodeRequest {
+            device_id: device_id.to_owned(),
+            code: code.to_owned(),
+        };
+        let request = PostV1SelfMfaVerifyTotpBackupRequest { body };
+        self.server
+            .post_v1_self_mfa_verify_totp_backup(caller, request)
+            .await
+    }
+
+    pub(crate) async fn remove(
+        &self,
+        caller: Caller,
+        device_id: &str,
+        verification_type: VerificationType,
+        code: &str,
+    ) -> DeleteV1SelfMfaRemoveAnswer {
+        let body = RemoveDeviceRequest {
+            device_id: device_id.to_owned(),
+            verification_type,
+            code: code.to_owned(),
+        };
+        let request = DeleteV1SelfMfaRemoveRequest { body };
+        self.server.delete_v1_self_mfa_remove(caller, request).await
+    }
+
+    pub(crate) async fn list(&self, caller: Caller) -> GetV1SelfMfaAnswer {
+        let query = GetV1SelfMfaQuery {
+            take: 50,
+            skip: 0,
+            count_only: false,
+        };
+        let request = GetV1SelfMfaRequest { query };
+        self.server.get_v1_self_mfa(caller, request).await
     }
 
     pub(crate) async fn db_ada(&self) -> Ada {

@@ -1,0 +1,716 @@
+//! Random sequences of all operations by several users and sessions, each answer compared with that
+//! of a small model.  What fails is shrunk to the shortest sequence that does.
+//!
+//! `PROPTEST_CASES` and `PROPTEST_MAX_SHRINK_ITERS` make a run longer.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arklow_api::server::{
+    DeleteV1SelfMfaRemoveAnswer as Removed, GetV1SelfMfaAnswer as Listed,
+    PostV1SelfMfaEnrollConfirmAnswer as Confirmed, PostV1SelfMfaEnrollStartAnswer as Started,
+    PostV1SelfMfaRegenerateTotpAnswer as Regenerated, PostV1SelfMfaVerifyTotpAnswer as Verified,
+    PostV1SelfMfaVerifyTotpBackupAnswer as Redeemed,
+};
+use arklow_api::types::{ErrorEnvelope, VerificationType};
+use arklow_domain::{BackupCode, Seed, SessionToken, SystemRandom, TotpCode, TotpStep, UserId};
+use arklow_store::{AuditOrigin, RevokeSession};
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::time::seed_of;
+use super::{TestApp, origin};
+use crate::auth::Caller;
+use crate::policy::Policy;
+
+const USERS: usize = 2;
+const SESSIONS: usize = 2;
+/// How long a session of a test lives.
+const SESSION: TimeDelta = TimeDelta::hours(1);
+
+/// Who does something: a user in one of the sessions.
+#[derive(Debug, Clone, Copy)]
+struct Who {
+    user: usize,
+    session: usize,
+}
+
+/// Which device is meant, counted from the newest.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    /// Of those that the caller has.
+    Own(usize),
+    /// Of all that were ever made, by whomever.
+    Any(usize),
+}
+
+/// Which code is presented.
+#[derive(Debug, Clone, Copy)]
+enum Code {
+    /// The app's, so many steps from now.
+    Totp(i64),
+    /// One that is not right.
+    WrongTotp,
+    /// One of the current set.
+    Backup(usize),
+    /// One of the set before.
+    Stale(usize),
+    /// One of no set.
+    RandomBackup,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Starts an enrolment and confirms it at once.
+    Enroll(Who),
+    Start(Who),
+    Confirm(Who, Which, Code),
+    Verify(Who, Which, Code),
+    Regenerate(Who, Which),
+    Remove(Who, Which, Code),
+    /// Time passes, in seconds.
+    Pass(i64),
+    /// The session ends, and a new one begins in its place.
+    Renew(Who),
+    /// An operator unlocks a user.
+    Unlock(usize),
+    /// An operator removes a device.
+    Take(usize, Which),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let who = || (0..USERS, 0..SESSIONS).prop_map(|(user, session)| Who { user, session });
+    let which = || {
+        prop_oneof![
+            10 => Just(Which::Own(0)),
+            5 => Just(Which::Own(1)),
+            2 => (2..4_usize).prop_map(Which::Own),
+            1 => (0..6_usize).prop_map(Which::Any),
+        ]
+    };
+    let totp = || {
+        let offset = prop_oneof![5 => Just(0), 3 => -1..=1_i64, 1 => -2..=2_i64];
+        prop_oneof![6 => offset.prop_map(Code::Totp), 1 => Just(Code::WrongTotp)]
+    };
+    let code = move || {
+        prop_oneof![
+            6 => totp(),
+            4 => (0..10_usize).prop_map(Code::Backup),
+            1 => (0..10_usize).prop_map(Code::Stale),
+            1 => Just(Code::RandomBackup),
+        ]
+    };
+    let step = prop_oneof![
+        2 => who().prop_map(Step::Start),
+        5 => who().prop_map(Step::Enroll),
+        4 => (who(), which(), totp()).prop_map(|(who, which, code)| Step::Confirm(who, which, code)),
+        14 => (who(), which(), code()).prop_map(|(who, which, code)| Step::Verify(who, which, code)),
+        6 => (who(), which()).prop_map(|(who, which)| Step::Regenerate(who, which)),
+        2 => (who(), which(), code()).prop_map(|(who, which, code)| Step::Remove(who, which, code)),
+        5 => prop_oneof![4 => 1..60_i64, 1 => 60..1_200_i64].prop_map(Step::Pass),
+        1 => who().prop_map(Step::Renew),
+        2 => (0..USERS).prop_map(Step::Unlock),
+        1 => (0..USERS, which()).prop_map(|(user, which)| Step::Take(user, which)),
+    ];
+    prop::collection::vec(step, 40..120)
+}
+
+/// What an operation said: its status with its code, or its success in short.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Refused(u16, String),
+    /// Whether the code was right, until when the session is MFA-fresh, how many codes are left.
+    Judged(bool, Option<DateTime<Utc>>, Option<i64>),
+    /// Whether the device is gone, and whether a confirmed one is left.
+    Removed(bool, bool),
+    Done,
+}
+
+fn refused(status: u16, body: &ErrorEnvelope) -> Said {
+    Said::Refused(status, body.errors[0].code.clone())
+}
+
+fn no(status: u16, code: &str) -> Said {
+    Said::Refused(status, code.to_owned())
+}
+
+// ---- the model: what is kept of users, sessions and devices, and the rules in a few lines
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Pending { since: DateTime<Utc> },
+    Confirmed,
+    Removed,
+}
+
+struct ModelDevice {
+    id: String,
+    owner: usize,
+    seed: Seed,
+    stands: Stands,
+    last_step: i64,
+    codes: Vec<String>,
+    used: Vec<bool>,
+    stale: Vec<String>,
+}
+
+struct ModelUser {
+    id: UserId,
+    failures: u32,
+    locked_until: DateTime<Utc>,
+    regenerations: VecDeque<DateTime<Utc>>,
+    enrollments: VecDeque<DateTime<Utc>>,
+    sessions: Vec<ModelSession>,
+}
+
+struct ModelSession {
+    id: arklow_domain::SessionId,
+    token: SessionToken,
+    ends: DateTime<Utc>,
+    fresh_until: Option<DateTime<Utc>>,
+}
+
+struct World {
+    app: TestApp,
+    users: Vec<ModelUser>,
+    devices: Vec<ModelDevice>,
+    /// How often something was done: codes accepted, devices removed, sets replaced.
+    done: usize,
+}
+
+impl World {
+    async fn new() -> Self {
+        // Failures of one address are not of the database, and have tests of their own.
+        let app = TestApp::with_policy(Policy {
+            address: Vec::new(),
+            ..Policy::default()
+        })
+        .await;
+        let mut users = Vec::new();
+        for n in 0..USERS {
+            let id = app.db_user(&format!("user{n}@example.org")).await;
+            let mut user = ModelUser {
+                id,
+                failures: 0,
+                locked_until: DateTime::UNIX_EPOCH,
+                regenerations: VecDeque::new(),
+                enrollments: VecDeque::new(),
+                sessions: Vec::new(),
+            };
+            for _ in 0..SESSIONS {
+                user.sessions.push(session(&app, id).await);
+            }
+            users.push(user);
+        }
+        Self {
+            app,
+            users,
+            devices: Vec::new(),
+            done: 0,
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.app.now()
+    }
+
+    /// The device that is meant by this user; `None` if there is none.
+    fn device(&self, user: usize, which: Which) -> Option<usize> {
+        let mut newest_first = (0..self.devices.len()).rev();
+        match which {
+            Which::Any(n) => newest_first.nth(n),
+            Which::Own(n) => newest_first
+                .filter(|at| {
+                    let device = &self.devices[*at];
+                    device.owner == user && device.stands != Stands::Removed
+                })
+                .nth(n),
+        }
+    }
+
+    fn session(&mut self, who: Who) -> &mut ModelSession {
+        &mut self.users[who.user].sessions[who.session]
+    }
+
+    fn is_fresh(&self, who: Who) -> bool {
+        let session = &self.users[who.user].sessions[who.session];
+        session.fresh_until.is_some_and(|until| self.now() < until)
+    }
+
+    fn confirmed(&self, user: usize) -> usize {
+        let of_user = self.devices.iter().filter(|device| device.owner == user);
+        of_user
+            .filter(|device| device.stands == Stands::Confirmed)
+            .count()
+    }
+
+    /// The caller, or `None` if the session is over.
+    async fn caller(&mut self, who: Who) -> Option<Caller> {
+        let now = self.now();
+        let session = self.session(who);
+        if session.ends <= now {
+            return None;
+        }
+        let token = session.token.clone();
+        Some(self.app.caller_with(&token, origin()).await)
+    }
+
+    /// Success number ten within the hour, if there were so many.
+    fn is_limited(times: &VecDeque<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+        let recent = times.iter().filter(|at| **at > now - TimeDelta::hours(1));
+        recent.count() >= 10
+    }
+
+    /// What the model says of a code that is presented; does what follows from it.
+    fn judge(&mut self, who: Who, which: Option<usize>, code: Code, goal: Goal) -> Said {
+        let now = self.now();
+        let user = &self.users[who.user];
+        if now < user.locked_until {
+            return no(429, "TOO_MANY_FAILURES");
+        }
+        let known = which.filter(|at| {
+            let device = &self.devices[*at];
+            device.owner == who.user && device.stands != Stands::Removed
+        });
+        let Some(at) = known else {
+            return no(404, "DEVICE_NOT_FOUND");
+        };
+        match (goal, self.devices[at].stands) {
+            (Goal::Confirm, Stands::Confirmed) => return no(409, "DEVICE_ALREADY_CONFIRMED"),
+            (Goal::Confirm, Stands::Pending { since }) if since + TimeDelta::minutes(15) <= now => {
+                return no(409, "ENROLLMENT_EXPIRED");
+            }
+            (Goal::Confirm, _) if self.confirmed(who.user) > 0 && !self.is_fresh(who) => {
+                return no(403, "MFA_REQUIRED");
+            }
+            (Goal::Confirm, _) if self.confirmed(who.user) >= 10 => {
+                return no(409, "TOO_MANY_DEVICES");
+            }
+            (Goal::StepUp | Goal::Remove, Stands::Pending { .. }) => {
+                return no(409, "DEVICE_NOT_CONFIRMED");
+            }
+            _ => {}
+        }
+        let remaining = match self.use_up(at, code, now) {
+            Ok(remaining) => remaining,
+            Err(()) => {
+                let user = &mut self.users[who.user];
+                user.failures += 1;
+                if user.failures.is_multiple_of(5) {
+                    let minutes = [15, 30, 60][(user.failures as usize / 5 - 1).min(2)];
+                    user.locked_until = now + TimeDelta::minutes(minutes);
+                }
+                return match goal {
+                    Goal::Remove => Said::Removed(false, true),
+                    _ => Said::Judged(false, None, None),
+                };
+            }
+        };
+        self.done += 1;
+        self.users[who.user].failures = 0;
+        self.users[who.user].locked_until = DateTime::UNIX_EPOCH;
+        if goal == Goal::Remove {
+            let enabled = self.take(at);
+            return Said::Removed(true, enabled);
+        }
+        if goal == Goal::Confirm {
+            self.devices[at].stands = Stands::Confirmed;
+        }
+        let session = self.session(who);
+        let until = (now + TimeDelta::minutes(15)).min(session.ends);
+        session.fresh_until = Some(until);
+        Said::Judged(true, Some(until), remaining)
+    }
+
+    /// Uses a code up if it is right: how many backup codes are left, if it was one.
+    fn use_up(&mut self, at: usize, code: Code, now: DateTime<Utc>) -> Result<Option<i64>, ()> {
+        let device = &mut self.devices[at];
+        let current = TotpStep::at(now).get();
+        match code {
+            Code::Totp(offset) if offset.abs() <= 1 && current + offset > device.last_step => {
+                device.last_step = current + offset;
+                Ok(None)
+            }
+            Code::Backup(n) if !device.used[n] => {
+                device.used[n] = true;
+                device.last_step = device.last_step.max(current + 1);
+                let left = device.used.iter().filter(|used| !**used).count();
+                Ok(i64::try_from(left).ok())
+            }
+            _ => Err(()),
+        }
+    }
+
+    /// Removes a device; whether its owner has a confirmed one left.
+    fn take(&mut self, at: usize) -> bool {
+        let owner = self.devices[at].owner;
+        self.devices[at].stands = Stands::Removed;
+        let enabled = self.confirmed(owner) > 0;
+        if !enabled {
+            for session in &mut self.users[owner].sessions {
+                session.fresh_until = None;
+            }
+        }
+        enabled
+    }
+
+    /// The text of a code that is presented as one of this device.
+    fn text(&self, which: Option<usize>, code: Code) -> (VerificationType, String) {
+        let random = || BackupCode::random(&SystemRandom::new()).unwrap().expose();
+        let device = which.map(|at| &self.devices[at]);
+        match (code, device) {
+            (Code::Totp(offset), Some(device)) => {
+                let step = TotpStep::at(self.now()).get() + offset;
+                let code = device.seed.code_at(TotpStep::from_stored(step));
+                (VerificationType::Totp, code.expose())
+            }
+            (Code::Totp(_) | Code::WrongTotp, device) => {
+                (VerificationType::Totp, wrong_totp(device, self.now()))
+            }
+            (Code::Backup(n), Some(device)) => {
+                (VerificationType::BackupCode, device.codes[n].clone())
+            }
+            (Code::Stale(n), Some(device)) => {
+                let stale = device.stale.get(n).cloned();
+                (VerificationType::BackupCode, stale.unwrap_or_else(random))
+            }
+            (Code::Backup(_) | Code::Stale(_) | Code::RandomBackup, _) => {
+                (VerificationType::BackupCode, random())
+            }
+        }
+    }
+
+    fn id(&self, which: Option<usize>) -> String {
+        which.map_or_else(|| "1".to_owned(), |at| self.devices[at].id.clone())
+    }
+
+    // ---- one step, by the server and by the model
+
+    async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Start(who) => self.start(who).await,
+            Step::Enroll(who) => {
+                self.start(who).await?;
+                self.present(who, Which::Own(0), Code::Totp(0), Goal::Confirm)
+                    .await
+            }
+            Step::Confirm(who, which, code) => self.present(who, which, code, Goal::Confirm).await,
+            Step::Verify(who, which, code) => self.present(who, which, code, Goal::StepUp).await,
+            Step::Remove(who, which, code) => self.present(who, which, code, Goal::Remove).await,
+            Step::Regenerate(who, which) => self.regenerate(who, which).await,
+            Step::Pass(seconds) => {
+                self.app.clock.advance(TimeDelta::seconds(seconds));
+                Ok(())
+            }
+            Step::Renew(who) => {
+                let old = self.session(who).id;
+                let now = self.now();
+                let revoked = self.app.store().revoke_session(old, now).await.unwrap();
+                prop_assert_eq!(revoked, RevokeSession::Revoked);
+                let id = self.users[who.user].id;
+                *self.session(who) = session(&self.app, id).await;
+                Ok(())
+            }
+            Step::Unlock(user) => {
+                let (id, now) = (self.users[user].id, self.now());
+                let origin = AuditOrigin::operator("test");
+                self.app.store().unlock_user(id, now, origin).await.unwrap();
+                self.users[user].failures = 0;
+                self.users[user].locked_until = DateTime::UNIX_EPOCH;
+                Ok(())
+            }
+            Step::Take(user, which) => {
+                let Some(at) = self.device(user, which) else {
+                    return Ok(());
+                };
+                let (id, now) = (self.devices[at].id.parse().unwrap(), self.now());
+                let origin = AuditOrigin::operator("test");
+                self.app
+                    .store()
+                    .remove_device(id, now, origin)
+                    .await
+                    .unwrap();
+                if self.devices[at].stands != Stands::Removed {
+                    self.take(at);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn start(&mut self, who: Who) -> Result<(), TestCaseError> {
+        let Some(caller) = self.caller(who).await else {
+            return Ok(());
+        };
+        let answer = self.app.start_enrollment(caller).await;
+        let now = self.now();
+        let user = &self.users[who.user];
+        let expected = if Self::is_limited(&user.enrollments, now) {
+            no(429, "RATE_LIMITED")
+        } else if self.confirmed(who.user) > 0 && !self.is_fresh(who) {
+            no(403, "MFA_REQUIRED")
+        } else if self.confirmed(who.user) >= 10 {
+            no(409, "TOO_MANY_DEVICES")
+        } else {
+            Said::Done
+        };
+        let status = answer.status().as_u16();
+        let said = match &answer {
+            Started::Ok(_) => Said::Done,
+            Started::Forbidden(body)
+            | Started::Conflict(body)
+            | Started::TooManyRequests { body, .. } => refused(status, body),
+            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        };
+        prop_assert_eq!(said, expected);
+        if let Started::Ok(envelope) = answer {
+            let data = envelope.data.unwrap();
+            self.users[who.user].enrollments.push_back(now);
+            for device in &mut self.devices {
+                if device.owner == who.user && matches!(device.stands, Stands::Pending { .. }) {
+                    device.stands = Stands::Removed;
+                }
+            }
+            self.devices.push(ModelDevice {
+                id: data.device.id,
+                owner: who.user,
+                seed: seed_of(&data.provisioning_uri),
+                stands: Stands::Pending { since: now },
+                last_step: i64::MIN,
+                codes: data.backup_codes,
+                used: vec![false; 10],
+                stale: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn regenerate(&mut self, who: Who, which: Which) -> Result<(), TestCaseError> {
+        let Some(caller) = self.caller(who).await else {
+            return Ok(());
+        };
+        let at = self.device(who.user, which);
+        let answer = self.app.regenerate(caller, &self.id(at)).await;
+        let now = self.now();
+        let stands = at
+            .map(|at| &self.devices[at])
+            .filter(|device| device.owner == who.user)
+            .map(|device| device.stands);
+        let expected = if Self::is_limited(&self.users[who.user].regenerations, now) {
+            no(429, "RATE_LIMITED")
+        } else if !self.is_fresh(who) {
+            no(403, "MFA_REQUIRED")
+        } else {
+            match stands {
+                None | Some(Stands::Removed) => no(404, "DEVICE_NOT_FOUND"),
+                Some(Stands::Pending { .. }) => no(409, "DEVICE_NOT_CONFIRMED"),
+                Some(Stands::Confirmed) => Said::Done,
+            }
+        };
+        let status = answer.status().as_u16();
+        let said = match &answer {
+            Regenerated::Ok(_) => Said::Done,
+            Regenerated::Forbidden(body)
+            | Regenerated::NotFound(body)
+            | Regenerated::Conflict(body)
+            | Regenerated::TooManyRequests { body, .. } => refused(status, body),
+            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        };
+        prop_assert_eq!(said, expected);
+        if let (Regenerated::Ok(envelope), Some(at)) = (answer, at) {
+            let data = envelope.data.unwrap();
+            let fresh_until = self.session(who).fresh_until;
+            prop_assert_eq!(Some(data.session_mfa_not_after), fresh_until);
+            self.done += 1;
+            self.users[who.user].regenerations.push_back(now);
+            let device = &mut self.devices[at];
+            device.stale = std::mem::replace(&mut device.codes, data.backup_codes);
+            device.used = vec![false; 10];
+        }
+        Ok(())
+    }
+
+    async fn present(
+        &mut self,
+        who: Who,
+        which: Which,
+        code: Code,
+        goal: Goal,
+    ) -> Result<(), TestCaseError> {
+        let Some(caller) = self.caller(who).await else {
+            return Ok(());
+        };
+        let at = self.device(who.user, which);
+        let (kind, text) = self.text(at, code);
+        let (app, id) = (&self.app, self.id(at));
+        let said = match (goal, kind) {
+            (Goal::Confirm, _) => {
+                let code = TotpCode::parse(&text).unwrap();
+                let answer = app.confirm(caller, &id, &code).await;
+                let status = answer.status().as_u16();
+                match &answer {
+                    Confirmed::Ok(envelope) => {
+                        let data = envelope.data.as_ref().unwrap();
+                        let until = data.session_mfa_not_after;
+                        prop_assert_eq!(data.device.confirmed_at.is_some(), until.is_some());
+                        Said::Judged(until.is_some(), until, None)
+                    }
+                    Confirmed::Forbidden(body)
+                    | Confirmed::NotFound(body)
+                    | Confirmed::Conflict(body)
+                    | Confirmed::TooManyRequests { body, .. } => refused(status, body),
+                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
+                }
+            }
+            (Goal::StepUp, VerificationType::Totp) => {
+                let code = TotpCode::parse(&text).unwrap();
+                let answer = app.verify(caller, &id, &code).await;
+                let status = answer.status().as_u16();
+                match &answer {
+                    Verified::Ok(envelope) => {
+                        let data = envelope.data.as_ref().unwrap();
+                        Said::Judged(data.valid, data.session_mfa_not_after, None)
+                    }
+                    Verified::NotFound(body)
+                    | Verified::Conflict(body)
+                    | Verified::TooManyRequests { body, .. } => refused(status, body),
+                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
+                }
+            }
+            (Goal::StepUp, VerificationType::BackupCode) => {
+                let answer = app.redeem(caller, &id, &text).await;
+                let status = answer.status().as_u16();
+                match &answer {
+                    Redeemed::Ok(envelope) => {
+                        let data = envelope.data.as_ref().unwrap();
+                        let (until, left) =
+                            (data.session_mfa_not_after, data.backup_codes_remaining);
+                        Said::Judged(data.valid, until, left)
+                    }
+                    Redeemed::NotFound(body)
+                    | Redeemed::Conflict(body)
+                    | Redeemed::TooManyRequests { body, .. } => refused(status, body),
+                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
+                }
+            }
+            (Goal::Remove, kind) => {
+                let answer = app.remove(caller, &id, kind, &text).await;
+                let status = answer.status().as_u16();
+                match &answer {
+                    Removed::Ok(envelope) => {
+                        let data = envelope.data.as_ref().unwrap();
+                        Said::Removed(data.removed, data.two_factor_enabled)
+                    }
+                    Removed::NotFound(body)
+                    | Removed::Conflict(body)
+                    | Removed::TooManyRequests { body, .. } => refused(status, body),
+                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
+                }
+            }
+        };
+        let expected = self.judge(who, at, code, goal);
+        prop_assert_eq!(said, expected);
+        Ok(())
+    }
+
+    /// What each user sees is what the model has.
+    async fn compare(&mut self) -> Result<(), TestCaseError> {
+        for user in 0..USERS {
+            let who = Who { user, session: 0 };
+            let Some(caller) = self.caller(who).await else {
+                continue;
+            };
+            let Listed::Ok(envelope) = self.app.list(caller).await else {
+                return Err(TestCaseError::fail("the list is refused"));
+            };
+            let mut seen: Vec<(String, bool)> = envelope
+                .data
+                .unwrap()
+                .items
+                .into_iter()
+                .map(|device| (device.id, device.confirmed_at.is_some()))
+                .collect();
+            let now = self.now();
+            let of_user = self.devices.iter().filter(|device| device.owner == user);
+            let mut expected: Vec<(String, bool)> = of_user
+                .filter(|device| match device.stands {
+                    Stands::Pending { since } => since + TimeDelta::minutes(15) > now,
+                    Stands::Confirmed => true,
+                    Stands::Removed => false,
+                })
+                .map(|device| (device.id.clone(), device.stands == Stands::Confirmed))
+                .collect();
+            seen.sort();
+            expected.sort();
+            prop_assert_eq!(seen, expected);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    StepUp,
+    Confirm,
+    Remove,
+}
+
+async fn session(app: &TestApp, user: UserId) -> ModelSession {
+    let (id, token) = app.db_session(user, None).await;
+    ModelSession {
+        id,
+        token,
+        ends: app.now() + SESSION,
+        fresh_until: None,
+    }
+}
+
+/// A code of no step near.
+fn wrong_totp(device: Option<&ModelDevice>, now: DateTime<Utc>) -> String {
+    let current = TotpStep::at(now).get();
+    let near: Vec<String> = device.map_or_else(Vec::new, |device| {
+        (-2..=2)
+            .map(|offset| TotpStep::from_stored(current + offset))
+            .map(|step| device.seed.code_at(step).expose())
+            .collect()
+    });
+    let all = (0..).map(|number| format!("{number:06}"));
+    all.into_iter().find(|code| !near.contains(code)).unwrap()
+}
+
+#[test]
+fn server_answers_as_the_model_does_whatever_the_sequence() {
+    let config = Config {
+        cases: std::env::var("PROPTEST_CASES")
+            .ok()
+            .and_then(|cases| cases.parse().ok())
+            .unwrap_or(64),
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (taken, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let outcome = TestRunner::new(config).run(&steps(), |sequence| {
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            for step in sequence {
+                world.step(step).await?;
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+            done.fetch_add(world.done, Ordering::Relaxed);
+            world.compare().await
+        })
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    let (taken, done) = (taken.into_inner(), done.into_inner());
+    println!("{taken} steps agree with the model; {done} of them did what they were to do");
+    assert!(taken > 2_000, "{taken} steps are not thousands");
+    assert!(
+        done > taken / 20,
+        "the sequences get nowhere: {done} of {taken}"
+    );
+}
