@@ -6,6 +6,7 @@
 //! | `cases` | one request for each documented answer |
 //! | `authenticator` | from the QR picture to a step-up and back, with an app and a reader that are not ours |
 //! | `threats` | each known attack, and that it fails |
+//! | `timing` | answers that must not be told apart take the same time |
 //! | `regenerate` | what a regeneration does and refuses |
 //! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
@@ -26,3 +27,4 @@ mod readme;
 mod regenerate;
 mod serving;
 mod threats;
+mod timing;

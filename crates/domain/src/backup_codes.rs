@@ -711,6 +711,32 @@ mod tests {
     }
 
     #[test]
+    fn mac_key_of_another_device_is_refused() {
+        let (keyring, ada) = (keyring(), user(1));
+        let refused = Err(UnreadableSecret::Refused(keyring.active()));
+        let [one, two] = [7, 8].map(|id| {
+            let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();
+            let sealed = codes
+                .seal(&keyring, ada, device(id), &SystemRandom::new())
+                .unwrap();
+            (codes, sealed)
+        });
+        // Both the whole row, and the key alone beside the other row's MACs.
+        for macs in [&one.1.macs, &two.1.macs] {
+            let swapped = CodeSet {
+                key_id: two.1.key_id,
+                mac_key: Some(two.1.mac_key.clone()),
+                generation: 1,
+                macs: *macs,
+                used: 0,
+            };
+            for code in one.0.iter().chain(two.0.iter()) {
+                assert_eq!(swapped.slot_of(&keyring, ada, device(7), code), refused);
+            }
+        }
+    }
+
+    #[test]
     fn changed_mac_key_is_refused() {
         let (keyring, ada) = (keyring(), user(1));
         let codes = BackupCodes::generate(&SystemRandom::new()).unwrap();

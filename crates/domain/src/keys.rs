@@ -49,9 +49,13 @@ impl Keyring {
     /// The same keys and a new one, which is active.
     ///
     /// # Errors
-    /// [`NoEntropy`] if `random` has none.
+    /// [`NoEntropy`] if `random` has none, or draws the id of a key that is there already.
     pub fn with_new_key(&self, random: &dyn Random) -> Result<Self, NoEntropy> {
         let new = Self::generate(random)?;
+        // The new key would take the place of the old one, and nothing would open what that closed.
+        if self.keys.contains_key(&new.active) {
+            return Err(NoEntropy);
+        }
         let mut keys = self.keys.clone();
         keys.extend(new.keys);
         Ok(Self {
@@ -548,6 +552,13 @@ mod tests {
             Keyring::parse(&two.expose()).unwrap().active(),
             two.active()
         );
+    }
+
+    #[test]
+    fn new_key_never_takes_the_place_of_an_old_one() {
+        let same_id = Script::new(vec![vec![0, 0, 0, 0, 0, 0, 0, 0xaa], vec![1; ROOT_LEN]]);
+        assert!(two_keys().with_new_key(&same_id).is_err());
+        assert!(two_keys().with_new_key(&Exhausted).is_err());
     }
 
     #[test]

@@ -16,8 +16,9 @@
 //! | `session` | [`SessionToken`] and [`Session`] |
 //! | `user`, `device`, `name` | [`User`], [`Device`], and the texts people give them |
 //!
-//! Secrets ([`BackupCode`], [`TotpCode`], [`SessionToken`], [`Seed`], [`Keyring`]) have no `Display` and a
-//! silent `Debug`.  The one way out of each is called `expose`, which is easy to search for.
+//! Secrets ([`BackupCode`], [`TotpCode`], [`SessionToken`], [`Seed`], [`Keyring`]) have no
+//! `Display` and a silent `Debug`.  The one way out of each is called `expose`, which is easy to
+//! search for.
 
 mod backup_codes;
 mod device;

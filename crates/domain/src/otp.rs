@@ -103,13 +103,13 @@ impl TotpWindow {
     }
 
     /// How many steps before and after.
-    pub fn steps(self) -> u8 {
-        self.0
+    pub fn steps(self) -> i64 {
+        i64::from(self.0)
     }
 
     /// The last step of which a code is accepted at `now`.
     pub fn last_step(self, now: DateTime<Utc>) -> TotpStep {
-        TotpStep(TotpStep::at(now).0.saturating_add(i64::from(self.0)))
+        TotpStep(TotpStep::at(now).0.saturating_add(self.steps()))
     }
 }
 
@@ -143,7 +143,7 @@ impl Seed {
         spent: Option<TotpStep>,
     ) -> Option<TotpStep> {
         let current = TotpStep::at(now).0;
-        let steps = i64::from(window.0);
+        let steps = window.steps();
         let mut found = None;
         // From the last to the first, so that the first one stays.
         for offset in (-steps..=steps).rev() {
@@ -224,8 +224,25 @@ mod tests {
             assert_eq!(found(TotpWindow::default()), expected(1), "{offset}");
             assert_eq!(found(TotpWindow::STRICT), expected(0), "{offset}");
         }
-        assert_eq!(TotpWindow::new(2), None);
         assert_eq!(TotpWindow::default().last_step(now).0, current.0 + 1);
+    }
+
+    #[test]
+    fn window_of_two_steps_is_none() {
+        let windows = [0, 1, 2, u8::MAX].map(TotpWindow::new);
+        let (strict, default) = (TotpWindow::STRICT, TotpWindow::default());
+        assert_eq!(windows, [Some(strict), Some(default), None, None]);
+        assert_eq!((strict.steps(), default.steps()), (0, 1));
+    }
+
+    #[test]
+    fn code_from_before_1970_is_found_in_its_step() {
+        for seconds in [-1, -30, -31, -1_000_000_000] {
+            let now = at(seconds);
+            let step = TotpStep::at(now);
+            let found = seed().matching_step(&seed().code_at(step), now, TotpWindow::STRICT, None);
+            assert_eq!(found, Some(step), "{seconds}");
+        }
     }
 
     #[test]
