@@ -11,6 +11,7 @@
 //! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `canary` | nothing that the process prints holds a secret |
+//! | `keys` | rotating and retiring root keys beside a server |
 //! | `commands`, `serving` | the command line, starting and stopping |
 //! | `readme` | the README's commands |
 
@@ -22,6 +23,7 @@ mod contract;
 mod crash;
 mod faults;
 mod harness;
+mod keys;
 mod races;
 mod readme;
 mod regenerate;

@@ -64,8 +64,9 @@ pub struct Origin {
     pub remote_address: SocketAddr,
     /// The `User-Agent` header, as far as it is visible ASCII.
     pub user_agent: Option<String>,
-    /// What the `X-Forwarded-For` headers list, in order; an entry that is not visible ASCII is empty. Whoever sends a
-    /// request can write them: they are claims, worth what the peer is worth.
+    /// What the `X-Forwarded-For` headers list, in order, of which the last 32 entries are kept; a header that is not
+    /// visible ASCII is one empty entry, so that it is not skipped over. The client or a proxy claims them, and the
+    /// adapter does not judge them.
     pub forwarded_for: Vec<String>,
 }
 
@@ -191,8 +192,8 @@ pub struct Violation {
     pub pointer: String,
     /// What is wrong, without the value.
     pub message: String,
-    /// The keyword of JSON Schema that is broken, such as `minLength`; `json` for a body that is no JSON, and empty for
-    /// what no keyword says.
+    /// The keyword of JSON Schema that is broken, such as `minLength`; `json` for a body that is no JSON, `unique` for
+    /// what is given more than once, and empty for the count of what is not listed.
     pub rule: String,
 }
 
@@ -547,7 +548,7 @@ impl<P: Parameters> Input<P> {
                     place,
                     pointer,
                     message: "is out of range".to_owned(),
-                    rule: String::new(),
+                    rule: "format".to_owned(),
                 }])
             });
         }
@@ -602,13 +603,13 @@ fn collect<P: Parameters>(
 ) -> Value {
     let mut object = serde_json::Map::new();
     for parameter in P::ALL.iter().filter(|parameter| parameter.place == place) {
-        let mut fault = |message: &str| {
+        let mut fault = |message: &str, rule: &str| {
             let pointer = format!("/{}", escape(parameter.name));
             violations.insert(Violation {
                 place,
                 pointer,
                 message: message.to_owned(),
-                rule: String::new(),
+                rule: rule.to_owned(),
             });
         };
         match texts(parameter.name).as_slice() {
@@ -616,8 +617,8 @@ fn collect<P: Parameters>(
             [Some(text)] => {
                 object.insert(parameter.name.to_owned(), parameter.kind.read(text));
             }
-            [None] => fault("is not text"),
-            _ => fault("is given more than once"),
+            [None] => fault("is not text", "type"),
+            _ => fault("is given more than once", "unique"),
         }
     }
     Value::Object(object)
@@ -711,7 +712,8 @@ async fn read_body(
         let mut bytes = Vec::new();
         while let Some(frame) = body.0.frame().await {
             // A connection that broke: nobody reads the answer.
-            let frame = frame.map_err(|_| Fault::InvalidRequest(vec![whole_body("broke off", "json")]))?;
+            let frame =
+                frame.map_err(|_| Fault::InvalidRequest(vec![whole_body("broke off", "json")]))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > limit {
                     return Err(Fault::PayloadTooLarge { limit });
@@ -841,7 +843,7 @@ impl<'de> Visitor<'de> for &mut Strict<'_> {
                     place: Place::Body,
                     pointer: self.pointer.clone(),
                     message,
-                    rule: String::new(),
+                    rule: "unique".to_owned(),
                 });
             }
             self.pointer.truncate(length);

@@ -35,7 +35,11 @@ impl Api for Vendor {
     }
 
     fn fault(&self, fault: &Fault) -> Value {
-        json!({ "code": fault.code(), "messages": fault.messages() })
+        let rules: Vec<&str> = match fault {
+            Fault::InvalidRequest(violations) => violations.iter().map(|of| of.rule).collect(),
+            _ => Vec::new(),
+        };
+        json!({ "code": fault.code(), "messages": fault.messages(), "rules": rules })
     }
 
     async fn get_v1_orgs_by_org_id_sources(
@@ -145,7 +149,7 @@ impl Api for Vendor {
     }
 
     async fn ping(&self, origin: Origin, _request: PingRequest) -> PingAnswer {
-        PingAnswer::Ok(json!(origin.remote_address.ip().to_string()))
+        PingAnswer::Ok(json!([origin.remote_address.ip().to_string(), origin.forwarded_for]))
     }
 }
 
@@ -167,6 +171,8 @@ async fn main() {
     parameters_are_judged(&base).await;
     bodies_are_judged(&base).await;
     credentials_are_judged(&base).await;
+    broken_keywords_are_named(&base).await;
+    claims_of_proxies_are_listed(&base).await;
     faults_are_answered(&base).await;
     server.close().await.unwrap();
     println!("vendor case: passed");
@@ -281,7 +287,7 @@ async fn client_and_server_agree(base: &str) {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(*client.ping().send().await.unwrap(), json!("127.0.0.1"));
+    assert_eq!(*client.ping().send().await.unwrap(), json!(["127.0.0.1", []]));
 }
 
 /// The status and the messages of the answer.
@@ -397,6 +403,51 @@ async fn bodies_are_judged(base: &str) {
         .header("content-type", "application/json")
         .body(nested);
     assert_eq!(call(raw).await.0, 400);
+}
+
+/// The rules that a request breaks, in the order of their messages.
+async fn rules(request: reqwest::RequestBuilder) -> Vec<String> {
+    let body: Value = request.send().await.unwrap().json().await.unwrap();
+    serde_json::from_value(body["rules"].clone()).unwrap()
+}
+
+async fn broken_keywords_are_named(base: &str) {
+    let http = http("x-vendor-auth", "key");
+    let url = format!("{base}/v1/orgs/x/sources/?take=51&count_only=maybe&status=gone&order=newest&order=oldest");
+    let parameters = http.get(url).header("x-trace", "far too long");
+    assert_eq!(rules(parameters).await, ["pattern", "type", "unique", "enum", "maximum", "maxLength"]);
+    let not_text = reqwest::header::HeaderValue::from_bytes(b"\xff").unwrap();
+    let header = http.get(format!("{base}/v1/orgs/7/sources/")).header("x-trace", not_text);
+    assert_eq!(rules(header).await, ["type"]);
+
+    let put = |body: &'static str| {
+        let request = http.put(format!("{base}/v1/orgs/7/sources/"));
+        rules(request.header("content-type", "application/json").body(body))
+    };
+    let judged = put(r#"{ "type": "aws_sqs", "name": "", "config": {}, "credential_id": "x" }"#);
+    assert_eq!(judged.await, ["required", "pattern", "minLength"]);
+    let twice = put(r#"{ "type": "webhook", "schema": null, "schema": 1, "schema": 2 }"#);
+    assert_eq!(twice.await, ["unique"], "the same complaint is listed once");
+    assert_eq!(put("{").await, ["json"], "a body that is no JSON is not missing");
+    let missing = http.put(format!("{base}/v1/orgs/7/sources/"));
+    assert_eq!(rules(missing).await, ["required"]);
+}
+
+async fn claims_of_proxies_are_listed(base: &str) {
+    let pinged = async |values: &[&[u8]]| {
+        let mut request = reqwest::Client::new().get(format!("{base}/v1/ping"));
+        for value in values {
+            let value = reqwest::header::HeaderValue::from_bytes(value).unwrap();
+            request = request.header("x-forwarded-for", value);
+        }
+        request.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let listed = pinged(&[b"203.0.113.7 ,unknown", b"\xff, 10.0.0.1", b"[2001:db8::1]:80,"]).await;
+    let expected = json!(["127.0.0.1", ["203.0.113.7", "unknown", "", "[2001:db8::1]:80", ""]]);
+    assert_eq!(listed, expected, "in order, and what is not text is not skipped over");
+    let many: Vec<String> = (0..40).map(|entry| entry.to_string()).collect();
+    let listed = pinged(&[many.join(",").as_bytes()]).await;
+    assert_eq!(listed, json!(["127.0.0.1", many[8..]]), "the last 32");
 }
 
 async fn credentials_are_judged(base: &str) {

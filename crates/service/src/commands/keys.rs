@@ -22,6 +22,9 @@ use crate::output::{self, Format};
 
 /// How many devices share a transaction: few, for servers wait while it runs.
 const BATCH: u32 = 100;
+/// How long the database is left to servers after each transaction, or as long as that took: who
+/// waits for a lock of SQLite looks for it now and then, and must find it free.
+const BREATH: Duration = Duration::from_millis(20);
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(1);
 /// How long servers are given to find the new key file, which they look for every second.
@@ -169,6 +172,7 @@ async fn reseal_all(
                 limit: BATCH,
             };
             let random = Arc::clone(&sources.random);
+            let began = Instant::now();
             let batch = store.reseal(reseal, Arc::clone(&keyring), random).await?;
             moved += batch.moved as u64;
             pass.moved += batch.moved as u64;
@@ -185,6 +189,7 @@ async fn reseal_all(
                 Some(next) => after = Some(next),
                 None => break,
             }
+            tokio::time::sleep(began.elapsed().max(BREATH)).await;
         }
         let fixed = pass.stuck + pass.unreadable.len() as u64;
         let left = under_other_keys(store, keyring.active())
