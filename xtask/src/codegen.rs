@@ -14,7 +14,7 @@ pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
         command: "cargo xtask codegen".to_owned(),
         scaffold: false,
     };
-    let files = generate(&root.join("openapi.yaml"), "openapi.yaml", &options)?;
+    let files = generate(&root.join("openapi.yaml"), "openapi.yaml", &options, check)?;
     Output::below(root, "crates/", files).sync(check, "cargo xtask codegen")
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn document(spec: &Path, out: &Path, check: bool) -> anyhow::Result<(
         command: format!("cargo xtask codegen --spec {name} --out DIR"),
         scaffold: true,
     };
-    let files = generate(spec, &spec.display().to_string(), &options)?;
+    let files = generate(spec, &spec.display().to_string(), &options, check)?;
     let output = Output::below(out, "", files);
     if !check {
         output.refuse_to_overwrite()?;
@@ -129,7 +129,12 @@ impl<'a> Output<'a> {
     }
 }
 
-fn generate(spec: &Path, shown: &str, options: &Options) -> anyhow::Result<Vec<GeneratedFile>> {
+fn generate(
+    spec: &Path,
+    shown: &str,
+    options: &Options,
+    check: bool,
+) -> anyhow::Result<Vec<GeneratedFile>> {
     let bytes = fs::read(spec).with_context(|| format!("cannot read {shown}"))?;
     let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{shown} is not UTF-8"))?;
     let generated = arklow_codegen::generate(&text, options).map_err(|refusals| {
@@ -143,7 +148,8 @@ fn generate(spec: &Path, shown: &str, options: &Options) -> anyhow::Result<Vec<G
         };
         anyhow::anyhow!("{}\n{count}; nothing was written", lines.join("\n"))
     })?;
-    for note in &generated.notes {
+    // Said when it is written; a check has nothing new to say.
+    for note in generated.notes.iter().filter(|_| !check) {
         eprintln!("note: {note}");
     }
     Ok(generated.files)

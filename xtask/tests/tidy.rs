@@ -299,3 +299,84 @@ fn every_crate_has_lints() {
         );
     }
 }
+
+/// The rows of a table of `docs/security.md`: their number, and the tests that they name in code.
+fn claims(letter: char) -> Vec<(String, Vec<String>)> {
+    let page = fs::read_to_string(repository().join("docs/security.md")).expect("the page");
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let number = cells.get(1)?.strip_prefix(letter)?;
+        number.parse::<u32>().ok()?;
+        // The last cell stands before the last `|`.
+        let tests = cells[cells.len() - 2].split('`').skip(1).step_by(2);
+        Some((
+            format!("{letter}{number}"),
+            tests.map(str::to_owned).collect(),
+        ))
+    });
+    rows.collect()
+}
+
+/// The names of all test functions in this repository.
+fn test_functions() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut folders = vec![repository().join("crates"), repository().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                let mut is_test = false;
+                for line in text.lines().map(str::trim) {
+                    let name = line
+                        .strip_prefix("async fn ")
+                        .or_else(|| line.strip_prefix("fn "))
+                        .and_then(|rest| rest.split(['(', '<']).next());
+                    match name {
+                        Some(name) if is_test => drop(names.insert(name.to_owned())),
+                        _ => {}
+                    }
+                    is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+                }
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_threat_and_every_requirement_names_tests_that_exist() {
+    let functions = test_functions();
+    for (letter, count) in [('T', 30), ('R', 32)] {
+        let claims = claims(letter);
+        let numbers: Vec<&str> = claims.iter().map(|(number, _)| &**number).collect();
+        let expected: Vec<String> = (1..=count).map(|n| format!("{letter}{n}")).collect();
+        assert_eq!(numbers, expected, "the rows of docs/security.md");
+        for (number, tests) in &claims {
+            assert!(!tests.is_empty(), "{number} names no test");
+            for test in tests {
+                assert!(
+                    functions.contains(test),
+                    "{number} names `{test}`, which is no test"
+                );
+            }
+        }
+    }
+    // And the other way round: a test with the number of a threat stands in its row.
+    let claims: BTreeMap<String, Vec<String>> = claims('T').into_iter().collect();
+    for test in &functions {
+        let number = test
+            .strip_prefix('t')
+            .and_then(|rest| rest.get(..2))
+            .and_then(|digits| digits.parse::<u32>().ok());
+        if let Some(number) = number.filter(|_| test.get(3..4) == Some("_")) {
+            let row = &claims[&format!("T{number}")];
+            assert!(
+                row.contains(test),
+                "the row of T{number} does not name `{test}`"
+            );
+        }
+    }
+}

@@ -36,7 +36,7 @@ impl Api for Vendor {
 
     fn fault(&self, fault: &Fault) -> Value {
         let rules: Vec<&str> = match fault {
-            Fault::InvalidRequest(violations) => violations.iter().map(|of| of.rule).collect(),
+            Fault::InvalidRequest(violations) => violations.iter().map(|of| of.rule.as_str()).collect(),
             _ => Vec::new(),
         };
         json!({ "code": fault.code(), "messages": fault.messages(), "rules": rules })
