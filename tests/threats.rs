@@ -460,9 +460,9 @@ async fn t10_headers_do_not_get_around_the_limit_for_an_address() {
         assert!(!answer.is_valid());
     }
     unlock(&home, &callers[0]);
-    for n in 0..12 {
+    for (n, caller) in callers.iter().enumerate() {
         let claims = forwarded(&format!("198.51.100.{n}, 203.0.113.9"));
-        let answer = guess(&server, &callers[n], claims).await;
+        let answer = guess(&server, caller, claims).await;
         match n {
             0..10 => assert!(!answer.is_valid()),
             _ => answer.assert(429, "RATE_LIMITED"),
