@@ -41,6 +41,16 @@ pub struct KeyUsage {
     pub seeds: i64,
     /// How many sets of backup codes work with it only.
     pub code_sets: i64,
+    /// How many of these sets are from before sets had keys of their own, and cannot move.
+    pub bound_sets: i64,
+}
+
+impl KeyUsage {
+    /// Up to how many devices a rotation can move away from the key.
+    pub fn movable(&self) -> u64 {
+        let sets = self.code_sets - self.bound_sets;
+        u64::try_from(self.seeds.max(sets)).unwrap_or(0)
+    }
 }
 
 /// Some devices whose secrets are to be protected with the active key.
@@ -266,6 +276,11 @@ fn usage(conn: &mut SqliteConnection) -> Result<Vec<KeyUsage>, Fault> {
     rows.into_iter()
         .map(|(id, first_used_at, retired_at)| {
             let (seeds, code_sets) = count_uses(conn, &id)?;
+            let bound_sets = devices::table
+                .filter(devices::code_key_id.eq(&id))
+                .filter(devices::code_mac_key.is_null())
+                .select(count_star())
+                .first(conn)?;
             Ok(KeyUsage {
                 id: id.parse().map_err(|_| Fault::Inconsistent {
                     table: "keys",
@@ -275,6 +290,7 @@ fn usage(conn: &mut SqliteConnection) -> Result<Vec<KeyUsage>, Fault> {
                 retired_at: instant::load_optional(retired_at, "keys", "retired_at")?,
                 seeds,
                 code_sets,
+                bound_sets,
             })
         })
         .collect()

@@ -144,12 +144,11 @@ struct Rotated {
     left: u64,
 }
 
-/// How many seeds and sets of codes are not under the active key.
+/// How much is not under the active key and can be.
 async fn under_other_keys(store: &Store, active: KeyId) -> Result<u64, CliError> {
     let usage = store.key_usage().await?;
     let others = usage.iter().filter(|key| key.id != active);
-    let count = |key: &KeyUsage| u64::try_from(key.seeds.max(key.code_sets)).unwrap_or(0);
-    Ok(others.map(count).sum())
+    Ok(others.map(KeyUsage::movable).sum())
 }
 
 /// Moves everything that can move to the active key, until nothing does any more.
@@ -191,13 +190,10 @@ async fn reseal_all(
             }
             tokio::time::sleep(began.elapsed().max(BREATH)).await;
         }
-        let fixed = pass.stuck + pass.unreadable.len() as u64;
-        let left = under_other_keys(store, keyring.active())
-            .await?
-            .saturating_sub(pass.stuck);
+        let left = under_other_keys(store, keyring.active()).await?;
         // A server that has not read the new key file yet may still use the old key.
-        let is_done = left == 0 || (pass.moved == 0 && started.elapsed() >= PATIENCE);
-        if is_done || (fixed > 0 && pass.moved == 0) {
+        let is_over = pass.moved == 0 && started.elapsed() >= PATIENCE;
+        if left == 0 || is_over {
             for device in &pass.unreadable {
                 error!(device.id = %device, "the secrets of device `{device}` do not open");
             }

@@ -111,6 +111,28 @@ async fn rotation_moves_everything_and_the_former_key_can_go() {
 }
 
 #[tokio::test]
+async fn set_from_before_sets_had_keys_stays_and_does_not_count_as_something_to_move() {
+    let db = Database::new().await;
+    let ada = db.db_ada().await;
+    db.db_codes(ada).await;
+    db.execute("UPDATE devices SET code_mac_key = NULL");
+    let old = db.keyring.active();
+    let check = db.keyring.get(&old).unwrap().check();
+    db.store.record_key(old, check, now()).await.unwrap();
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+    let both = Arc::new(db.keyring.with_new_key(random.as_ref()).unwrap());
+    let reseal = Reseal {
+        after: None,
+        limit: 10,
+    };
+    let batch = db.store.reseal(reseal, both, random).await.unwrap();
+    assert_eq!((batch.moved, &batch.stuck[..]), (0, &[ada.device_id][..]));
+    let usage = db.store.key_usage().await.unwrap().remove(0);
+    assert_eq!((usage.seeds, usage.code_sets, usage.bound_sets), (0, 1, 1));
+    assert_eq!(usage.movable(), 0);
+}
+
+#[tokio::test]
 async fn nothing_is_protected_with_a_retired_key() {
     let db = Database::new().await;
     let key = db.keyring.active();
