@@ -1,5 +1,6 @@
 //! Where a request comes from, and how many codes may fail from there.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,8 @@ use ipnet::IpNet;
 
 /// How many addresses are remembered, at most.
 const MAX_ADDRESSES: usize = 100_000;
+/// For how many addresses room is made at a time: all are looked at once in so many new ones.
+const ROOM: usize = MAX_ADDRESSES / 8;
 
 /// The proxies whose word on where a request comes from is taken.
 #[derive(Debug, Clone, Default)]
@@ -105,14 +108,14 @@ impl AddressLimiter {
         for time in times.iter_mut() {
             *time = (*time).min(now);
         }
-        while times.front().is_some_and(|at| *at + self.memory <= now) {
+        while times.front().is_some_and(|at| now - *at >= self.memory) {
             times.pop_front();
         }
         let wait = self.limits.iter().filter_map(|limit| {
             // The failure that leaves no room until it is too old.
             let others = limit.count.max(1) as usize - 1;
             let at = times.iter().rev().nth(others)?;
-            Some(*at + limit.per - now).filter(|wait| *wait > TimeDelta::zero())
+            Some(limit.per - (now - *at)).filter(|wait| *wait > TimeDelta::zero())
         });
         if let Some(wait) = wait.max() {
             return Err(wait);
@@ -121,21 +124,31 @@ impl AddressLimiter {
         Ok(place)
     }
 
-    /// Forgets addresses if there are too many: those of which nothing is remembered any more, or
-    /// else the half that failed longest ago.
+    /// Forgets addresses if there are too many: those of which nothing is remembered any more, and
+    /// if that is less than [`ROOM`], as many of those that failed longest ago.
     fn make_room(&self, all: &mut Failures, address: IpAddr, now: DateTime<Utc>) {
         if all.len() < MAX_ADDRESSES || all.contains_key(&address) {
             return;
         }
         let last = |times: &VecDeque<DateTime<Utc>>| times.back().copied();
-        all.retain(|_, times| last(times).is_some_and(|at| at + self.memory > now));
-        if all.len() >= MAX_ADDRESSES {
-            let mut ages: Vec<_> = all.values().filter_map(last).collect();
-            let middle = ages.len() / 2;
-            let (_, median, _) = ages.select_nth_unstable(middle);
-            let median = *median;
-            all.retain(|_, times| last(times).is_some_and(|at| at > median));
-        }
+        all.retain(|_, times| last(times).is_some_and(|at| now - at < self.memory));
+        // Addresses that expire one by one would otherwise have every request look at all of them.
+        let Some(mut excess) = all.len().checked_sub(MAX_ADDRESSES - ROOM) else {
+            return;
+        };
+        let mut ages: Vec<_> = all.values().filter_map(last).collect();
+        let (before, oldest_kept, _) = ages.select_nth_unstable(excess);
+        let oldest_kept = *oldest_kept;
+        // Of those that failed at that very time only so many go: not all, if all are of one time.
+        excess -= before.iter().filter(|at| **at < oldest_kept).count();
+        all.retain(|_, times| match last(times).cmp(&Some(oldest_kept)) {
+            Ordering::Less => false,
+            Ordering::Equal if excess > 0 => {
+                excess -= 1;
+                false
+            }
+            Ordering::Equal | Ordering::Greater => true,
+        });
     }
 }
 
@@ -282,6 +295,27 @@ mod tests {
         assert!(remembered <= MAX_ADDRESSES, "{remembered}");
         let last = IpAddr::from(249_999_u32.to_be_bytes());
         assert!(lock(&limiter.failures).contains_key(&last));
+    }
+
+    #[test]
+    fn room_is_made_for_many_at_a_time_and_only_by_those_that_failed_longest_ago() {
+        let address = |n: usize| IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
+        // All at one time; and so that one expires whenever one more comes.
+        for milliseconds in [0, 36] {
+            let limiter = AddressLimiter::new(vec![PER_ADDRESS[1]]);
+            let fail = |n: usize| {
+                let after = TimeDelta::milliseconds(milliseconds * i64::try_from(n).unwrap());
+                assert!(limiter.reserve(address(n), at(0) + after).is_ok());
+            };
+            (0..MAX_ADDRESSES).for_each(fail);
+            assert_eq!(lock(&limiter.failures).len(), MAX_ADDRESSES);
+            fail(MAX_ADDRESSES);
+            let all = lock(&limiter.failures);
+            assert_eq!(all.len(), MAX_ADDRESSES - ROOM + 1);
+            assert!(all.contains_key(&address(MAX_ADDRESSES)));
+            assert!(milliseconds == 0 || !all.contains_key(&address(ROOM - 1)));
+            assert!(milliseconds == 0 || all.contains_key(&address(ROOM)));
+        }
     }
 
     fn client(proxies: &[&str], peer: &str, forwarded_for: &[&str]) -> String {

@@ -44,7 +44,8 @@ fn png_of(code: &QRCode) -> Result<Zeroizing<Vec<u8>>, png::EncodingError> {
     }
 
     let side = u32::try_from(width).unwrap_or(u32::MAX);
-    let mut file = Zeroizing::new(Vec::with_capacity(4096));
+    // More than the pixels ever take: a buffer that grows leaves a copy behind.
+    let mut file = Zeroizing::new(Vec::with_capacity(pixels.len() + 4096));
     let mut encoder = png::Encoder::new(&mut *file, side, side);
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(png::BitDepth::One);
@@ -86,8 +87,13 @@ mod tests {
     #[test]
     fn independent_reader_finds_the_text() {
         let short = "otpauth://totp/Arklow:ada%40example.org?secret=GEZDGNBVGY3TQOJQ";
-        // The longest address, every byte of it encoded, behind the longest issuer.
-        let long = format!("otpauth://totp/{}?secret=GEZD", "%C3%A9".repeat(165));
+        // As long as they get, every byte of them encoded: issuer (64 characters of 4 bytes, twice)
+        // and address (254 bytes).  It takes the lower level.
+        let (issuer, email) = ("%F0%9F%A6%AD".repeat(64), "%C3%A9".repeat(127));
+        let long = format!(
+            "otpauth://totp/{issuer}:{email}?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\
+             &issuer={issuer}&algorithm=SHA1&digits=6&period=30"
+        );
         for text in [short, &long] {
             assert_eq!(read(&data_uri(text).unwrap()), text);
         }
