@@ -107,18 +107,26 @@ fn test_command_is_the_one_that_ci_runs() {
     );
 }
 
-/// What the README says of flags is true: those that are not Cargo's are known to some command's help.
+/// What the README and the pages in `docs` say of flags is true: those that are not Cargo's are known to some command's help.
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
     const CARGO: [&str; 4] = ["--workspace", "--release", "--spec", "--out"];
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 15] = [
         &["dev"],
         &["serve"],
         &["user", "create"],
         &["user", "disable"],
+        &["user", "unlock"],
         &["session", "create"],
+        &["session", "list"],
         &["session", "revoke"],
         &["device", "create"],
+        &["device", "list"],
+        &["device", "remove"],
+        &["keys", "rotate"],
+        &["keys", "retire"],
+        &["audit", "list"],
+        &["restored"],
     ];
     let help: String = commands
         .iter()
@@ -134,8 +142,14 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         })
         .collect();
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '-';
-    let flags = README
-        .split(|character| !is_part(character))
+    let pages = [
+        README,
+        include_str!("../docs/operations.md"),
+        include_str!("../docs/security.md"),
+    ];
+    let flags = pages
+        .iter()
+        .flat_map(|page| page.split(|character| !is_part(character)))
         .filter(|word| {
             word.starts_with("--")
                 && word.contains(|letter: char| letter.is_ascii_alphabetic())
@@ -146,7 +160,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
     for flag in flags {
         assert!(
             help.contains(flag),
-            "the README names `{flag}`, which no command has"
+            "a page names `{flag}`, which no command has"
         );
     }
 }
