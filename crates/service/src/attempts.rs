@@ -1,6 +1,8 @@
 //! Presenting a code, for whichever operation: the address bucket around it, and a newer key file
 //! if the code needs one.
 
+use std::sync::Arc;
+
 use arklow_domain::{BackupCode, Device, DeviceId, TotpCode, UnreadableSecret};
 use arklow_store::{Accepted, Attempt, Goal, PresentCode, PresentedCode, StoreError};
 use chrono::{DateTime, Utc};
@@ -120,10 +122,13 @@ async fn present_to_store(
         now,
         origin: caller.audit_origin(),
     };
-    let first = app.store.present_code(present.clone(), app.keys.current());
+    let keyring = app.keys.current();
+    let first = app
+        .store
+        .present_code(present.clone(), Arc::clone(&keyring));
     match first.await {
         Err(StoreError::Unreadable(UnreadableSecret::UnknownKey(_)))
-            if app.keys.reload(&app.store).await =>
+            if app.keys.reload(&app.store, &keyring).await =>
         {
             app.store.present_code(present, app.keys.current()).await
         }

@@ -61,21 +61,20 @@ impl Keys {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file again.  Whether there are other keys now; a file that cannot be used is
-    /// logged, and the former keys stay.
-    pub(crate) async fn reload(&self, store: &Store) -> bool {
+    /// Reads the file again, for something that did not work with the keys `used`.  Whether there
+    /// are others now; a file that cannot be used is logged, and the former keys stay.
+    pub(crate) async fn reload(&self, store: &Store, used: &Keyring) -> bool {
         let stamp = stamp(&self.file);
         match reopen(store, &self.file, self.clock.now()).await {
             Ok(keyring) => {
                 *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
-                let before = self.current();
-                let is_new = before.active() != keyring.active() || !before.ids().eq(keyring.ids());
-                if is_new {
+                if !is_same(&self.current(), &keyring) {
                     info!(key.active = %keyring.active(), "the key file has changed and is in use");
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) =
                         Arc::new(keyring);
                 }
-                is_new
+                // Somebody else may have been faster.
+                !is_same(&self.current(), used)
             }
             Err(error) => {
                 error!(
@@ -95,12 +94,17 @@ impl Keys {
             let seen = *self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
             let found = stamp(&self.file);
             if found != seen {
-                self.reload(store).await;
+                self.reload(store, &self.current()).await;
                 // Once for each change, also if the file cannot be used.
                 *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = found;
             }
         }
     }
+}
+
+/// Whether both hold the same keys, and use the same one.
+fn is_same(one: &Keyring, other: &Keyring) -> bool {
+    one.active() == other.active() && one.ids().eq(other.ids())
 }
 
 fn stamp(file: &Path) -> Option<Stamp> {
@@ -516,6 +520,29 @@ mod tests {
         let error = refused(&store, &path).await;
         assert!(matches!(error, KeysError::NotCreated { .. }), "{error:?}");
         assert!(error.to_string().contains("missing/keys"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+        let (directory, store) = database().await;
+        let path = directory.path().join("keys");
+        let (sources, _) = sources();
+        let old = open(&store, &path, &sources).await.unwrap().keyring;
+        let keys = Keys::new(old.clone(), path.clone(), Arc::clone(&sources.clock));
+        assert!(!keys.reload(&store, &old).await, "nothing has changed");
+
+        let new = old.with_new_key(sources.random.as_ref()).unwrap();
+        Exclusive::lock(&path).unwrap().replace(&new).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(keys.reload(&store, &old).await);
+        assert_eq!(keys.current().active(), new.active());
+        assert!(keys.reload(&store, &old).await, "somebody else was faster");
+        assert!(!keys.reload(&store, &new).await);
+
+        fs::write(&path, "hunter2\n").unwrap();
+        assert!(!keys.reload(&store, &new).await);
+        assert_eq!(keys.current().active(), new.active());
     }
 
     #[test]

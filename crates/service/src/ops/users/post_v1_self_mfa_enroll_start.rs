@@ -4,7 +4,7 @@ use arklow_api::server::{
     PostV1SelfMfaEnrollStartAnswer as Answer, PostV1SelfMfaEnrollStartRequest as Request,
 };
 use arklow_api::types::EnrollmentEnvelope;
-use arklow_domain::{BackupCodes, DeviceId, Seed};
+use arklow_domain::{BackupCodes, DeviceId, Keyring, Seed};
 use arklow_store::{NewDevice, StartEnrollment, StartOutcome, StoreError};
 use tracing::info;
 
@@ -40,27 +40,29 @@ pub(crate) async fn run(
     // Before the device exists: nothing may fail once it does.
     let picture = qr::data_uri(uri.expose())?;
 
-    let attempt = async || {
-        let keyring = app.keys.current();
+    let attempt = async |keyring: &Keyring| {
         let start = StartEnrollment {
             session_id: caller.session().id,
             device: NewDevice {
                 id,
                 user_id,
                 name: Clone::clone(&name),
-                seed: seed.seal(&keyring, user_id, id, random)?,
+                seed: seed.seal(keyring, user_id, id, random)?,
                 confirmed_at: None,
                 now,
             },
-            codes: codes.seal(&keyring, user_id, id, random)?,
+            codes: codes.seal(keyring, user_id, id, random)?,
             limit: app.policy.enroll,
             max_devices: app.policy.rules.max_devices,
             origin: caller.audit_origin(),
         };
         Ok::<_, Refused>(app.store.start_enrollment(start).await)
     };
-    let outcome = match attempt().await? {
-        Err(StoreError::RetiredKey(_)) if app.keys.reload(&app.store).await => attempt().await?,
+    let keyring = app.keys.current();
+    let outcome = match attempt(&keyring).await? {
+        Err(StoreError::RetiredKey(_)) if app.keys.reload(&app.store, &keyring).await => {
+            attempt(&app.keys.current()).await?
+        }
         outcome => outcome,
     };
     match outcome? {

@@ -4,7 +4,7 @@ use arklow_api::server::{
     PostV1SelfMfaRegenerateTotpAnswer as Answer, PostV1SelfMfaRegenerateTotpRequest as Request,
 };
 use arklow_api::types::RegenerateTotpEnvelope;
-use arklow_domain::{BackupCodes, DeviceId};
+use arklow_domain::{BackupCodes, DeviceId, Keyring};
 use arklow_store::{ReplaceBackupCodes, ReplaceOutcome, StoreError};
 use tracing::info;
 
@@ -41,20 +41,23 @@ pub(crate) async fn run(
         None => DeviceId::random(random)?,
     };
 
-    let attempt = async || {
+    let attempt = async |keyring: &Keyring| {
         let replace = ReplaceBackupCodes {
             user_id: caller.user_id(),
             session_id: caller.session().id,
             device_id,
-            codes: codes.seal(&app.keys.current(), caller.user_id(), bound_to, random)?,
+            codes: codes.seal(keyring, caller.user_id(), bound_to, random)?,
             limit: app.policy.regenerate,
             now,
             origin: caller.audit_origin(),
         };
         Ok::<_, Refused>(app.store.replace_backup_codes(replace).await)
     };
-    let outcome = match attempt().await? {
-        Err(StoreError::RetiredKey(_)) if app.keys.reload(&app.store).await => attempt().await?,
+    let keyring = app.keys.current();
+    let outcome = match attempt(&keyring).await? {
+        Err(StoreError::RetiredKey(_)) if app.keys.reload(&app.store, &keyring).await => {
+            attempt(&app.keys.current()).await?
+        }
         outcome => outcome,
     };
     match outcome? {
