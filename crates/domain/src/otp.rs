@@ -134,7 +134,7 @@ impl Seed {
 
     /// The first step after `spent`, among those that are accepted at `now`, that `code` is of.
     ///
-    /// Looks at all of them, and compares without branches: the time taken tells nothing.
+    /// Computes and compares all of them, whatever is found: the time taken does not tell which.
     pub fn matching_step(
         &self,
         code: &TotpCode,
