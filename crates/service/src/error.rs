@@ -119,8 +119,8 @@ impl CliError {
             ),
             Self::RotationStopped { .. } => Some("run `arklow keys rotate` again to go on"),
             Self::RotationIncomplete(_) => Some(
-                "`arklow keys list` tells which key; the log of `arklow keys rotate` tells which \
-                 devices",
+                "`arklow keys list` tells which key, the log above which devices do not open: remove \
+                 them with `arklow device remove`, and run this again",
             ),
             Self::TemporaryDirectory(_) | Self::TemporaryPath(_) => {
                 Some("set TMPDIR to a directory that can be written")

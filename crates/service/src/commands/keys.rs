@@ -4,6 +4,7 @@
 //! protects anything with it.  From then on each batch of devices is a transaction of its own, so
 //! that it can be stopped anywhere and gone on with later.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,8 +82,7 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
     let store = open_existing(url).await?;
     let rotated = closing(&store, async {
         let path = key_path(url, &args.keys)?;
-        let keyring = keys::open(&store, &path, sources).await?.keyring;
-        let mut file = Exclusive::lock(&path)?;
+        let (mut file, keyring) = lock(&store, &path, sources).await?;
         let keyring = if under_other_keys(&store, keyring.active()).await? > 0 {
             output::note(&format!(
                 "going on with the rotation to key {}; no new key is made",
@@ -131,6 +131,20 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
         0 => Ok(()),
         left => Err(CliError::RotationIncomplete(left)),
     }
+}
+
+/// The key file, which nobody else may change meanwhile, and its keys.
+async fn lock(
+    store: &Store,
+    path: &Path,
+    sources: &Sources,
+) -> Result<(Exclusive, Keyring), CliError> {
+    // What is wrong with the file is said better by this.
+    keys::open(store, path, sources).await?;
+    let file = Exclusive::lock(path)?;
+    // Under the lock: somebody else may just have put another key into the file.
+    let keyring = keys::open(store, path, sources).await?.keyring;
+    Ok((file, keyring))
 }
 
 /// What a rotation has done.
@@ -246,8 +260,7 @@ async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliErr
     let key = args.id;
     closing(&store, async {
         let path = key_path(url, &args.keys)?;
-        let keyring = keys::open(&store, &path, sources).await?.keyring;
-        let mut file = Exclusive::lock(&path)?;
+        let (mut file, keyring) = lock(&store, &path, sources).await?;
         if key == keyring.active() {
             return Err(CliError::ActiveKey(key));
         }
