@@ -95,6 +95,42 @@ async fn app_that_scans_the_picture_enrols_steps_up_and_is_removed() {
 }
 
 #[tokio::test]
+async fn user_is_to_be_told_of_every_change_and_of_nothing_else() {
+    let home = Home::new();
+    let server = home.serve(&["--lock-factor-after", "5", "--limits", "off"]);
+    let ada = home.user("ada");
+    let (_, token, _) = home.session(&ada, None);
+    let (device, app, codes) = server.enroll(&token, "Phone").await;
+    assert!(server.redeem(&token, &device, &codes[0]).await.is_valid());
+    assert_eq!(server.regenerate(&token, &device).await.status, 200);
+    for _ in 0..5 {
+        let wrong = server.verify(&token, &device, &app.wrong_code()).await;
+        assert!(!wrong.is_valid());
+    }
+    home.run(&["user", "unlock", "--id", &ada]);
+    home.run(&["device", "list", "--user", &ada]);
+    home.run(&["device", "remove", "--id", &device]);
+    let kinds = home
+        .vandal()
+        .text("SELECT group_concat(kind, ' ') FROM (SELECT kind FROM outbox ORDER BY id)");
+    let expected = [
+        "mfa.totp.confirmed",
+        "mfa.verify.backup_code",
+        "mfa.backup_codes.regenerated",
+        "mfa.user.locked",
+        "mfa.factor.locked",
+        "mfa.totp.removed",
+    ];
+    assert_eq!(kinds, expected.join(" "));
+    // Each with its record, which says the rest.
+    let mut vandal = home.vandal();
+    let joined = "outbox JOIN audit ON audit.id = audit_id AND audit.event = kind \
+                  AND audit.user_id = outbox.user_id AND audit.device_id = outbox.device_id \
+                  AND audit.at = outbox.at AND delivered_at IS NULL";
+    assert_eq!(vandal.count(joined), 6);
+}
+
+#[tokio::test]
 async fn user_data_is_what_is_stored() {
     let home = Home::new();
     let server = home.serve(&[]);
