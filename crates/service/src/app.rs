@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use arklow_domain::{Random, SystemRandom};
-use arklow_store::Store;
+use arklow_domain::{Keyring, Random, SystemRandom, UnreadableSecret};
+use arklow_store::{Store, StoreError};
 use chrono::{DateTime, Utc};
 
 use crate::address::AddressLimiter;
@@ -57,6 +57,26 @@ impl App {
             random,
             addresses: AddressLimiter::new(policy.address.clone()),
             policy,
+        }
+    }
+}
+
+impl App {
+    /// Asks the store with the keys as they are; and once more with those of the key file, if that
+    /// has others by now and the first time needed one.
+    pub(crate) async fn with_keys<T, F>(
+        &self,
+        ask: impl Fn(Arc<Keyring>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let keyring = self.keys.current();
+        match ask(Arc::clone(&keyring)).await {
+            Err(
+                StoreError::RetiredKey(_) | StoreError::Unreadable(UnreadableSecret::UnknownKey(_)),
+            ) if self.keys.reload(&self.store, &keyring).await => ask(self.keys.current()).await,
+            outcome => outcome,
         }
     }
 }

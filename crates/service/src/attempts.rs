@@ -1,10 +1,7 @@
-//! Presenting a code, for whichever operation: the address bucket around it, and a newer key file
-//! if the code needs one.
+//! Presenting a code, for whichever operation, and the address bucket around it.
 
-use std::sync::Arc;
-
-use arklow_domain::{BackupCode, Device, DeviceId, TotpCode, UnreadableSecret};
-use arklow_store::{Accepted, Attempt, Goal, PresentCode, PresentedCode, StoreError};
+use arklow_domain::{BackupCode, Device, TotpCode};
+use arklow_store::{Accepted, Attempt, Goal, PresentCode, PresentedCode};
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
@@ -80,7 +77,20 @@ pub(crate) async fn present(
         Kind::BackupCode => PresentedCode::BackupCode(BackupCode::parse(code)?),
     };
 
-    let attempt = present_to_store(app, caller, goal, device_id.parse().ok(), code, now).await;
+    let present = PresentCode {
+        user_id: caller.user_id(),
+        session_id: caller.session().id,
+        // Any digits are valid input; those that cannot be an id are the id of no device.
+        device_id: device_id.parse().ok(),
+        code,
+        goal,
+        rules: app.policy.rules,
+        now,
+        origin: caller.audit_origin(),
+    };
+    let attempt = app
+        .with_keys(|keyring| app.store.present_code(present.clone(), keyring))
+        .await;
     match &attempt {
         Ok(Attempt::Rejected { .. }) => {}
         // Whoever was right, or was not heard, has not guessed.
@@ -98,40 +108,5 @@ pub(crate) async fn present(
             Ok(Outcome::Rejected(device))
         }
         Attempt::Denied(denied) => Err(Refused::denied(denied, now)),
-    }
-}
-
-/// Presents the code; if it needs a key that came into the key file since it was read, once more
-/// with that.
-async fn present_to_store(
-    app: &App,
-    caller: &Caller,
-    goal: Goal,
-    // Any digits are valid input; those that cannot be an id are the id of no device.
-    device_id: Option<DeviceId>,
-    code: PresentedCode,
-    now: DateTime<Utc>,
-) -> Result<Attempt, StoreError> {
-    let present = PresentCode {
-        user_id: caller.user_id(),
-        session_id: caller.session().id,
-        device_id,
-        code,
-        goal,
-        rules: app.policy.rules,
-        now,
-        origin: caller.audit_origin(),
-    };
-    let keyring = app.keys.current();
-    let first = app
-        .store
-        .present_code(present.clone(), Arc::clone(&keyring));
-    match first.await {
-        Err(StoreError::Unreadable(UnreadableSecret::UnknownKey(_)))
-            if app.keys.reload(&app.store, &keyring).await =>
-        {
-            app.store.present_code(present, app.keys.current()).await
-        }
-        outcome => outcome,
     }
 }

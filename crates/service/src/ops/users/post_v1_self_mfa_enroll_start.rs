@@ -4,7 +4,7 @@ use arklow_api::server::{
     PostV1SelfMfaEnrollStartAnswer as Answer, PostV1SelfMfaEnrollStartRequest as Request,
 };
 use arklow_api::types::EnrollmentEnvelope;
-use arklow_domain::{BackupCodes, DeviceId, Keyring, Seed};
+use arklow_domain::{BackupCodes, DeviceId, Keyring, NoEntropy, Seed};
 use arklow_store::{NewDevice, StartEnrollment, StartOutcome, StoreError};
 use tracing::info;
 
@@ -40,8 +40,8 @@ pub(crate) async fn run(
     // Before the device exists: nothing may fail once it does.
     let picture = qr::data_uri(uri.expose())?;
 
-    let attempt = async |keyring: &Keyring| {
-        let start = StartEnrollment {
+    let start = |keyring: &Keyring| {
+        Ok::<_, NoEntropy>(StartEnrollment {
             session_id: caller.session().id,
             device: NewDevice {
                 id,
@@ -55,17 +55,13 @@ pub(crate) async fn run(
             limit: app.policy.enroll,
             max_devices: app.policy.rules.max_devices,
             origin: caller.audit_origin(),
-        };
-        Ok::<_, Refused>(app.store.start_enrollment(start).await)
+        })
     };
-    let keyring = app.keys.current();
-    let outcome = match attempt(&keyring).await? {
-        Err(StoreError::RetiredKey(_)) if app.keys.reload(&app.store, &keyring).await => {
-            attempt(&app.keys.current()).await?
-        }
-        outcome => outcome,
-    };
-    match outcome? {
+    let asked = app.with_keys(|keyring| {
+        let start = start(&keyring).map_err(StoreError::NoEntropy);
+        async move { app.store.start_enrollment(start?).await }
+    });
+    match asked.await? {
         StartOutcome::Started(device) => {
             info!(
                 req_id = caller.origin().request_id,

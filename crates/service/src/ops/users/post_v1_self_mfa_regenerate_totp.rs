@@ -4,7 +4,7 @@ use arklow_api::server::{
     PostV1SelfMfaRegenerateTotpAnswer as Answer, PostV1SelfMfaRegenerateTotpRequest as Request,
 };
 use arklow_api::types::RegenerateTotpEnvelope;
-use arklow_domain::{BackupCodes, DeviceId, Keyring};
+use arklow_domain::{BackupCodes, DeviceId, Keyring, NoEntropy};
 use arklow_store::{ReplaceBackupCodes, ReplaceOutcome, StoreError};
 use tracing::info;
 
@@ -41,8 +41,8 @@ pub(crate) async fn run(
         None => DeviceId::random(random)?,
     };
 
-    let attempt = async |keyring: &Keyring| {
-        let replace = ReplaceBackupCodes {
+    let replace = |keyring: &Keyring| {
+        Ok::<_, NoEntropy>(ReplaceBackupCodes {
             user_id: caller.user_id(),
             session_id: caller.session().id,
             device_id,
@@ -50,17 +50,13 @@ pub(crate) async fn run(
             limit: app.policy.regenerate,
             now,
             origin: caller.audit_origin(),
-        };
-        Ok::<_, Refused>(app.store.replace_backup_codes(replace).await)
+        })
     };
-    let keyring = app.keys.current();
-    let outcome = match attempt(&keyring).await? {
-        Err(StoreError::RetiredKey(_)) if app.keys.reload(&app.store, &keyring).await => {
-            attempt(&app.keys.current()).await?
-        }
-        outcome => outcome,
-    };
-    match outcome? {
+    let asked = app.with_keys(|keyring| {
+        let replace = replace(&keyring).map_err(StoreError::NoEntropy);
+        async move { app.store.replace_backup_codes(replace?).await }
+    });
+    match asked.await? {
         ReplaceOutcome::Replaced {
             device,
             generation,
