@@ -21,7 +21,7 @@ use crate::devices::{CodeSetRow, DeviceRow, Wiped, bits, is_pending, later_than_
 use crate::error::Fault;
 use crate::lockout::{self, Charge, Factor};
 use crate::schema::{devices, sessions};
-use crate::sessions::live;
+use crate::sessions::{Standing, find_standing};
 use crate::{
     AuditEvent, AuditOrigin, AuditOutcome, AuditReason, Backend, Store, StoreError, instant,
 };
@@ -157,12 +157,6 @@ impl Store {
     }
 }
 
-/// Where the session of an attempt stands.
-struct SessionNow {
-    is_fresh: bool,
-    expires_at: DateTime<Utc>,
-}
-
 /// A code that was recognised, and is used up by a guarded statement.
 enum Recognised {
     Step(TotpStep),
@@ -174,7 +168,8 @@ fn present_code(
     present: &PresentCode,
     keyring: &Keyring,
 ) -> Result<Attempt, Fault> {
-    let Some(session) = find_session(conn, present)? else {
+    let session = find_standing(conn, present.session_id, present.user_id, present.now)?;
+    let Some(session) = session else {
         return Ok(Attempt::Denied(Denied::SessionEnded));
     };
     let failures = match lockout::charge(conn, present.user_id, present.now)? {
@@ -216,25 +211,6 @@ fn present_code(
     }
 }
 
-fn find_session(
-    conn: &mut SqliteConnection,
-    present: &PresentCode,
-) -> Result<Option<SessionNow>, Fault> {
-    let found: Option<(Option<i64>, i64)> = live(present.now)
-        .filter(sessions::id.eq(present.session_id.get()))
-        .filter(sessions::user_id.eq(present.user_id.get()))
-        .select((sessions::mfa_not_after, sessions::expires_at))
-        .first(conn)
-        .optional()?;
-    let session = found.map(|(not_after, expires_at)| {
-        Ok(SessionNow {
-            is_fresh: not_after > Some(instant::store(present.now)),
-            expires_at: instant::load(expires_at, "sessions", "expires_at")?,
-        })
-    });
-    session.transpose()
-}
-
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = devices, check_for_backend(Sqlite))]
 struct FactorRow {
@@ -270,7 +246,7 @@ fn find_device(
 fn judge(
     conn: &mut SqliteConnection,
     present: &PresentCode,
-    session: &SessionNow,
+    session: &Standing,
     found: Option<FactorRow>,
 ) -> Result<Result<FactorRow, Denied>, Fault> {
     let Some(row) = found else {
@@ -449,7 +425,7 @@ fn use_up(
 fn accept(
     conn: &mut SqliteConnection,
     present: &PresentCode,
-    session: &SessionNow,
+    session: &Standing,
     device: DeviceRow,
     failures: i64,
     codes: Option<(usize, i64)>,
@@ -499,7 +475,7 @@ fn accept(
 fn step_up(
     conn: &mut SqliteConnection,
     present: &PresentCode,
-    session: &SessionNow,
+    session: &Standing,
 ) -> Result<DateTime<Utc>, Fault> {
     // Whole seconds, as RFC 3339 is mostly read and written.
     let not_after = (present.now + present.rules.step_up)

@@ -268,10 +268,18 @@ impl<'a> NewRecord<'a> {
         origin: &'a AuditOrigin,
     ) -> Self {
         Self {
+            user_id: Some(user_id),
+            ..Self::of_nobody(event, at, origin)
+        }
+    }
+
+    /// A success that is about no user.
+    pub(crate) fn of_nobody(event: AuditEvent, at: DateTime<Utc>, origin: &'a AuditOrigin) -> Self {
+        Self {
             at,
             event,
             outcome: AuditOutcome::Success,
-            user_id: Some(user_id),
+            user_id: None,
             session_id: None,
             device_id: None,
             generation: None,

@@ -11,7 +11,7 @@ use crate::devices::{DeviceRow, later_than_before};
 use crate::error::Fault;
 use crate::limits;
 use crate::schema::{devices, sessions};
-use crate::sessions::live;
+use crate::sessions::{find_standing, live};
 use crate::{
     AuditEvent, AuditOrigin, AuditOutcome, AuditReason, Backend, Store, StoreError, instant, keys,
 };
@@ -165,13 +165,8 @@ fn why_not_replaced(
     conn: &mut SqliteConnection,
     replace: &ReplaceBackupCodes,
 ) -> Result<(ReplaceOutcome, Option<AuditReason>), Fault> {
-    let session: Option<Option<i64>> = live(replace.now)
-        .filter(sessions::id.eq(replace.session_id.get()))
-        .filter(sessions::user_id.eq(replace.user_id.get()))
-        .select(sessions::mfa_not_after)
-        .first(conn)
-        .optional()?;
-    let Some(not_after) = session else {
+    let session = find_standing(conn, replace.session_id, replace.user_id, replace.now)?;
+    let Some(session) = session else {
         // Nobody's attempt: the caller is not known any more.
         return Ok((ReplaceOutcome::SessionEnded, None));
     };
@@ -181,7 +176,7 @@ fn why_not_replaced(
         let outcome = ReplaceOutcome::RateLimited { until };
         return Ok((outcome, Some(AuditReason::RateLimited)));
     }
-    if not_after <= Some(instant::store(replace.now)) {
+    if !session.is_fresh {
         let reason = AuditReason::MfaNotFresh;
         return Ok((ReplaceOutcome::MfaNotFresh, Some(reason)));
     }

@@ -11,8 +11,8 @@ use crate::audit::{self, NewRecord};
 use crate::devices::{DeviceRow, TOTP, Wiped, later_than_before};
 use crate::error::Fault;
 use crate::limits;
-use crate::schema::{devices, sessions};
-use crate::sessions::live;
+use crate::schema::devices;
+use crate::sessions::find_standing;
 use crate::{
     AuditEvent, AuditOrigin, AuditOutcome, AuditReason, Backend, NewDevice, Store, StoreError,
     instant, keys,
@@ -133,13 +133,7 @@ fn why_not(
     start: &StartEnrollment,
 ) -> Result<Option<(StartOutcome, Option<AuditReason>)>, Fault> {
     let NewDevice { user_id, now, .. } = start.device;
-    let session: Option<Option<i64>> = live(now)
-        .filter(sessions::id.eq(start.session_id.get()))
-        .filter(sessions::user_id.eq(user_id.get()))
-        .select(sessions::mfa_not_after)
-        .first(conn)
-        .optional()?;
-    let Some(not_after) = session else {
+    let Some(session) = find_standing(conn, start.session_id, user_id, now)? else {
         // Nobody's attempt: the caller is not known any more.
         return Ok(Some((StartOutcome::SessionEnded, None)));
     };
@@ -149,7 +143,7 @@ fn why_not(
         return Ok(Some((outcome, Some(AuditReason::RateLimited))));
     }
     let confirmed = count_confirmed(conn, user_id)?;
-    if confirmed > 0 && not_after <= Some(instant::store(now)) {
+    if confirmed > 0 && !session.is_fresh {
         let reason = AuditReason::MfaNotFresh;
         return Ok(Some((StartOutcome::MfaNotFresh, Some(reason))));
     }

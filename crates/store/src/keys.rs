@@ -13,7 +13,7 @@ use crate::audit::{self, NewRecord};
 use crate::devices::CodeSetRow;
 use crate::error::Fault;
 use crate::schema::{devices, keys};
-use crate::{AuditEvent, AuditOrigin, AuditOutcome, Backend, Store, StoreError, instant};
+use crate::{AuditEvent, AuditOrigin, Backend, Store, StoreError, instant};
 
 /// What [`Store::record_key`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,9 @@ impl Store {
             Backend::Sqlite(sqlite) => {
                 let event = AuditEvent::KeyRotated;
                 sqlite
-                    .write(move |conn| audit::record(conn, &of_a_key(event, now, &origin)))
+                    .write(move |conn| {
+                        audit::record(conn, &NewRecord::of_nobody(event, now, &origin))
+                    })
                     .await
             }
         }
@@ -254,20 +256,6 @@ pub(crate) fn check_usable(conn: &mut SqliteConnection, key: KeyId) -> Result<()
     }
 }
 
-fn of_a_key(event: AuditEvent, now: DateTime<Utc>, origin: &AuditOrigin) -> NewRecord<'_> {
-    NewRecord {
-        at: now,
-        event,
-        outcome: AuditOutcome::Success,
-        user_id: None,
-        session_id: None,
-        device_id: None,
-        generation: None,
-        remaining: None,
-        origin,
-    }
-}
-
 fn usage(conn: &mut SqliteConnection) -> Result<Vec<KeyUsage>, Fault> {
     let rows: Vec<(String, i64, Option<i64>)> = keys::table
         .select((keys::id, keys::first_used_at, keys::retired_at))
@@ -328,7 +316,8 @@ fn retire(
         .set(keys::retired_at.eq(instant::store(now)))
         .execute(conn)?;
     if retired == 1 {
-        audit::record(conn, &of_a_key(AuditEvent::KeyRetired, now, origin))?;
+        let record = NewRecord::of_nobody(AuditEvent::KeyRetired, now, origin);
+        audit::record(conn, &record)?;
         return Ok(RetireKey::Retired);
     }
     let recorded: Option<bool> = keys::table

@@ -9,7 +9,7 @@ use crate::audit::{self, NewRecord};
 use crate::devices::later_than_before;
 use crate::error::Fault;
 use crate::schema::{devices, sessions};
-use crate::{AuditEvent, AuditOrigin, AuditOutcome, Backend, Store, StoreError, instant};
+use crate::{AuditEvent, AuditOrigin, Backend, Store, StoreError, instant};
 
 /// What [`Store::kill_what_was_restored`] has killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,20 +64,8 @@ fn kill(
     let devices = diesel::update(behind)
         .set(devices::last_step.eq(shown))
         .execute(conn)?;
-    audit::record(
-        conn,
-        &NewRecord {
-            at: now,
-            event: AuditEvent::Restored,
-            outcome: AuditOutcome::Success,
-            user_id: None,
-            session_id: None,
-            device_id: None,
-            generation: None,
-            remaining: None,
-            origin,
-        },
-    )?;
+    let record = NewRecord::of_nobody(AuditEvent::Restored, now, origin);
+    audit::record(conn, &record)?;
     Ok(Killed {
         sessions,
         code_sets,

@@ -220,6 +220,34 @@ fn find_live(
     row.map(SessionRow::into_session).transpose()
 }
 
+/// Where a live session stands, in the transaction that acts on it.
+pub(crate) struct Standing {
+    pub(crate) is_fresh: bool,
+    pub(crate) expires_at: DateTime<Utc>,
+}
+
+/// Where the session of this user stands at `now`, or `None` if it does not live.
+pub(crate) fn find_standing(
+    conn: &mut SqliteConnection,
+    session: SessionId,
+    user: UserId,
+    now: DateTime<Utc>,
+) -> Result<Option<Standing>, Fault> {
+    let found: Option<(Option<i64>, i64)> = live(now)
+        .filter(sessions::id.eq(session.get()))
+        .filter(sessions::user_id.eq(user.get()))
+        .select((sessions::mfa_not_after, sessions::expires_at))
+        .first(conn)
+        .optional()?;
+    let standing = found.map(|(not_after, expires_at)| {
+        Ok(Standing {
+            is_fresh: not_after > Some(instant::store(now)),
+            expires_at: instant::load(expires_at, "sessions", "expires_at")?,
+        })
+    });
+    standing.transpose()
+}
+
 /// The sessions that live at `now`, with their users: the one place that says what that means.
 #[diesel::dsl::auto_type(no_type_alias)]
 pub(crate) fn live(now: DateTime<Utc>) -> _ {
