@@ -150,14 +150,14 @@ fn start(
     })
 }
 
-/// The signals that ask a server to stop.
-struct Signals {
+/// The signals that ask a process to stop.
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, CliError> {
+    pub(crate) fn listen() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).map_err(CliError::Signals);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -165,7 +165,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Which one comes next.  One that came before nobody asked is not lost.
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use arklow_domain::{DeviceId, KeyId, Keyring};
 use arklow_store::{KeyUsage, Reseal, RetireKey, Store};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::error;
 
 use super::{closing, key_path, open_existing, operator};
@@ -20,6 +19,7 @@ use crate::cli::{KeysCommand, ListKeysArgs, RetireKeyArgs, RotateKeysArgs};
 use crate::error::CliError;
 use crate::keys::{self, Exclusive};
 use crate::output::{self, Format};
+use crate::serve::Signals;
 
 /// How many devices share a transaction: few, for servers wait while it runs.
 const BATCH: u32 = 100;
@@ -171,7 +171,7 @@ async fn reseal_all(
     keyring: Arc<Keyring>,
     sources: &Sources,
 ) -> Result<Rotated, CliError> {
-    let mut stop = Stop::listen()?;
+    let mut signals = Signals::listen()?;
     let total = under_other_keys(store, keyring.active()).await?;
     let started = Instant::now();
     let mut told = started;
@@ -195,14 +195,15 @@ async fn reseal_all(
                 told = Instant::now();
                 tell(moved, total);
             }
-            if stop.is_asked() {
-                return Err(CliError::RotationStopped { moved, total });
-            }
             match batch.next {
                 Some(next) => after = Some(next),
                 None => break,
             }
-            tokio::time::sleep(began.elapsed().max(BREATH)).await;
+            let breath = began.elapsed().max(BREATH);
+            tokio::select! {
+                _ = signals.next() => return Err(CliError::RotationStopped { moved, total }),
+                () = tokio::time::sleep(breath) => {}
+            }
         }
         let left = under_other_keys(store, keyring.active()).await?;
         // A server that has not read the new key file yet may still use the old key.
@@ -218,7 +219,10 @@ async fn reseal_all(
                 ..pass
             });
         }
-        tokio::time::sleep(TELL).await;
+        tokio::select! {
+            _ = signals.next() => return Err(CliError::RotationStopped { moved, total }),
+            () = tokio::time::sleep(TELL) => {}
+        }
     }
 }
 
@@ -227,31 +231,6 @@ fn tell(moved: u64, total: u64) {
     output::note(&format!(
         "re-sealed {moved} of {total} devices ({percent} %)"
     ));
-}
-
-/// A signal to stop, looked for between two batches.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(CliError::Signals);
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    fn is_asked(&mut self) -> bool {
-        use std::task::{Context, Poll, Waker};
-
-        let mut context = Context::from_waker(Waker::noop());
-        [&mut self.terminate, &mut self.interrupt]
-            .into_iter()
-            .any(|signal| matches!(signal.poll_recv(&mut context), Poll::Ready(_)))
-    }
 }
 
 async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliError> {
