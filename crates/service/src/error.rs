@@ -115,7 +115,7 @@ impl CliError {
             Self::ActiveKey(_) => Some("`arklow keys rotate` puts another one in its place"),
             Self::KeyInUse { .. } => Some(
                 "`arklow keys rotate` moves everything to the active key; sets of backup codes \
-                 from before version 0.1 go when their owners make new ones",
+                 from before sets had keys of their own go when their owners make new ones",
             ),
             Self::RotationStopped { .. } => Some("run `arklow keys rotate` again to go on"),
             Self::RotationIncomplete(_) => Some(
