@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use arklow_domain::{Keyring, Random, SystemRandom};
-use arklow_store::{AuditOrigin, RecordKey, Reseal, RetireKey, StoreError};
+use arklow_domain::{Keyring, Random, Seed, SystemRandom};
+use arklow_store::{
+    AuditOrigin, CreateDevice, NewDevice, RecordKey, Reseal, RetireKey, StartEnrollment, StoreError,
+};
 
-use crate::support::{Database, now, redeem_at};
+use crate::support::{Database, Owner, now, redeem_at};
 
 fn other_ring() -> Keyring {
     Keyring::generate(&SystemRandom::new()).unwrap()
@@ -149,6 +151,48 @@ async fn nothing_is_protected_with_a_retired_key() {
     );
     let recorded = db.store.record_key(key, check, now()).await.unwrap();
     assert_eq!(recorded, RecordKey::Retired);
+
+    // Nor a device that is enrolled, nor new codes for one that another key protects.
+    let device = db.new_device(ada);
+    let owner = Owner {
+        user_id: ada,
+        session_id: db.db_session(ada).await,
+        device_id: device.id,
+    };
+    let start = StartEnrollment {
+        session_id: owner.session_id,
+        codes: db.new_codes(owner).1.codes,
+        device,
+        limit: None,
+        max_devices: 10,
+        origin: AuditOrigin::default(),
+    };
+    let started = db.store.start_enrollment(start).await;
+    assert!(
+        matches!(started, Err(StoreError::RetiredKey(id)) if id == key),
+        "{started:?}"
+    );
+    let random = SystemRandom::new();
+    let both = db.keyring.with_new_key(&random).unwrap();
+    let new = db.new_device(ada);
+    let seed = Seed::random(&random).unwrap();
+    let new = NewDevice {
+        seed: seed.seal(&both, ada, new.id, &random).unwrap(),
+        confirmed_at: Some(now()),
+        ..new
+    };
+    let owner = Owner {
+        device_id: new.id,
+        ..owner
+    };
+    let created = db.store.create_device(new).await.unwrap();
+    assert_eq!(created, CreateDevice::Created);
+    let (_, replace) = db.new_codes(owner);
+    let replaced = db.store.replace_backup_codes(replace).await;
+    assert!(
+        matches!(replaced, Err(StoreError::RetiredKey(id)) if id == key),
+        "{replaced:?}"
+    );
 }
 
 #[tokio::test]
