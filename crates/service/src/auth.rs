@@ -74,6 +74,10 @@ pub(crate) async fn authenticate(
         }),
         Ok(None) => Err(Fault::Unauthenticated),
         Err(StoreError::Busy) => Err(Fault::Unavailable { retry_after: None }),
+        Err(error @ StoreError::Unavailable(_)) => {
+            log::outage(&origin, &error);
+            Err(Fault::Unavailable { retry_after: None })
+        }
         Err(
             error @ (StoreError::Inconsistent { .. }
             | StoreError::Unreadable(_)

@@ -121,9 +121,12 @@ pub(crate) enum Command {
     /// Create, list and remove TOTP devices.
     #[command(subcommand)]
     Device(DeviceCommand),
-    /// List, rotate and retire the root keys.
+    /// Generate, list, rotate and retire the root keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Bring the tables of a database up to date, or tell whether they are.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Run after restoring a backup: kill the sessions and codes that it would revive.
     Restored(RestoredArgs),
     /// Read what was tried and done.
@@ -183,7 +186,7 @@ pub(crate) struct ServeArgs {
         value_parser = wait
     )]
     pub(crate) body_timeout: Duration,
-    /// How long to wait for a locked database before a request is answered with 503.
+    /// How long to wait for a lock or a free connection before a request is answered with 503.
     #[arg(
         long,
         env = "ARKLOW_BUSY_TIMEOUT",
@@ -193,9 +196,44 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) busy_timeout: Duration,
     #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
     pub(crate) factors: FactorArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+}
+
+/// How a PostgreSQL server is used.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "PostgreSQL")]
+pub(crate) struct PostgresArgs {
+    /// How many connections this process has, at most.
+    #[arg(
+        long,
+        env = "ARKLOW_DATABASE_CONNECTIONS",
+        value_name = "COUNT",
+        default_value = "16",
+        value_parser = clap::value_parser!(u32).range(1..=500)
+    )]
+    pub(crate) database_connections: u32,
+    /// How long connecting may take before a request is answered with 503.
+    #[arg(
+        long,
+        env = "ARKLOW_CONNECT_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = wait
+    )]
+    pub(crate) connect_timeout: Duration,
+    /// How long a statement may take before it is given up and the request is answered with 503.
+    #[arg(
+        long,
+        env = "ARKLOW_STATEMENT_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = wait
+    )]
+    pub(crate) statement_timeout: Duration,
 }
 
 /// What holds for second factors.
@@ -353,7 +391,10 @@ pub(crate) struct ActorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArgs {
-    /// The database: `sqlite:` and the path of a file.
+    /// The database: `sqlite:` and the path of a file, or
+    /// `postgres://user:password@host/database?sslmode=verify-full`.
+    ///
+    /// A URL with a password is better given in the variable: others see the arguments of a process.
     #[arg(
         long,
         env = "ARKLOW_DATABASE_URL",
@@ -369,7 +410,8 @@ pub(crate) struct DatabaseArgs {
 pub(crate) struct KeysArgs {
     /// The key file.  Without it no code and no seed in the database is of use: keep a copy.
     ///
-    /// Default: the database file with `.keys` behind its name, made for a new database.
+    /// Default: the SQLite file with `.keys` behind its name, made for a new database.  On PostgreSQL
+    /// there is no default: `arklow keys generate` makes one, and all servers need the same.
     #[arg(long, env = "ARKLOW_KEYS", value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
 }
@@ -519,7 +561,42 @@ pub(crate) struct RemoveDeviceArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Make the changes that the tables lack; several processes take turns.
+    Up(MigrateUpArgs),
+    /// List the changes that the tables have and lack, and change nothing.
+    Status(MigrateStatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateUpArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateStatusArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateKeysArgs {
+    /// The file to make, with mode 0600; one that exists is left alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
+    /// Make a key file with a new key, for a database that has none yet.
+    Generate(GenerateKeysArgs),
     /// List the keys, and how much needs each of them.
     List(ListKeysArgs),
     /// Put a new key into the key file and protect everything with it, while servers go on.
@@ -750,10 +827,10 @@ mod tests {
 
     #[test]
     fn refused_database_url_does_not_show_its_password() {
-        let url = "postgres://ada:hunter2@host/arklow";
+        let url = "postgres://ada:hunter2@host/arklow?sslmode=maybe";
         let message = refused(&["serve", "--database-url", url]);
         assert!(message.contains("--database-url"), "{message}");
-        assert!(message.contains("PostgreSQL"), "{message}");
+        assert!(message.contains("sslmode"), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
     }
 

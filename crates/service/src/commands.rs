@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod device;
 pub(crate) mod keys;
+pub(crate) mod migrate;
 pub(crate) mod restored;
 pub(crate) mod session;
 pub(crate) mod user;
@@ -17,6 +18,7 @@ use arklow_store::{AuditOrigin, DatabaseUrl, Options, Store};
 use crate::app::Sources;
 use crate::cli::{ActorArgs, KeysArgs};
 use crate::error::CliError;
+use crate::keys::Making;
 use crate::output;
 
 /// Opens the database.
@@ -58,7 +60,8 @@ pub(crate) async fn open_keys(
     sources: &Sources,
 ) -> Result<(Keyring, PathBuf), CliError> {
     let path = key_path(database, args)?;
-    let opened = crate::keys::open(store, &path, sources).await?;
+    let making = Making::of(database);
+    let opened = crate::keys::open(store, &path, making, sources).await?;
     if opened.created {
         let path = path.display();
         output::note(&format!(

@@ -16,7 +16,7 @@ use crate::commands::device::{self, Confirmation};
 use crate::commands::session;
 use crate::commands::{self, user};
 use crate::error::CliError;
-use crate::keys::{self, Keys};
+use crate::keys::{self, Keys, Making};
 use crate::output::{self, Format};
 use crate::policy::Policy;
 use crate::serve::{self, Config};
@@ -53,7 +53,9 @@ async fn serve_demo(
     sources: Sources,
 ) -> Result<(), CliError> {
     let path = keys::default_path(database)?;
-    let keyring = keys::open(store, &path, &sources).await?.keyring;
+    let keyring = keys::open(store, &path, Making::OnDemand, &sources)
+        .await?
+        .keyring;
     let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
     let app = App::new(store.clone(), keys, sources.clone(), Policy::default());
     let demo = Demo::create(&app, &sources).await?;

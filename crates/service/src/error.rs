@@ -31,6 +31,8 @@ pub(crate) enum CliError {
     },
     #[error("nothing was changed")]
     Store(#[from] StoreError),
+    #[error("cannot make a key file (--out)")]
+    KeyFile(#[source] KeysError),
     #[error("cannot use the keys (--keys)")]
     Keys(#[from] KeysError),
     #[error("nothing was changed")]
@@ -98,8 +100,23 @@ impl CliError {
                 cause: OpenError::Missing(_),
                 ..
             } => Some("name the database with --database-url; `arklow serve` makes a new one"),
+            Self::Open {
+                cause: OpenError::Pending { .. },
+                ..
+            } => Some("run `arklow migrate up` once, with the same --database-url"),
+            Self::Open {
+                cause: OpenError::Unreachable(_),
+                ..
+            } => Some(
+                "check that the server runs and lets this user in, and the host, port, name and \
+                 sslmode in --database-url",
+            ),
             Self::Store(StoreError::Busy) => Some("something else is writing: try again"),
-            Self::Keys(error) => error.hint(),
+            Self::Store(StoreError::Unavailable(_)) => Some(
+                "the connection was lost, perhaps after the change was made: look before you try \
+                 again",
+            ),
+            Self::Keys(error) | Self::KeyFile(error) => error.hint(),
             Self::EmailInUse(_) => Some("no two users share an address: give another one"),
             Self::NoSuchUser(_) => {
                 Some("check the id and --database-url; `arklow user create` prints the id")

@@ -122,8 +122,12 @@ pub(crate) struct Opened {
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
-    #[error("this database has no file beside which keys could lie")]
+    #[error("this database is on a server, so nothing says where its key file lies")]
     NoDefault,
+    #[error("there is no key file `{}`", .0.display())]
+    Unmade(PathBuf),
+    #[error("there is a file `{}` already", .0.display())]
+    Exists(PathBuf),
     #[error(
         "there is no key file `{}`, and the database was written with key {key}",
         path.display()
@@ -174,7 +178,15 @@ impl KeysError {
     /// What to do next.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoDefault => Some("name the key file with --keys"),
+            Self::NoDefault => Some(
+                "name the key file with --keys; `arklow keys generate --out FILE` makes one for a \
+                 new database",
+            ),
+            Self::Unmade(_) => Some(
+                "`arklow keys generate --out FILE` makes one for a new database; all servers of one \
+                 database need the same file",
+            ),
+            Self::Exists(_) => Some("name another file: the keys in this one may be in use"),
             Self::Missing { .. } | Self::Lacking { .. } | Self::Different { .. } => Some(
                 "name the right key file with --keys, or restore it from a copy; without its keys \
                  no backup code and no device in the database works",
@@ -202,11 +214,43 @@ pub(crate) fn default_path(database: &DatabaseUrl) -> Result<PathBuf, KeysError>
     Ok(path.into())
 }
 
-/// The keys in `path`, which is made if the database never had any, and their active one on record
-/// in the database.
+/// Who makes a key file for a database that never had keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Making {
+    /// This program: the database is a file beside it.
+    OnDemand,
+    /// An operator: other machines need the same file.
+    ByHand,
+}
+
+impl Making {
+    pub(crate) fn of(database: &DatabaseUrl) -> Self {
+        match database.sqlite_path() {
+            Some(_) => Self::OnDemand,
+            None => Self::ByHand,
+        }
+    }
+}
+
+/// Makes a new key file with one key, which is not on record anywhere yet.
+pub(crate) fn generate(path: &Path, sources: &Sources) -> Result<KeyId, KeysError> {
+    let keyring = Keyring::generate(sources.random.as_ref())?;
+    write_new(path, &keyring).map_err(|cause| match cause.kind() {
+        ErrorKind::AlreadyExists => KeysError::Exists(path.to_owned()),
+        _ => KeysError::NotCreated {
+            path: path.to_owned(),
+            cause,
+        },
+    })?;
+    Ok(keyring.active())
+}
+
+/// The keys in `path`, which is made if the database never had any and `making` says so, and their
+/// active one on record in the database.
 pub(crate) async fn open(
     store: &Store,
     path: &Path,
+    making: Making,
     sources: &Sources,
 ) -> Result<Opened, KeysError> {
     let recorded = store.recorded_keys().await?;
@@ -215,6 +259,9 @@ pub(crate) async fn open(
             keyring,
             created: false,
         },
+        (None, None) if making == Making::ByHand => {
+            return Err(KeysError::Unmade(path.to_owned()));
+        }
         (None, None) => create(path, Keyring::generate(sources.random.as_ref())?)?,
         (None, Some(&(key, _))) => {
             let path = path.to_owned();
@@ -427,7 +474,7 @@ mod tests {
     const OTHER_ID: &str = "fedcba9876543210";
 
     async fn refused(store: &Store, path: &Path) -> KeysError {
-        match open(store, path, &sources().0).await {
+        match open(store, path, Making::OnDemand, &sources().0).await {
             Ok(opened) => panic!("{:?}", opened.keyring),
             Err(error) => error,
         }
@@ -437,11 +484,15 @@ mod tests {
     async fn new_database_gets_a_key_file_for_its_owner_alone() {
         let (directory, store) = database().await;
         let path = directory.path().join("arklow.db.keys");
-        let made = open(&store, &path, &sources().0).await.unwrap();
+        let made = open(&store, &path, Making::OnDemand, &sources().0)
+            .await
+            .unwrap();
         assert!(made.created);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let again = open(&store, &path, &sources().0).await.unwrap();
+        let again = open(&store, &path, Making::OnDemand, &sources().0)
+            .await
+            .unwrap();
         assert!(!again.created);
         assert_eq!(again.keyring.active(), made.keyring.active());
         assert_eq!(store.recorded_keys().await.unwrap().len(), 1);
@@ -450,6 +501,26 @@ mod tests {
             4,
             "{directory:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn key_file_for_several_machines_is_made_by_hand_and_never_overwritten() {
+        let (directory, store) = database().await;
+        let path = directory.path().join("keys");
+        let sources = sources().0;
+        let by_hand = || open(&store, &path, Making::ByHand, &sources);
+        let error = by_hand().await.err().unwrap();
+        assert!(matches!(error, KeysError::Unmade(_)), "{error:?}");
+        assert!(!path.exists());
+
+        let made = generate(&path, &sources).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(by_hand().await.unwrap().keyring.active(), made);
+        let before = fs::read(&path).unwrap();
+        let error = generate(&path, &sources).unwrap_err();
+        assert!(matches!(error, KeysError::Exists(_)), "{error:?}");
+        assert_eq!(fs::read(&path).unwrap(), before);
     }
 
     #[tokio::test]
@@ -462,14 +533,18 @@ mod tests {
         let two = create(&path, two).unwrap();
         assert!(one.created && !two.created);
         assert_eq!(one.keyring.active(), two.keyring.active());
-        open(&store, &path, &sources).await.unwrap();
+        open(&store, &path, Making::OnDemand, &sources)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn missing_file_of_a_database_that_has_keys_is_not_replaced() {
         let (directory, store) = database().await;
         let path = directory.path().join("keys");
-        open(&store, &path, &sources().0).await.unwrap();
+        open(&store, &path, Making::OnDemand, &sources().0)
+            .await
+            .unwrap();
         fs::remove_file(&path).unwrap();
         let error = refused(&store, &path).await;
         assert!(matches!(error, KeysError::Missing { .. }), "{error:?}");
@@ -481,7 +556,9 @@ mod tests {
         let (directory, store) = database().await;
         let path = directory.path().join("keys");
         fs::write(&path, key_file(ID, "a")).unwrap();
-        open(&store, &path, &sources().0).await.unwrap();
+        open(&store, &path, Making::OnDemand, &sources().0)
+            .await
+            .unwrap();
 
         fs::write(&path, key_file(ID, "b")).unwrap();
         let error = refused(&store, &path).await;
@@ -497,10 +574,14 @@ mod tests {
         let (directory, store) = database().await;
         let path = directory.path().join("keys");
         fs::write(&path, key_file(ID, "a")).unwrap();
-        open(&store, &path, &sources().0).await.unwrap();
+        open(&store, &path, Making::OnDemand, &sources().0)
+            .await
+            .unwrap();
         let more = format!("{}key {OTHER_ID} {}\n", key_file(ID, "a"), "b".repeat(64));
         fs::write(&path, more).unwrap();
-        open(&store, &path, &sources().0).await.unwrap();
+        open(&store, &path, Making::OnDemand, &sources().0)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -527,7 +608,10 @@ mod tests {
         let (directory, store) = database().await;
         let path = directory.path().join("keys");
         let (sources, _) = sources();
-        let old = open(&store, &path, &sources).await.unwrap().keyring;
+        let old = open(&store, &path, Making::OnDemand, &sources)
+            .await
+            .unwrap()
+            .keyring;
         let keys = Keys::new(old.clone(), path.clone(), Arc::clone(&sources.clock));
         assert!(!keys.reload(&store, &old).await, "nothing has changed");
 

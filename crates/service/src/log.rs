@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal as _};
 
 use arklow_api::server::Origin;
 use slog::{Drain, KV as _, Key, Never, OwnedKVList, Record, Serializer};
-use tracing::{Level, error, event};
+use tracing::{Level, error, event, warn};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -61,6 +61,15 @@ pub(crate) fn failure(origin: &Origin, cause: &dyn Error) {
         req_id = origin.request_id,
         error = chain(cause),
         "the request failed"
+    );
+}
+
+/// Writes down that a request found no database: it may be asked again.
+pub(crate) fn outage(origin: &Origin, cause: &dyn Error) {
+    warn!(
+        req_id = origin.request_id,
+        error = chain(cause),
+        "the database was not available"
     );
 }
 

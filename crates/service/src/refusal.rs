@@ -49,6 +49,8 @@ pub(crate) enum Refused {
     FactorLocked,
     #[error("the database is busy")]
     Busy,
+    #[error("the database is away")]
+    Unavailable(#[source] StoreError),
     #[error("nothing could be drawn")]
     Entropy(#[from] NoEntropy),
     #[error("the URI does not fit into a QR code")]
@@ -61,6 +63,7 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::Busy,
+            StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Inconsistent { .. }
             | StoreError::Unreadable(_)
             | StoreError::RetiredKey(_)
@@ -107,8 +110,13 @@ impl Refused {
             Self::RateLimited { wait } => refusal(429, "RATE_LIMITED").after(seconds(*wait)),
             Self::Locked { wait } => refusal(429, "TOO_MANY_FAILURES").after(seconds(*wait)),
             Self::FactorLocked => refusal(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
-            Self::Busy => fault(Fault::Unavailable { retry_after: None })
-                .after(wire::RETRY_AFTER.as_secs().cast_signed()),
+            Self::Busy | Self::Unavailable(_) => {
+                if let Self::Unavailable(cause) = self {
+                    log::outage(origin, cause);
+                }
+                fault(Fault::Unavailable { retry_after: None })
+                    .after(wire::RETRY_AFTER.as_secs().cast_signed())
+            }
             Self::Entropy(_) | Self::QrCode(_) | Self::Store(_) => {
                 log::failure(origin, self);
                 fault(Fault::Internal)
@@ -176,6 +184,8 @@ pub(crate) use answer;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::testing::origin;
 
@@ -191,6 +201,14 @@ mod tests {
         let answer = Refused::from(StoreError::Busy).answer(&origin());
         assert_eq!((answer.status, answer.retry_after), (503, 1));
         assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
+    }
+
+    #[test]
+    fn database_that_is_away_is_answered_as_a_busy_one() {
+        let cause = Arc::new(std::io::Error::other("connection refused"));
+        let answer = Refused::from(StoreError::Unavailable(cause)).answer(&origin());
+        assert_eq!((answer.status, answer.retry_after), (503, 1));
+        assert!(!answer.body.errors[0].message.contains("refused"));
     }
 
     #[test]

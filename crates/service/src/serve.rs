@@ -57,6 +57,9 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     let url = &args.database.database_url;
     let options = Options {
         busy_timeout: args.busy_timeout,
+        connections: args.postgres.database_connections,
+        connect_timeout: args.postgres.connect_timeout,
+        statement_timeout: args.postgres.statement_timeout,
         ..Options::default()
     };
     let store = commands::open(url, options).await?;
@@ -188,7 +191,11 @@ mod tests {
         };
         let (flags, dev) = (Config::from_flags(&args), Config::on(args.listen));
         assert_eq!(format!("{flags:?}"), format!("{dev:?}"));
-        assert_eq!(args.busy_timeout, Options::default().busy_timeout);
+        let options = Options::default();
+        assert_eq!(args.busy_timeout, options.busy_timeout);
+        assert_eq!(args.postgres.database_connections, options.connections);
+        assert_eq!(args.postgres.connect_timeout, options.connect_timeout);
+        assert_eq!(args.postgres.statement_timeout, options.statement_timeout);
         let policy = Policy::from_flags(&args.factors, &args.limits);
         assert_eq!(format!("{policy:?}"), format!("{:?}", Policy::default()));
     }

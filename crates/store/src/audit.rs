@@ -10,12 +10,9 @@ use std::net::IpAddr;
 
 use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
-use diesel::sqlite::{Sqlite, SqliteConnection};
 
-use crate::error::Fault;
-use crate::schema::{audit, outbox};
-use crate::{Backend, Store, StoreError, instant};
+use crate::ask::ask;
+use crate::{Store, StoreError};
 
 /// The longest text from outside that is kept, in characters as they are kept.
 const MAX_TEXT: usize = 256;
@@ -62,7 +59,7 @@ macro_rules! words {
                 }
             }
 
-            fn from_stored(text: &str) -> Option<Self> {
+            pub(crate) fn from_stored(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|word| word.as_str() == text)
             }
         }
@@ -105,7 +102,7 @@ words! {
 
 impl AuditEvent {
     /// Whether a success is something that its user is to be told (NIST SP 800-63B-4 §4.6).
-    fn concerns_the_user(self) -> bool {
+    pub(crate) fn concerns_the_user(self) -> bool {
         match self {
             Self::EnrollmentConfirmed
             | Self::BackupCodeVerified
@@ -182,7 +179,7 @@ impl AuditOutcome {
         }
     }
 
-    fn from_stored(outcome: &str, reason: Option<&str>) -> Option<Self> {
+    pub(crate) fn from_stored(outcome: &str, reason: Option<&str>) -> Option<Self> {
         let reason = reason.map(AuditReason::from_stored);
         match (outcome, reason) {
             ("success", None) => Some(Self::Success),
@@ -239,9 +236,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn audit_records(&self, filter: AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.read(move |conn| list(conn, filter)).await,
-        }
+        ask!(self.read(audit::list(filter)))
     }
 }
 
@@ -289,73 +284,8 @@ impl<'a> NewRecord<'a> {
     }
 }
 
-/// Writes a record, and into the outbox if its user is to be told.
-pub(crate) fn record(conn: &mut SqliteConnection, new: &NewRecord<'_>) -> Result<(), Fault> {
-    let at = instant::store(new.at);
-    let id: i64 = diesel::insert_into(audit::table)
-        .values((
-            audit::at.eq(at),
-            audit::event.eq(new.event.as_str()),
-            audit::outcome.eq(new.outcome.as_str()),
-            audit::reason.eq(new.outcome.reason().map(AuditReason::as_str)),
-            audit::actor.eq(new.origin.actor.as_deref().map(harmless)),
-            audit::user_id.eq(new.user_id.map(UserId::get)),
-            audit::session_id.eq(new.session_id.map(SessionId::get)),
-            audit::device_id.eq(new.device_id.map(DeviceId::get)),
-            audit::generation.eq(new.generation),
-            audit::remaining.eq(new.remaining),
-            audit::remote_address.eq(new.origin.remote_address.map(|address| address.to_string())),
-            audit::user_agent.eq(new.origin.user_agent.as_deref().map(harmless)),
-            audit::request_id.eq(new.origin.request_id.as_deref().map(harmless)),
-        ))
-        .returning(audit::id)
-        .get_result(conn)?;
-    let Some(user_id) = new.user_id else {
-        return Ok(());
-    };
-    if new.outcome == AuditOutcome::Success && new.event.concerns_the_user() {
-        diesel::insert_into(outbox::table)
-            .values((
-                outbox::audit_id.eq(id),
-                outbox::at.eq(at),
-                outbox::kind.eq(new.event.as_str()),
-                outbox::user_id.eq(user_id.get()),
-                outbox::device_id.eq(new.device_id.map(DeviceId::get)),
-            ))
-            .execute(conn)?;
-    }
-    Ok(())
-}
-
-fn list(conn: &mut SqliteConnection, filter: AuditFilter) -> Result<Vec<AuditRecord>, Fault> {
-    let mut records = audit::table
-        .select(AuditRow::as_select())
-        .order(audit::id)
-        .into_boxed();
-    if let Some(user) = filter.user_id {
-        records = records.filter(audit::user_id.eq(user.get()));
-    }
-    if let Some(device) = filter.device_id {
-        records = records.filter(audit::device_id.eq(device.get()));
-    }
-    if let Some(since) = filter.since {
-        records = records.filter(audit::at.ge(instant::store(since)));
-    }
-    if let Some(after) = filter.after {
-        records = records.filter(audit::id.gt(after.get()));
-    }
-    if let Some(limit) = filter.limit {
-        records = records.limit(i64::from(limit));
-    }
-    records
-        .load(conn)?
-        .into_iter()
-        .map(AuditRow::into_record)
-        .collect()
-}
-
 /// The text as it may be printed one day: whoever wrote it is not trusted.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let mut kept = String::new();
     let mut room = MAX_TEXT;
     for c in text.chars() {
@@ -372,64 +302,6 @@ fn harmless(text: &str) -> String {
         kept.push_str(&shown);
     }
     kept
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = audit, check_for_backend(Sqlite))]
-struct AuditRow {
-    id: i64,
-    at: i64,
-    event: String,
-    outcome: String,
-    reason: Option<String>,
-    actor: Option<String>,
-    user_id: Option<i64>,
-    session_id: Option<i64>,
-    device_id: Option<i64>,
-    generation: Option<i64>,
-    remaining: Option<i64>,
-    remote_address: Option<String>,
-    user_agent: Option<String>,
-    request_id: Option<String>,
-}
-
-impl AuditRow {
-    fn into_record(self) -> Result<AuditRecord, Fault> {
-        let wrong = |column| Fault::Inconsistent {
-            table: "audit",
-            column,
-        };
-        let user_id = self
-            .user_id
-            .map(|id| UserId::from_stored(id).ok_or("user_id"));
-        let session_id = self
-            .session_id
-            .map(|id| SessionId::from_stored(id).ok_or("session_id"));
-        let device_id = self
-            .device_id
-            .map(|id| DeviceId::from_stored(id).ok_or("device_id"));
-        let address = self
-            .remote_address
-            .map(|text| text.parse().map_err(|_| "remote_address"));
-        Ok(AuditRecord {
-            id: AuditId::from_stored(self.id).ok_or(wrong("id"))?,
-            at: instant::load(self.at, "audit", "at")?,
-            event: AuditEvent::from_stored(&self.event).ok_or(wrong("event"))?,
-            outcome: AuditOutcome::from_stored(&self.outcome, self.reason.as_deref())
-                .ok_or(wrong("outcome"))?,
-            user_id: user_id.transpose().map_err(wrong)?,
-            session_id: session_id.transpose().map_err(wrong)?,
-            device_id: device_id.transpose().map_err(wrong)?,
-            generation: self.generation,
-            remaining: self.remaining,
-            origin: AuditOrigin {
-                actor: self.actor,
-                remote_address: address.transpose().map_err(wrong)?,
-                user_agent: self.user_agent,
-                request_id: self.request_id,
-            },
-        })
-    }
 }
 
 #[cfg(test)]

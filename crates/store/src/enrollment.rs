@@ -3,20 +3,9 @@
 
 use arklow_domain::{Device, RateLimit, SealedCodes, SessionId};
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
-use diesel::sqlite::SqliteConnection;
 
-use crate::attempts::count_confirmed;
-use crate::audit::{self, NewRecord};
-use crate::devices::{DeviceRow, TOTP, Wiped, later_than_before};
-use crate::error::Fault;
-use crate::limits;
-use crate::schema::devices;
-use crate::sessions::find_standing;
-use crate::{
-    AuditEvent, AuditOrigin, AuditOutcome, AuditReason, Backend, NewDevice, Store, StoreError,
-    instant, keys,
-};
+use crate::ask::ask;
+use crate::{AuditOrigin, NewDevice, Store, StoreError};
 
 /// A device that somebody begins to enrol.
 #[derive(Debug, Clone)]
@@ -62,94 +51,6 @@ impl Store {
         &self,
         start: StartEnrollment,
     ) -> Result<StartOutcome, StoreError> {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.write(move |conn| start_in(conn, &start)).await,
-        }
+        ask!(self.write(enrollment::start_in(&start)))
     }
-}
-
-fn start_in(conn: &mut SqliteConnection, start: &StartEnrollment) -> Result<StartOutcome, Fault> {
-    let StartEnrollment { device, codes, .. } = start;
-    keys::check_usable(conn, device.seed.key_id)?;
-    let now = instant::store(device.now);
-    let record = NewRecord {
-        session_id: Some(start.session_id),
-        ..NewRecord::of(
-            device.user_id,
-            AuditEvent::EnrollmentStarted,
-            device.now,
-            &start.origin,
-        )
-    };
-    if let Some((outcome, reason)) = why_not(conn, start)? {
-        if let Some(reason) = reason {
-            let outcome = AuditOutcome::Denied(reason);
-            audit::record(conn, &NewRecord { outcome, ..record })?;
-        }
-        return Ok(outcome);
-    }
-
-    let pending = devices::table
-        .filter(devices::user_id.eq(device.user_id.get()))
-        .filter(devices::confirmed_at.is_null())
-        .filter(devices::removed_at.is_null());
-    diesel::update(pending)
-        .set((
-            Wiped::at(now),
-            devices::updated_at.eq(later_than_before(now)),
-        ))
-        .execute(conn)?;
-    let row: DeviceRow = diesel::insert_into(devices::table)
-        .values((
-            devices::id.eq(device.id.get()),
-            devices::user_id.eq(device.user_id.get()),
-            devices::name.eq(device.name.as_str()),
-            devices::device_type.eq(TOTP),
-            devices::seed_key_id.eq(device.seed.key_id.to_string()),
-            devices::seed.eq(device.seed.bytes.as_slice()),
-            devices::code_key_id.eq(codes.key_id.to_string()),
-            devices::code_mac_key.eq(codes.mac_key.as_bytes().as_slice()),
-            devices::code_macs.eq(codes.macs.map(|mac| *mac.as_bytes()).concat()),
-            devices::code_generation.eq(1),
-            devices::created_at.eq(now),
-            devices::updated_at.eq(now),
-        ))
-        .returning(DeviceRow::as_returning())
-        .get_result(conn)?;
-    audit::record(
-        conn,
-        &NewRecord {
-            device_id: Some(device.id),
-            generation: Some(1),
-            ..record
-        },
-    )?;
-    Ok(StartOutcome::Started(row.into_device()?))
-}
-
-/// What stands against it, in the order in which a caller may hear of it.
-fn why_not(
-    conn: &mut SqliteConnection,
-    start: &StartEnrollment,
-) -> Result<Option<(StartOutcome, Option<AuditReason>)>, Fault> {
-    let NewDevice { user_id, now, .. } = start.device;
-    let Some(session) = find_standing(conn, start.session_id, user_id, now)? else {
-        // Nobody's attempt: the caller is not known any more.
-        return Ok(Some((StartOutcome::SessionEnded, None)));
-    };
-    let event = AuditEvent::EnrollmentStarted;
-    if let Some(until) = limits::until(conn, user_id, event, start.limit, now)? {
-        let outcome = StartOutcome::RateLimited { until };
-        return Ok(Some((outcome, Some(AuditReason::RateLimited))));
-    }
-    let confirmed = count_confirmed(conn, user_id)?;
-    if confirmed > 0 && !session.is_fresh {
-        let reason = AuditReason::MfaNotFresh;
-        return Ok(Some((StartOutcome::MfaNotFresh, Some(reason))));
-    }
-    if confirmed >= i64::from(start.max_devices) {
-        let reason = AuditReason::TooManyDevices;
-        return Ok(Some((StartOutcome::TooManyDevices, Some(reason))));
-    }
-    Ok(None)
 }

@@ -34,6 +34,11 @@ pub enum StoreError {
     /// No random bytes could be had.  Nothing was changed.
     #[error("nothing could be drawn")]
     NoEntropy(#[source] NoEntropy),
+    /// The server with the database cannot be reached, has ended the connection, or does not take
+    /// changes at present.  If a change had begun, nobody knows whether it was made; asking again
+    /// later may work.
+    #[error("the database is not available")]
+    Unavailable(#[source] Cause),
     /// The database refused or failed.
     #[error("the database failed")]
     Database(#[source] Cause),
@@ -115,6 +120,39 @@ pub enum OpenError {
     /// Another process kept the database locked for too long.
     #[error("the database `{}` is locked by another process: try again later", .0.display())]
     Busy(PathBuf),
+    /// The server cannot be reached, or does not let this program in.
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] Cause),
+    /// A database that lacks changes which this program needs.
+    #[error("{count} changes of the tables are pending, the first is `{first}`")]
+    Pending {
+        /// How many.
+        count: usize,
+        /// The name of the first.
+        first: String,
+    },
+    /// A database that a newer version of this program has changed; the first change that is not
+    /// known.
+    #[error(
+        "the database was used by a newer version of this program, which made changes that this \
+         version does not know (`{0}`): run that version or restore a backup"
+    )]
+    NewerSchema(String),
+    /// A database with tables of another program.
+    #[error("the database has tables of another program: choose another database or schema")]
+    ForeignTables,
+    /// A file with the certificates of authorities that cannot be used.
+    #[error("the certificates in `{}` cannot be used (sslrootcert)", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: Cause,
+    },
+    /// No authority to trust.
+    #[error("there is no certificate of an authority in `{}` (sslrootcert)", .0.display())]
+    NoRoots(PathBuf),
     /// Anything else.
     #[error("the database cannot be opened")]
     Database(#[source] Cause),

@@ -5,19 +5,28 @@
 //! `Ok(None)`.  Where two callers could race, one guarded statement decides.
 //!
 //! No type of Diesel and no connection leaves this crate, and a database is one arm of an
-//! inner enum: the second one is a second arm and a second folder.
+//! inner enum.  The statements are one text, compiled for each.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `url` | [`DatabaseUrl`]: which database |
 //! | `error` | [`OpenError`], [`StoreError`] |
-//! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each, and their statements |
+//! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each |
 //! | `enrollment`, `attempts`, `backup_codes` | starting an enrolment; presenting a code, whatever for; replacing the codes |
 //! | `restore` | what a restored backup would bring back to life |
-//! | `lockout`, `limits` | failures in a row and what they lock; how often a user may do something |
+//! | `lockout` | failures in a row and what they lock |
+//! | `statements` | how each question is answered, in files of the same names |
+//! | `ask` | how a question reaches its statements |
 //! | `schema`, `instant` | the tables, and how times stand in them |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
+//! | `postgres` | connecting to a PostgreSQL server, its migrations and its locks |
 
+#![expect(
+    clippy::duplicate_mod,
+    reason = "the statements are compiled for each database"
+)]
+
+mod ask;
 mod attempts;
 mod audit;
 mod backup_codes;
@@ -26,8 +35,9 @@ mod enrollment;
 mod error;
 mod instant;
 mod keys;
-mod limits;
 mod lockout;
+mod migrations;
+mod postgres;
 mod restore;
 mod schema;
 mod sessions;
@@ -46,11 +56,13 @@ pub use enrollment::{StartEnrollment, StartOutcome};
 pub use error::{OpenError, StoreError};
 pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
 pub use lockout::UnlockUser;
+pub use migrations::MigrationState;
 pub use restore::Killed;
 pub use sessions::{CreateSession, NewSession, RevokeSession, SessionEntry};
 pub use url::{BadDatabaseUrl, DatabaseUrl};
 pub use users::{CreateUser, DisableUser, Membership, NewUser};
 
+use postgres::Postgres;
 use sqlite::Sqlite;
 use url::Target;
 
@@ -67,35 +79,48 @@ pub struct Store {
 #[derive(Debug, Clone)]
 enum Backend {
     Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 /// How a [`Store`] is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whether a database that does not exist is made.  Its directory must exist.
+    /// Whether an SQLite file that does not exist is made.  Its directory must exist.
     pub create: bool,
     /// How long a question waits for a lock or a free connection before it is
     /// [`StoreError::Busy`].
     pub busy_timeout: Duration,
-    /// How many questions are read at once, at most.
+    /// How many questions are read at once on SQLite, at most.
     pub readers: u32,
+    /// How many connections there are to a PostgreSQL server, at most.
+    pub connections: u32,
+    /// How long connecting to a PostgreSQL server may take.
+    pub connect_timeout: Duration,
+    /// How long a statement may take on a PostgreSQL server.
+    pub statement_timeout: Duration,
 }
 
 impl Default for Options {
-    /// Makes what is missing, waits five seconds, reads with eight connections.
+    /// Makes what is missing, waits five seconds for a lock, a connection or a server and ten for a
+    /// statement; eight readers, or sixteen connections.
     fn default() -> Self {
         Self {
             create: true,
             busy_timeout: Duration::from_secs(5),
             readers: 8,
+            connections: 16,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(10),
         }
     }
 }
 
 impl Store {
-    /// Opens the database, brings its tables up to date, and makes it if need be.
+    /// Opens the database.
     ///
-    /// Several processes may do so at once, and may use one SQLite file together.
+    /// An SQLite file is brought up to date, and made if need be; a PostgreSQL database must be up to
+    /// date, see [`Store::migrate`].  Several processes may do so at once, and may use one database
+    /// together.
     ///
     /// # Errors
     /// [`OpenError`], with one variant for each thing that somebody can do something about.
@@ -107,6 +132,12 @@ impl Store {
                     backend: Backend::Sqlite(Arc::new(sqlite)),
                 })
             }
+            Target::Postgres(url) => {
+                let postgres = Postgres::open(url, &options).await?;
+                Ok(Self {
+                    backend: Backend::Postgres(Arc::new(postgres)),
+                })
+            }
         }
     }
 
@@ -115,6 +146,7 @@ impl Store {
     pub async fn close(&self) {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.close().await,
+            Backend::Postgres(postgres) => postgres.close().await,
         }
     }
 }

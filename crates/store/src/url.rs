@@ -4,10 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::postgres::{BadPostgresUrl, PostgresUrl};
+
 /// A database to open.
 ///
 /// `sqlite:arklow.db`, `sqlite:/var/lib/arklow.db` and `sqlite:///var/lib/arklow.db` name an
 /// SQLite file, relative to the working directory or absolute.
+/// `postgres://user:password@host:5432/arklow?sslmode=verify-full` names a database on a PostgreSQL
+/// server; the parameters are those of libpq that `tokio_postgres` knows, and `sslrootcert`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     target: Target,
@@ -17,6 +21,7 @@ pub struct DatabaseUrl {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     Sqlite(PathBuf),
+    Postgres(Box<PostgresUrl>),
 }
 
 impl DatabaseUrl {
@@ -40,6 +45,7 @@ impl DatabaseUrl {
     pub fn sqlite_path(&self) -> Option<&Path> {
         match &self.target {
             Target::Sqlite(path) => Some(path),
+            Target::Postgres(_) => None,
         }
     }
 
@@ -62,17 +68,26 @@ impl FromStr for DatabaseUrl {
                 Some("" | ":memory:") => Self::sqlite(Path::new(&rest[2..])),
                 Some(_) => Err(BadDatabaseUrl::Host),
             },
-            "postgres" | "postgresql" => Err(BadDatabaseUrl::Postgres),
+            "postgres" | "postgresql" => match text.parse() {
+                Ok(url) => Ok(Self {
+                    target: Target::Postgres(Box::new(url)),
+                }),
+                Err(BadPostgresUrl::SslMode) => Err(BadDatabaseUrl::SslMode),
+                Err(BadPostgresUrl::RootCertificate) => Err(BadDatabaseUrl::RootCertificate),
+                Err(BadPostgresUrl::NoHost) => Err(BadDatabaseUrl::NoHost),
+                Err(BadPostgresUrl::Malformed) => Err(BadDatabaseUrl::Postgres),
+            },
             _ => Err(BadDatabaseUrl::Unknown),
         }
     }
 }
 
-/// `sqlite:` and the path.
+/// `sqlite:` and the path; `postgres://` without the password and the parameters.
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
             Target::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Target::Postgres(url) => fmt::Display::fmt(url, f),
         }
     }
 }
@@ -105,11 +120,24 @@ pub enum BadDatabaseUrl {
     /// A path that is not UTF-8.
     #[error("the path of the database is not UTF-8")]
     NotUtf8,
-    /// `postgres:` or `postgresql:`.
-    #[error("PostgreSQL is not supported by this version: use `sqlite:` and the path of a file")]
+    /// `postgres:` with something that cannot be read, or a parameter that is not known.
+    #[error(
+        "not a URL of a PostgreSQL database, or one with an unknown parameter: write \
+         `postgres://user:password@host:5432/database?sslmode=verify-full`, with special \
+         characters in a name or password as %XX"
+    )]
     Postgres,
+    /// `postgres:` without a host.
+    #[error("the database URL names no host: write `postgres://user@host/database`")]
+    NoHost,
+    /// Another `sslmode` than those that are supported.
+    #[error("`sslmode` must be disable, prefer, require or verify-full")]
+    SslMode,
+    /// A certificate that nobody would compare with anything.
+    #[error("`sslrootcert` is used with `sslmode=verify-full` only, which no other mode does")]
+    RootCertificate,
     /// Anything else.
-    #[error("not a database URL: use `sqlite:` and the path of a file")]
+    #[error("not a database URL: use `sqlite:` and the path of a file, or `postgres://`")]
     Unknown,
 }
 
@@ -133,6 +161,20 @@ mod tests {
     }
 
     #[test]
+    fn postgres_is_shown_without_its_password() {
+        for text in [
+            "postgres://ada:hunter2@db.example.com:5433/arklow?sslmode=require",
+            "postgresql://ada@db.example.com:5433/arklow?password=hunter2",
+        ] {
+            let url: DatabaseUrl = text.parse().unwrap();
+            let shown = "postgres://ada@db.example.com:5433/arklow";
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), shown);
+            assert_eq!(url.sqlite_path(), None);
+        }
+    }
+
+    #[test]
     fn anything_else_is_refused_with_its_reason() {
         use BadDatabaseUrl as B;
         for (text, expected) in [
@@ -145,8 +187,14 @@ mod tests {
             ("sqlite::memory:", B::InMemory),
             ("sqlite://:memory:", B::InMemory),
             ("sqlite://data/arklow.db", B::Host),
-            ("postgres://ada:hunter2@host/arklow", B::Postgres),
-            ("postgresql://host/arklow", B::Postgres),
+            ("postgres://ada:hunter2@host:port/arklow", B::Postgres),
+            ("postgres://ada:hunter2@host/arklow?hunter2=1", B::Postgres),
+            ("postgresql:///arklow", B::NoHost),
+            ("postgres://host/arklow?sslmode=allow", B::SslMode),
+            (
+                "postgres://host/arklow?sslrootcert=a.pem",
+                B::RootCertificate,
+            ),
         ] {
             let error = text.parse::<DatabaseUrl>().unwrap_err();
             assert_eq!(error, expected, "{text:?}");

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arklow_domain::{DeviceId, KeyId, Keyring};
-use arklow_store::{KeyUsage, Reseal, RetireKey, Store};
+use arklow_store::{DatabaseUrl, KeyUsage, Reseal, RetireKey, Store};
 use serde_json::json;
 use tracing::error;
 
-use super::{closing, key_path, open_existing, operator};
+use super::{closing, key_path, open_existing, open_keys, operator};
 use crate::app::Sources;
-use crate::cli::{KeysCommand, ListKeysArgs, RetireKeyArgs, RotateKeysArgs};
+use crate::cli::{GenerateKeysArgs, KeysCommand, ListKeysArgs, RetireKeyArgs, RotateKeysArgs};
 use crate::error::CliError;
-use crate::keys::{self, Exclusive};
+use crate::keys::{self, Exclusive, Making};
 use crate::output::{self, Format};
 use crate::serve::Signals;
 
@@ -33,19 +33,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(command: KeysCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
+        KeysCommand::Generate(args) => generate(&args, sources),
         KeysCommand::List(args) => run_list(args, sources).await,
         KeysCommand::Rotate(args) => run_rotate(args, sources).await,
         KeysCommand::Retire(args) => run_retire(args, sources).await,
     }
 }
 
+fn generate(args: &GenerateKeysArgs, sources: &Sources) -> Result<(), CliError> {
+    let key = keys::generate(&args.out, sources).map_err(CliError::KeyFile)?;
+    let path = args.out.display();
+    output::note(&format!(
+        "created the key file `{path}`: keep a copy of it, apart from the database; without it no \
+         backup code and no device works"
+    ));
+    output::id(Format::from_flag(args.output.json), &key)
+}
+
 async fn run_list(args: ListKeysArgs, sources: &Sources) -> Result<(), CliError> {
     let url = &args.database.database_url;
     let store = open_existing(url).await?;
     let (active, usage) = closing(&store, async {
-        let keyring = keys::open(&store, &key_path(url, &args.keys)?, sources)
-            .await?
-            .keyring;
+        let (keyring, _) = open_keys(&store, url, &args.keys, sources).await?;
         Ok((keyring.active(), store.key_usage().await?))
     })
     .await?;
@@ -82,7 +91,7 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
     let store = open_existing(url).await?;
     let rotated = closing(&store, async {
         let path = key_path(url, &args.keys)?;
-        let (mut file, keyring) = lock(&store, &path, sources).await?;
+        let (mut file, keyring) = lock(&store, url, &path, sources).await?;
         let keyring = if under_other_keys(&store, keyring.active()).await? > 0 {
             output::note(&format!(
                 "going on with the rotation to key {}; no new key is made",
@@ -93,7 +102,9 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
             let new = keyring.with_new_key(sources.random.as_ref())?;
             // The file first: a key that only the database knows would stop every server.
             file.replace(&new)?;
-            let keyring = keys::open(&store, &path, sources).await?.keyring;
+            let keyring = keys::open(&store, &path, Making::ByHand, sources)
+                .await?
+                .keyring;
             let now = sources.clock.now();
             store.record_rotation(now, operator(args.actor)).await?;
             let path = path.display();
@@ -136,14 +147,17 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
 /// The key file, which nobody else may change meanwhile, and its keys.
 async fn lock(
     store: &Store,
+    database: &DatabaseUrl,
     path: &Path,
     sources: &Sources,
 ) -> Result<(Exclusive, Keyring), CliError> {
     // What is wrong with the file is said better by this.
-    keys::open(store, path, sources).await?;
+    keys::open(store, path, Making::of(database), sources).await?;
     let file = Exclusive::lock(path)?;
     // Under the lock: somebody else may just have put another key into the file.
-    let keyring = keys::open(store, path, sources).await?.keyring;
+    let keyring = keys::open(store, path, Making::ByHand, sources)
+        .await?
+        .keyring;
     Ok((file, keyring))
 }
 
@@ -239,7 +253,7 @@ async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliErr
     let key = args.id;
     closing(&store, async {
         let path = key_path(url, &args.keys)?;
-        let (mut file, keyring) = lock(&store, &path, sources).await?;
+        let (mut file, keyring) = lock(&store, url, &path, sources).await?;
         if key == keyring.active() {
             return Err(CliError::ActiveKey(key));
         }

@@ -1,8 +1,12 @@
 //! An SQLite file: one writer, several readers, all within this process and beside others.
 
+pub(crate) mod locks;
 mod open;
 mod readers;
 mod writer;
+
+#[path = "../statements/mod.rs"]
+pub(crate) mod statements;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +14,14 @@ use std::sync::Arc;
 use diesel::sqlite::SqliteConnection;
 
 use crate::error::Fault;
-use crate::{OpenError, Options, StoreError};
+use crate::{MigrationState, OpenError, Options, StoreError};
 use readers::Readers;
 use writer::Writer;
+
+/// What statements run on.
+pub(crate) type Conn = SqliteConnection;
+/// The dialect of the statements.
+pub(crate) type Db = diesel::sqlite::Sqlite;
 
 /// An open SQLite file.
 #[derive(Debug)]
@@ -33,6 +42,13 @@ impl Sqlite {
             Ok(Self { writer, readers })
         });
         opening
+            .await
+            .map_err(|cause| OpenError::Database(Arc::new(cause)))?
+    }
+
+    /// See [`Store::migrations`](crate::Store::migrations).
+    pub(crate) async fn migrations(path: PathBuf) -> Result<MigrationState, OpenError> {
+        tokio::task::spawn_blocking(move || open::find_migrations(&path))
             .await
             .map_err(|cause| OpenError::Database(Arc::new(cause)))?
     }

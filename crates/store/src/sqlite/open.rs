@@ -12,11 +12,12 @@ use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
-use diesel::sqlite::{Sqlite as SqliteBackend, SqliteConnection};
+use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use super::Db;
 use crate::error::is_busy;
-use crate::{OpenError, Options};
+use crate::{MigrationState, OpenError, Options};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -283,9 +284,66 @@ fn use_write_ahead_log(conn: &mut SqliteConnection, patience: Duration) -> Resul
     }
 }
 
+/// Which changes the file has and lacks.  Changes nothing.
+pub(super) fn find_migrations(path: &Path) -> Result<MigrationState, OpenError> {
+    let absolute =
+        std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
+    let mut names = known_names().map_err(|failure| failure.explain(path))?;
+    if !absolute.exists() {
+        return Ok(MigrationState {
+            applied: Vec::new(),
+            pending: names.into_iter().map(|(_, name)| name).collect(),
+            unknown: Vec::new(),
+        });
+    }
+    let applied = read_applied(&absolute).map_err(|failure| failure.explain(path))?;
+    let unknown = applied
+        .iter()
+        .filter(|version| !names.iter().any(|(known, _)| known == *version));
+    let unknown = unknown.cloned().collect();
+    let pending = names.extract_if(.., |(version, _)| !applied.contains(version));
+    let pending = pending.map(|(_, name)| name).collect();
+    Ok(MigrationState {
+        applied: names.into_iter().map(|(_, name)| name).collect(),
+        pending,
+        unknown,
+    })
+}
+
+/// The versions and names of the changes that are known, the oldest first.
+fn known_names() -> Result<Vec<(String, String)>, Failure> {
+    let known: Vec<Box<dyn Migration<Db>>> = MIGRATIONS.migrations().map_err(Failure::Migration)?;
+    let mut names: Vec<_> = known
+        .iter()
+        .map(|migration| {
+            let name = migration.name();
+            (name.version().to_string(), name.to_string())
+        })
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The versions that are on record in a file.
+fn read_applied(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+
+    let mut conn = SqliteConnection::establish(&file_url(path)).map_err(Failure::Connect)?;
+    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")?;
+    if conn.transaction(identify)? == Identity::Empty {
+        return Ok(BTreeSet::new());
+    }
+    let versions: Vec<Version> =
+        diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(&mut conn)?;
+    Ok(versions.into_iter().map(|row| row.version).collect())
+}
+
 fn migrate(conn: &mut SqliteConnection) -> Result<(), Failure> {
-    let known: Vec<Box<dyn Migration<SqliteBackend>>> =
-        MIGRATIONS.migrations().map_err(Failure::Migration)?;
+    let known: Vec<Box<dyn Migration<Db>>> = MIGRATIONS.migrations().map_err(Failure::Migration)?;
     let known: BTreeSet<MigrationVersion<'_>> = known
         .iter()
         .map(|migration| migration.name().version().as_owned())

@@ -5,8 +5,8 @@
 use arklow_domain::{RateLimit, UserId};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sqlite::SqliteConnection;
 
+use super::Conn;
 use crate::error::Fault;
 use crate::schema::audit;
 use crate::{AuditEvent, AuditOutcome, instant};
@@ -36,7 +36,7 @@ pub(crate) fn last_allowed(
 
 /// When the user may do it again, if not now.
 pub(crate) fn until(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     user: UserId,
     event: AuditEvent,
     limit: Option<RateLimit>,

@@ -1,0 +1,80 @@
+//! `arklow migrate`: the tables of the database, brought up to date by whoever runs it.
+
+use arklow_store::{MigrationState, Options, Store};
+use serde_json::json;
+
+use crate::cli::{DatabaseArgs, MigrateCommand, MigrateStatusArgs, MigrateUpArgs};
+use crate::error::CliError;
+use crate::output::{self, Format};
+
+pub(crate) async fn run(command: MigrateCommand) -> Result<(), CliError> {
+    match command {
+        MigrateCommand::Up(args) => run_up(args).await,
+        MigrateCommand::Status(args) => run_status(args).await,
+    }
+}
+
+async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
+    let url = &args.database.database_url;
+    let done = Store::migrate(url, &Options::default()).await;
+    let done = done.map_err(|cause| CliError::Open {
+        url: url.clone(),
+        cause,
+    })?;
+    output::note(&match done.len() {
+        0 => "the tables were up to date".to_owned(),
+        count => format!("{count} changes made; the tables are up to date"),
+    });
+    match Format::from_flag(args.output.json) {
+        format @ Format::Json => output::data(format, "", &json!({ "applied": done })),
+        format @ Format::Human => done
+            .iter()
+            .try_for_each(|name| output::data(format, name, &json!(name))),
+    }
+}
+
+async fn run_status(args: MigrateStatusArgs) -> Result<(), CliError> {
+    let state = find(&args.database).await?;
+    let word = |names: &[String], word: &'static str| {
+        let lines = names
+            .iter()
+            .map(|name| (format!("{word:<8}  {name}"), json!(name)));
+        lines.collect::<Vec<_>>()
+    };
+    let format = Format::from_flag(args.output.json);
+    match format {
+        Format::Json => {
+            let object = json!({
+                "applied": state.applied,
+                "pending": state.pending,
+                "unknown": state.unknown,
+            });
+            output::data(format, "", &object)?;
+        }
+        Format::Human => {
+            let rows = [
+                word(&state.applied, "applied"),
+                word(&state.pending, "pending"),
+                word(&state.unknown, "unknown"),
+            ];
+            output::list(format, "STATE     MIGRATION", rows.concat().into_iter())?;
+        }
+    }
+    match (state.unknown.first(), state.pending.len()) {
+        (Some(_), _) => output::note("a newer version of this program has changed the tables"),
+        (None, 0) => output::note("the tables are up to date"),
+        (None, pending) => output::note(&format!(
+            "{pending} changes are pending: `arklow migrate up`"
+        )),
+    }
+    Ok(())
+}
+
+async fn find(database: &DatabaseArgs) -> Result<MigrationState, CliError> {
+    let url = &database.database_url;
+    let found = Store::migrations(url, &Options::default()).await;
+    found.map_err(|cause| CliError::Open {
+        url: url.clone(),
+        cause,
+    })
+}

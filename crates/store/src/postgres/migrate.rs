@@ -1,0 +1,121 @@
+//! The tables: which changes a database has, and making those it lacks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::{Migration, MigrationSource as _};
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+use super::{Conn, Db, Judgement, judge};
+use crate::{MigrationState, OpenError};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// `arklow` in ASCII: under this number processes take turns.  It is one of this database only.
+const TURN: i64 = 0x61_72_6b_6c_6f_77;
+/// How long a process waits for its turn.  What the other one does may take long.
+const PATIENCE: &str = "10min";
+
+/// Which changes the database has and lacks.  Changes nothing.
+pub(super) fn find(conn: &mut Conn) -> Result<MigrationState, OpenError> {
+    let applied = applied(conn)?;
+    let mut known = Vec::new();
+    for migration in known_migrations()? {
+        let name = migration.name().to_string();
+        let version = migration.name().version().to_string();
+        known.push((version, name));
+    }
+    known.sort();
+    let is_known = |version: &String| known.iter().any(|(known, _)| known == version);
+    Ok(MigrationState {
+        unknown: applied.iter().filter(|v| !is_known(v)).cloned().collect(),
+        applied: known
+            .iter()
+            .filter(|(version, _)| applied.contains(version))
+            .map(|(_, name)| name.clone())
+            .collect(),
+        pending: known
+            .iter()
+            .filter(|(version, _)| !applied.contains(version))
+            .map(|(_, name)| name.clone())
+            .collect(),
+    })
+}
+
+/// Makes the changes that the database lacks, one process after the other; which it lacked.
+pub(super) fn run(conn: &mut Conn) -> Result<Vec<String>, OpenError> {
+    conn.batch_execute(&format!(
+        "SET lock_timeout = '{PATIENCE}'; SET statement_timeout = 0;
+         SELECT pg_advisory_lock({TURN})"
+    ))
+    .map_err(explain)?;
+    // The connection is used for nothing else, and the lock ends with it.
+    let state = find(conn)?;
+    if let Some(migration) = state.unknown.first() {
+        return Err(OpenError::NewerSchema(migration.clone()));
+    }
+    let ran = conn
+        .run_pending_migrations(MIGRATIONS)
+        .map(|ran| ran.len())
+        .map_err(|error| match error.downcast() {
+            Ok(error) => explain(*error),
+            Err(error) => OpenError::Database(Arc::from(error)),
+        });
+    conn.batch_execute(&format!("SELECT pg_advisory_unlock({TURN})"))
+        .map_err(explain)?;
+    debug_assert_eq!(ran.as_ref().ok(), Some(&state.pending.len()));
+    ran.map(|_| state.pending)
+}
+
+fn known_migrations() -> Result<Vec<Box<dyn Migration<Db>>>, OpenError> {
+    MIGRATIONS
+        .migrations()
+        .map_err(|cause| OpenError::Database(Arc::from(cause)))
+}
+
+/// The versions that are on record.
+fn applied(conn: &mut Conn) -> Result<BTreeSet<String>, OpenError> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        recorded: bool,
+        #[diesel(sql_type = Bool)]
+        foreign: bool,
+    }
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+
+    let found: Found = diesel::sql_query(
+        "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS recorded,
+         coalesce(to_regclass('users'), to_regclass('devices'), to_regclass('sessions'),
+             to_regclass('audit'), to_regclass('keys')) IS NOT NULL AS foreign",
+    )
+    .get_result(conn)
+    .map_err(explain)?;
+    if !found.recorded && found.foreign {
+        return Err(OpenError::ForeignTables);
+    }
+    if !found.recorded {
+        return Ok(BTreeSet::new());
+    }
+    let versions: Vec<Version> =
+        diesel::sql_query("SELECT version FROM __diesel_schema_migrations")
+            .load(conn)
+            .map_err(explain)?;
+    Ok(versions.into_iter().map(|row| row.version).collect())
+}
+
+fn explain(error: diesel::result::Error) -> OpenError {
+    match judge(&error) {
+        Judgement::Unavailable | Judgement::Waited | Judgement::Conflict => {
+            OpenError::Unreachable(Arc::new(error))
+        }
+        Judgement::Refused => OpenError::Database(Arc::new(error)),
+    }
+}

@@ -1,0 +1,244 @@
+//! A PostgreSQL server: a pool of connections, which other processes have as well.
+//!
+//! The statements are those of SQLite, so they block; each question has a thread for as long as it
+//! is at work, and waits for a connection without one.
+
+mod connect;
+pub(crate) mod locks;
+mod migrate;
+mod tls;
+
+#[path = "../statements/mod.rs"]
+pub(crate) mod statements;
+
+use std::sync::Arc;
+
+use deadpool::managed::{PoolError, TimeoutType};
+use diesel::Connection as _;
+use diesel::pg::Pg;
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+
+pub(crate) use connect::BadPostgresUrl;
+pub(crate) use connect::PostgresUrl;
+
+use crate::error::Fault;
+use crate::{MigrationState, OpenError, Options, StoreError};
+
+/// What statements run on.
+pub(crate) type Conn = AsyncConnectionWrapper<Object<AsyncPgConnection>>;
+/// The dialect of the statements.
+pub(crate) type Db = Pg;
+
+/// How often a question is begun, at most.
+const TRIES: usize = 4;
+
+/// A database on a server.
+pub(crate) struct Postgres {
+    pool: Pool<AsyncPgConnection>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let status = self.pool.status();
+        f.debug_struct("Postgres")
+            .field("connections", &status.size)
+            .field("waiting", &status.waiting)
+            .finish()
+    }
+}
+
+impl Postgres {
+    /// See [`Store::open`](crate::Store::open).
+    pub(crate) async fn open(url: &PostgresUrl, options: &Options) -> Result<Self, OpenError> {
+        let this = Self {
+            pool: connect::pool(url, options)?,
+        };
+        let found = this.opening(migrate::find).await?;
+        if let Some(migration) = found.unknown.first() {
+            return Err(OpenError::NewerSchema(migration.clone()));
+        }
+        match found.pending.first() {
+            Some(first) => Err(OpenError::Pending {
+                count: found.pending.len(),
+                first: first.clone(),
+            }),
+            None => Ok(this),
+        }
+    }
+
+    /// See [`Store::migrations`](crate::Store::migrations).
+    pub(crate) async fn migrations(
+        url: &PostgresUrl,
+        options: &Options,
+    ) -> Result<MigrationState, OpenError> {
+        let pool = connect::pool(url, options)?;
+        Self { pool }.opening(migrate::find).await
+    }
+
+    /// See [`Store::migrate`](crate::Store::migrate).
+    pub(crate) async fn migrate(
+        url: &PostgresUrl,
+        options: &Options,
+    ) -> Result<Vec<String>, OpenError> {
+        let pool = connect::pool(url, options)?;
+        Self { pool }.opening(migrate::run).await
+    }
+
+    /// Does something on a connection on the way to an open store.
+    async fn opening<T: Send + 'static>(
+        &self,
+        work: fn(&mut Conn) -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        let object = self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(cause) => OpenError::Unreachable(connect::explain(cause)),
+            other => OpenError::Unreachable(Arc::new(other)),
+        })?;
+        tokio::task::spawn_blocking(move || work(&mut Conn::from(object)))
+            .await
+            .map_err(|cause| OpenError::Database(Arc::new(cause)))?
+    }
+
+    /// Asks a question that changes something, in a transaction of its own: an error undoes all of
+    /// it.  `ask` is called again if it was not to blame.
+    pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
+    where
+        A: Fn(&mut Conn) -> Result<T, Fault> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.asking(ask, |conn, ask| {
+            let mut begun = false;
+            let answer = conn.transaction(|conn| {
+                begun = true;
+                ask(conn)
+            });
+            answer.map_err(|fault| Failed::of(fault, begun))
+        })
+        .await
+    }
+
+    /// Asks a question that changes nothing.  Every statement sees the database as it is when it
+    /// runs, so a question that needs one picture is one statement.
+    pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
+    where
+        A: Fn(&mut Conn) -> Result<T, Fault> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.asking(ask, |conn, ask| {
+            ask(conn).map_err(|fault| Failed::of(fault, false))
+        })
+        .await
+    }
+
+    async fn asking<A, T>(
+        &self,
+        ask: A,
+        how: fn(&mut Conn, &A) -> Result<T, Failed>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let ask = Arc::new(ask);
+        let mut tries = 1;
+        loop {
+            let object = self.connection().await?;
+            let ask = Arc::clone(&ask);
+            let answer = tokio::task::spawn_blocking(move || how(&mut Conn::from(object), &ask));
+            match answer.await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(Failed::ForNow(_))) if tries < TRIES => tries += 1,
+                Ok(Err(Failed::ForNow(error) | Failed::ForGood(error))) => return Err(error),
+                Err(error) if error.is_panic() => return Err(StoreError::Panicked),
+                // The runtime is shutting down.
+                Err(_) => return Err(StoreError::Closed),
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => StoreError::Busy,
+            PoolError::Closed => StoreError::Closed,
+            PoolError::Backend(cause) => StoreError::Unavailable(connect::explain(cause)),
+            other => StoreError::Unavailable(Arc::new(other)),
+        })
+    }
+
+    /// See [`Store::close`](crate::Store::close).
+    pub(crate) async fn close(&self) {
+        self.pool.close();
+        // Questions that have begun are carried through.
+        while self.pool.status().size > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Why a question got no answer this time.
+enum Failed {
+    /// Nothing was changed, and asking again may help at once.
+    ForNow(StoreError),
+    ForGood(StoreError),
+}
+
+impl Failed {
+    /// `begun` tells whether anything was sent that could have changed something.
+    fn of(fault: Fault, begun: bool) -> Self {
+        let error = match fault {
+            // What went wrong first may be hidden behind the attempt to undo it.
+            Fault::Diesel(Error::RollbackErrorOnCommit { commit_error, .. }) => *commit_error,
+            Fault::Diesel(error) => error,
+            other => return Self::ForGood(other.into()),
+        };
+        match judge(&error) {
+            Judgement::Conflict => Self::ForNow(StoreError::Busy),
+            Judgement::Waited => Self::ForGood(StoreError::Busy),
+            Judgement::Unavailable if begun => {
+                Self::ForGood(StoreError::Unavailable(Arc::new(error)))
+            }
+            Judgement::Unavailable => Self::ForNow(StoreError::Unavailable(Arc::new(error))),
+            Judgement::Refused => Self::ForGood(StoreError::Database(Arc::new(error))),
+        }
+    }
+}
+
+enum Judgement {
+    /// Two transactions were in each other's way, and this one was undone.
+    Conflict,
+    /// Something took longer than a question may.
+    Waited,
+    /// The server went away, is full or does not write at present.
+    Unavailable,
+    /// The statement itself.
+    Refused,
+}
+
+/// What an error means.  By the text where Diesel does not pass the code on; a server that speaks
+/// another language gives `Unavailable`, which has the same answer but for one retry.
+fn judge(error: &Error) -> Judgement {
+    let Error::DatabaseError(kind, info) = error else {
+        return Judgement::Refused;
+    };
+    match kind {
+        DatabaseErrorKind::SerializationFailure => Judgement::Conflict,
+        DatabaseErrorKind::UnableToSendCommand
+        | DatabaseErrorKind::ClosedConnection
+        // What a primary that has become a standby says.
+        | DatabaseErrorKind::ReadOnlyTransaction => Judgement::Unavailable,
+        // No place in the statement, no constraint: not the statement's fault.
+        DatabaseErrorKind::Unknown
+            if info.statement_position().is_none() && info.constraint_name().is_none() =>
+        {
+            match info.message() {
+                "deadlock detected" => Judgement::Conflict,
+                "canceling statement due to lock timeout"
+                | "canceling statement due to statement timeout" => Judgement::Waited,
+                _ => Judgement::Unavailable,
+            }
+        }
+        _ => Judgement::Refused,
+    }
+}

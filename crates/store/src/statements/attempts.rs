@@ -1,0 +1,435 @@
+//! Presenting a code: the statements behind [`Store::present_code`](crate::Store::present_code).
+
+use arklow_domain::{
+    BackupCode, CodeSet, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep, UserId,
+};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use diesel::dsl::{case_when, count_star};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer};
+
+use super::audit;
+use super::devices::{CodeSetRow, DeviceRow, Wiped, bits, is_pending, later_than_before};
+use super::lockout::{self, Charge, Factor};
+use super::sessions::{Standing, find_standing};
+use super::{Conn, Db};
+use crate::audit::NewRecord;
+use crate::error::Fault;
+use crate::schema::{devices, sessions};
+use crate::{
+    Accepted, Attempt, AuditEvent, AuditOutcome, AuditReason, Denied, Goal, PresentCode,
+    PresentedCode, instant,
+};
+
+/// A code that was recognised, and is used up by a guarded statement.
+enum Recognised {
+    Step(TotpStep),
+    Slot { slot: Slot, generation: i64 },
+}
+
+pub(crate) fn present_code(
+    conn: &mut Conn,
+    present: &PresentCode,
+    keyring: &Keyring,
+) -> Result<Attempt, Fault> {
+    let session = find_standing(conn, present.session_id, present.user_id, present.now)?;
+    let Some(session) = session else {
+        return Ok(Attempt::Denied(Denied::SessionEnded));
+    };
+    let failures = match lockout::charge(conn, present.user_id, present.now)? {
+        Charge::Paid { failures } => failures,
+        Charge::Locked { until } => return deny(conn, present, Denied::Locked { until }),
+    };
+    // After the charge, which took the user's row: nobody else changes this user's devices now.
+    let found = find_device(conn, present)?;
+    let row = match judge(conn, present, &session, found)? {
+        Ok(row) => row,
+        Err(denied) => {
+            lockout::refund(conn, present.user_id)?;
+            return deny(conn, present, denied);
+        }
+    };
+
+    let generation = row.codes.code_generation;
+    let recognised = match &present.code {
+        PresentedCode::Totp(code) => recognise_step(present, &row, code, keyring)?,
+        PresentedCode::BackupCode(code) => recognise_slot(present, row.codes, code, keyring)?,
+    };
+    let recognised = match recognised {
+        Ok(recognised) => use_up(conn, present, &recognised)?.ok_or(AuditReason::UsedCode),
+        Err(reason) => Err(reason),
+    };
+    match recognised {
+        Ok((device, remaining)) => {
+            let remaining = match &present.code {
+                PresentedCode::Totp(_) => None,
+                PresentedCode::BackupCode(_) => Some((remaining, generation)),
+            };
+            accept(conn, present, &session, device, failures, remaining)
+        }
+        Err(reason) => {
+            reject(conn, present, failures, reason)?;
+            let device = row.device.into_device()?;
+            Ok(Attempt::Rejected { device })
+        }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = devices, check_for_backend(Db))]
+struct FactorRow {
+    #[diesel(embed)]
+    device: DeviceRow,
+    created_at: i64,
+    seed_key_id: Option<String>,
+    seed: Option<Vec<u8>>,
+    last_step: Option<i64>,
+    totp_locked_at: Option<i64>,
+    codes_locked_at: Option<i64>,
+    #[diesel(embed)]
+    codes: CodeSetRow,
+}
+
+fn find_device(conn: &mut Conn, present: &PresentCode) -> Result<Option<FactorRow>, Fault> {
+    // Zero is nobody's: every id is positive.
+    let id = present.device_id.map_or(0, DeviceId::get);
+    let row = devices::table
+        .find(id)
+        .filter(devices::user_id.eq(present.user_id.get()))
+        .filter(devices::removed_at.is_null())
+        .select(FactorRow::as_select())
+        .first(conn)
+        .optional()?;
+    Ok(row)
+}
+
+/// Whether the device is one that the goal can be reached with.
+fn judge(
+    conn: &mut Conn,
+    present: &PresentCode,
+    session: &Standing,
+    found: Option<FactorRow>,
+) -> Result<Result<FactorRow, Denied>, Fault> {
+    let Some(row) = found else {
+        return Ok(Err(Denied::NoSuchDevice));
+    };
+    let is_locked = match &present.code {
+        PresentedCode::Totp(_) => row.totp_locked_at.is_some(),
+        PresentedCode::BackupCode(_) => row.codes_locked_at.is_some(),
+    };
+    let is_confirmed = row.device.is_confirmed();
+    let denied = match present.goal {
+        Goal::StepUp | Goal::Remove if !is_confirmed => Some(Denied::DeviceNotConfirmed),
+        Goal::StepUp | Goal::Remove => None,
+        Goal::Confirm if is_confirmed => Some(Denied::DeviceAlreadyConfirmed),
+        Goal::Confirm if !is_pending(row.created_at, present.now, present.rules.enrollment) => {
+            Some(Denied::EnrollmentExpired)
+        }
+        Goal::Confirm => {
+            let confirmed = count_confirmed(conn, present.user_id)?;
+            if confirmed > 0 && session.mfa_not_after.is_none() {
+                Some(Denied::MfaNotFresh)
+            } else if confirmed >= i64::from(present.rules.max_devices) {
+                Some(Denied::TooManyDevices)
+            } else {
+                None
+            }
+        }
+    };
+    Ok(match denied {
+        Some(denied) => Err(denied),
+        None if is_locked => Err(Denied::FactorLocked),
+        None => Ok(row),
+    })
+}
+
+/// How many confirmed devices the user has.
+pub(crate) fn count_confirmed(conn: &mut Conn, user: UserId) -> Result<i64, Fault> {
+    let count = devices::table
+        .filter(devices::user_id.eq(user.get()))
+        .filter(devices::confirmed_at.is_not_null())
+        .filter(devices::removed_at.is_null())
+        .select(count_star())
+        .first(conn)?;
+    Ok(count)
+}
+
+fn recognise_step(
+    present: &PresentCode,
+    row: &FactorRow,
+    code: &TotpCode,
+    keyring: &Keyring,
+) -> Result<Result<Recognised, AuditReason>, Fault> {
+    let wrong = |column| Fault::Inconsistent {
+        table: "devices",
+        column,
+    };
+    let (key_id, bytes) = match (&row.seed_key_id, &row.seed) {
+        (Some(key_id), Some(bytes)) => (key_id, bytes),
+        _ => return Err(wrong("seed")),
+    };
+    let sealed = SealedSeed {
+        key_id: key_id.parse().map_err(|_| wrong("seed_key_id"))?,
+        bytes: bytes.clone(),
+    };
+    let device = DeviceId::from_stored(row.device.id).ok_or(wrong("id"))?;
+    let seed = sealed.open(keyring, present.user_id, device)?;
+
+    let spent = row.last_step.map(TotpStep::from_stored);
+    let (now, window) = (present.now, present.rules.window);
+    // Both, whatever the first says: a spent code costs what a wrong one costs.
+    let unspent_step = seed.matching_step(code, now, window, spent);
+    let any_step = seed.matching_step(code, now, window, None);
+    Ok(match (unspent_step, any_step) {
+        (Some(step), _) => Ok(Recognised::Step(step)),
+        (None, Some(_)) => Err(AuditReason::UsedCode),
+        (None, None) => Err(AuditReason::WrongCode),
+    })
+}
+
+fn recognise_slot(
+    present: &PresentCode,
+    codes: CodeSetRow,
+    code: &BackupCode,
+    keyring: &Keyring,
+) -> Result<Result<Recognised, AuditReason>, Fault> {
+    let Some(set): Option<CodeSet> = codes.into_code_set()? else {
+        return Ok(Err(AuditReason::WrongCode));
+    };
+    let Some(device) = present.device_id else {
+        return Ok(Err(AuditReason::WrongCode));
+    };
+    let slot = set.slot_of(keyring, present.user_id, device, code)?;
+    Ok(match slot {
+        Some(slot) if set.is_unused(slot) => Ok(Recognised::Slot {
+            slot,
+            generation: set.generation,
+        }),
+        Some(_) => Err(AuditReason::UsedCode),
+        None => Err(AuditReason::WrongCode),
+    })
+}
+
+/// Uses up a code, unless somebody was faster: the device as it is then, and how many backup codes
+/// it has left.
+fn use_up(
+    conn: &mut Conn,
+    present: &PresentCode,
+    recognised: &Recognised,
+) -> Result<Option<(DeviceRow, usize)>, Fault> {
+    let now = instant::store(present.now);
+    let id = present.device_id.map_or(0, DeviceId::get);
+    let device = devices::table
+        .find(id)
+        .filter(devices::user_id.eq(present.user_id.get()))
+        .filter(devices::removed_at.is_null());
+    let used = (
+        devices::last_used_at.eq(now),
+        devices::updated_at.eq(later_than_before(now)),
+    );
+    let returning = (DeviceRow::as_returning(), devices::code_used);
+    let updated: Option<(DeviceRow, i32)> = match recognised {
+        Recognised::Step(step) => {
+            let unspent = devices::last_step
+                .is_null()
+                .or(devices::last_step.lt(step.get()));
+            let device = device.filter(unspent);
+            let spent = devices::last_step.eq(step.get());
+            if present.goal == Goal::Confirm {
+                diesel::update(device.filter(devices::confirmed_at.is_null()))
+                    .set((spent, used, devices::confirmed_at.eq(now)))
+                    .returning(returning)
+                    .get_result(conn)
+                    .optional()?
+            } else {
+                diesel::update(device.filter(devices::confirmed_at.is_not_null()))
+                    .set((spent, used))
+                    .returning(returning)
+                    .get_result(conn)
+                    .optional()?
+            }
+        }
+        Recognised::Slot { slot, generation } => {
+            let bit = i32::from(slot.bit());
+            let unused = device
+                .filter(devices::confirmed_at.is_not_null())
+                .filter(devices::code_generation.eq(*generation))
+                .filter(bits::And::new(devices::code_used, bit.into_sql::<Integer>()).eq(0));
+            // Who watched the app's screen while the code was used has nothing of it.
+            let burned = present.rules.window.last_step(present.now).get();
+            let moved_on = case_when(
+                devices::last_step
+                    .is_null()
+                    .or(devices::last_step.lt(burned)),
+                burned.into_sql::<diesel::sql_types::Nullable<BigInt>>(),
+            )
+            .otherwise(devices::last_step);
+            diesel::update(unused)
+                .set((
+                    devices::code_used
+                        .eq(bits::Or::new(devices::code_used, bit.into_sql::<Integer>())),
+                    devices::last_step.eq(moved_on),
+                    used,
+                ))
+                .returning(returning)
+                .get_result(conn)
+                .optional()?
+        }
+    };
+    Ok(updated.map(|(device, used)| {
+        let left = CodeSet::ALL_USED.count_ones() - used.count_ones();
+        (device, left as usize)
+    }))
+}
+
+/// The code was right: forgets failures, does what it was presented for, writes it down.
+fn accept(
+    conn: &mut Conn,
+    present: &PresentCode,
+    session: &Standing,
+    device: DeviceRow,
+    failures: i64,
+    codes: Option<(usize, i64)>,
+) -> Result<Attempt, Fault> {
+    lockout::reset(conn, present.user_id)?;
+    let record = NewRecord {
+        generation: codes.map(|(_, generation)| generation),
+        remaining: codes.and_then(|(remaining, _)| i64::try_from(remaining).ok()),
+        ..record_of(present, AuditOutcome::Success)
+    };
+    audit::record(conn, &record)?;
+    // This attempt was counted as a failure; without another one nothing can be locked.
+    if failures > 1 && lockout::open_factors(conn, present.user_id)? > 0 {
+        audit::record(
+            conn,
+            &NewRecord {
+                event: AuditEvent::Unlocked,
+                ..record
+            },
+        )?;
+    }
+    let accepted = match present.goal {
+        Goal::StepUp | Goal::Confirm => {
+            let not_after = step_up(conn, present, session)?;
+            Accepted {
+                device: device.into_device()?,
+                session_mfa_not_after: Some(not_after),
+                backup_codes_remaining: codes.map(|(remaining, _)| remaining),
+                two_factor_enabled: true,
+            }
+        }
+        Goal::Remove => {
+            let removed = remove(conn, present.user_id, device.id, present.now)?;
+            // A moment ago, in the same transaction, it was there.
+            let (device, two_factor_enabled) = removed.ok_or(Fault::Inconsistent {
+                table: "devices",
+                column: "removed_at",
+            })?;
+            Accepted {
+                device,
+                session_mfa_not_after: None,
+                backup_codes_remaining: None,
+                two_factor_enabled,
+            }
+        }
+    };
+    Ok(Attempt::Accepted(accepted))
+}
+
+/// Makes the session of the attempt, and no other, MFA-fresh.
+fn step_up(
+    conn: &mut Conn,
+    present: &PresentCode,
+    session: &Standing,
+) -> Result<DateTime<Utc>, Fault> {
+    // Whole seconds, as RFC 3339 is mostly read and written.
+    let not_after = (present.now + present.rules.step_up)
+        .trunc_subsecs(0)
+        .min(session.expires_at);
+    diesel::update(sessions::table.find(present.session_id.get()))
+        .set(sessions::mfa_not_after.eq(instant::store(not_after)))
+        .execute(conn)?;
+    Ok(not_after)
+}
+
+/// Removes a device with its seed and codes; without another confirmed one, the step-up of all the
+/// user's sessions ends.  The device as it was last, and whether the user has a confirmed one; `None` if
+/// it was removed already.
+pub(crate) fn remove(
+    conn: &mut Conn,
+    user: UserId,
+    device: i64,
+    now: DateTime<Utc>,
+) -> Result<Option<(Device, bool)>, Fault> {
+    let unremoved = devices::table
+        .find(device)
+        .filter(devices::user_id.eq(user.get()))
+        .filter(devices::removed_at.is_null());
+    let row: Option<DeviceRow> = diesel::update(unremoved)
+        .set((
+            Wiped::at(instant::store(now)),
+            devices::updated_at.eq(later_than_before(instant::store(now))),
+        ))
+        .returning(DeviceRow::as_returning())
+        .get_result(conn)
+        .optional()?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let two_factor_enabled = count_confirmed(conn, user)? > 0;
+    if !two_factor_enabled {
+        diesel::update(sessions::table.filter(sessions::user_id.eq(user.get())))
+            .set(sessions::mfa_not_after.eq(None::<i64>))
+            .execute(conn)?;
+    }
+    Ok(Some((row.into_device()?, two_factor_enabled)))
+}
+
+/// The code was not right: writes it down, and locks what there is to lock.
+fn reject(
+    conn: &mut Conn,
+    present: &PresentCode,
+    failures: i64,
+    reason: AuditReason,
+) -> Result<(), Fault> {
+    let record = record_of(present, AuditOutcome::Failure(reason));
+    audit::record(conn, &record)?;
+    let factor = match &present.code {
+        PresentedCode::Totp(_) => Factor::Totp,
+        PresentedCode::BackupCode(_) => Factor::BackupCodes,
+    };
+    let consequence = present.rules.lockout.after_failure(failures, present.now);
+    lockout::punish(conn, consequence, factor, &record)
+}
+
+fn deny(conn: &mut Conn, present: &PresentCode, denied: Denied) -> Result<Attempt, Fault> {
+    let reason = match denied {
+        // Nobody's attempt: the caller is not known any more.
+        Denied::SessionEnded => return Ok(Attempt::Denied(denied)),
+        Denied::Locked { .. } => AuditReason::Locked,
+        Denied::FactorLocked => AuditReason::FactorLocked,
+        Denied::MfaNotFresh => AuditReason::MfaNotFresh,
+        Denied::NoSuchDevice => AuditReason::NoSuchDevice,
+        Denied::DeviceNotConfirmed => AuditReason::DeviceNotConfirmed,
+        Denied::DeviceAlreadyConfirmed => AuditReason::DeviceAlreadyConfirmed,
+        Denied::EnrollmentExpired => AuditReason::EnrollmentExpired,
+        Denied::TooManyDevices => AuditReason::TooManyDevices,
+    };
+    audit::record(conn, &record_of(present, AuditOutcome::Denied(reason)))?;
+    Ok(Attempt::Denied(denied))
+}
+
+fn record_of(present: &PresentCode, outcome: AuditOutcome) -> NewRecord<'_> {
+    let event = match (present.goal, &present.code) {
+        (Goal::StepUp, PresentedCode::Totp(_)) => AuditEvent::TotpVerified,
+        (Goal::StepUp, PresentedCode::BackupCode(_)) => AuditEvent::BackupCodeVerified,
+        (Goal::Confirm, _) => AuditEvent::EnrollmentConfirmed,
+        (Goal::Remove, _) => AuditEvent::DeviceRemoved,
+    };
+    NewRecord {
+        outcome,
+        session_id: Some(present.session_id),
+        device_id: present.device_id,
+        ..NewRecord::of(present.user_id, event, present.now, &present.origin)
+    }
+}

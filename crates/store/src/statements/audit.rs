@@ -1,0 +1,135 @@
+//! Writing and reading records of the audit.
+
+use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
+use diesel::prelude::*;
+
+use super::{Conn, Db};
+use crate::audit::{NewRecord, harmless};
+use crate::error::Fault;
+use crate::schema::{audit, outbox};
+use crate::{
+    AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord, instant,
+};
+
+/// Writes a record, and into the outbox if its user is to be told.
+pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> {
+    let at = instant::store(new.at);
+    let id: i64 = diesel::insert_into(audit::table)
+        .values((
+            audit::at.eq(at),
+            audit::event.eq(new.event.as_str()),
+            audit::outcome.eq(new.outcome.as_str()),
+            audit::reason.eq(new.outcome.reason().map(AuditReason::as_str)),
+            audit::actor.eq(new.origin.actor.as_deref().map(harmless)),
+            audit::user_id.eq(new.user_id.map(UserId::get)),
+            audit::session_id.eq(new.session_id.map(SessionId::get)),
+            audit::device_id.eq(new.device_id.map(DeviceId::get)),
+            audit::generation.eq(new.generation),
+            audit::remaining.eq(new.remaining),
+            audit::remote_address.eq(new.origin.remote_address.map(|address| address.to_string())),
+            audit::user_agent.eq(new.origin.user_agent.as_deref().map(harmless)),
+            audit::request_id.eq(new.origin.request_id.as_deref().map(harmless)),
+        ))
+        .returning(audit::id)
+        .get_result(conn)?;
+    let Some(user_id) = new.user_id else {
+        return Ok(());
+    };
+    if new.outcome == AuditOutcome::Success && new.event.concerns_the_user() {
+        diesel::insert_into(outbox::table)
+            .values((
+                outbox::audit_id.eq(id),
+                outbox::at.eq(at),
+                outbox::kind.eq(new.event.as_str()),
+                outbox::user_id.eq(user_id.get()),
+                outbox::device_id.eq(new.device_id.map(DeviceId::get)),
+            ))
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditRecord>, Fault> {
+    let mut records = audit::table
+        .select(AuditRow::as_select())
+        .order(audit::id)
+        .into_boxed();
+    if let Some(user) = filter.user_id {
+        records = records.filter(audit::user_id.eq(user.get()));
+    }
+    if let Some(device) = filter.device_id {
+        records = records.filter(audit::device_id.eq(device.get()));
+    }
+    if let Some(since) = filter.since {
+        records = records.filter(audit::at.ge(instant::store(since)));
+    }
+    if let Some(after) = filter.after {
+        records = records.filter(audit::id.gt(after.get()));
+    }
+    if let Some(limit) = filter.limit {
+        records = records.limit(i64::from(limit));
+    }
+    records
+        .load(conn)?
+        .into_iter()
+        .map(AuditRow::into_record)
+        .collect()
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit, check_for_backend(Db))]
+struct AuditRow {
+    id: i64,
+    at: i64,
+    event: String,
+    outcome: String,
+    reason: Option<String>,
+    actor: Option<String>,
+    user_id: Option<i64>,
+    session_id: Option<i64>,
+    device_id: Option<i64>,
+    generation: Option<i64>,
+    remaining: Option<i64>,
+    remote_address: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+}
+
+impl AuditRow {
+    fn into_record(self) -> Result<AuditRecord, Fault> {
+        let wrong = |column| Fault::Inconsistent {
+            table: "audit",
+            column,
+        };
+        let user_id = self
+            .user_id
+            .map(|id| UserId::from_stored(id).ok_or("user_id"));
+        let session_id = self
+            .session_id
+            .map(|id| SessionId::from_stored(id).ok_or("session_id"));
+        let device_id = self
+            .device_id
+            .map(|id| DeviceId::from_stored(id).ok_or("device_id"));
+        let address = self
+            .remote_address
+            .map(|text| text.parse().map_err(|_| "remote_address"));
+        Ok(AuditRecord {
+            id: AuditId::from_stored(self.id).ok_or(wrong("id"))?,
+            at: instant::load(self.at, "audit", "at")?,
+            event: AuditEvent::from_stored(&self.event).ok_or(wrong("event"))?,
+            outcome: AuditOutcome::from_stored(&self.outcome, self.reason.as_deref())
+                .ok_or(wrong("outcome"))?,
+            user_id: user_id.transpose().map_err(wrong)?,
+            session_id: session_id.transpose().map_err(wrong)?,
+            device_id: device_id.transpose().map_err(wrong)?,
+            generation: self.generation,
+            remaining: self.remaining,
+            origin: AuditOrigin {
+                actor: self.actor,
+                remote_address: address.transpose().map_err(wrong)?,
+                user_agent: self.user_agent,
+                request_id: self.request_id,
+            },
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! Replacing the backup codes of a device by one guarded statement.
+
+use arklow_domain::{CODES_PER_SET, DeviceId};
+use diesel::dsl::{exists, not};
+use diesel::prelude::*;
+
+use super::devices::{DeviceRow, later_than_before};
+use super::sessions::{Standing, find_standing, live};
+use super::{Conn, audit, keys, limits};
+use crate::audit::NewRecord;
+use crate::error::Fault;
+use crate::schema::{devices, sessions};
+use crate::{AuditEvent, AuditOutcome, AuditReason, ReplaceBackupCodes, ReplaceOutcome, instant};
+
+pub(crate) fn replace_codes(
+    conn: &mut Conn,
+    replace: &ReplaceBackupCodes,
+) -> Result<ReplaceOutcome, Fault> {
+    let standing = find_standing(conn, replace.session_id, replace.user_id, replace.now)?;
+    let Some(standing) = standing else {
+        // Nobody's attempt: the caller is not known any more.
+        return Ok(ReplaceOutcome::SessionEnded);
+    };
+    keys::check_usable(conn, replace.codes.key_id)?;
+    let now = instant::store(replace.now);
+    // Zero is nobody's: every id is positive.
+    let device_id = replace.device_id.map_or(0, DeviceId::get);
+    let session = live(replace.now)
+        .filter(sessions::id.eq(replace.session_id.get()))
+        .filter(sessions::user_id.eq(replace.user_id.get()));
+    let fresh_session = session.filter(sessions::mfa_not_after.gt(now));
+    let device = devices::table
+        .find(device_id)
+        .filter(devices::user_id.eq(replace.user_id.get()))
+        .filter(devices::confirmed_at.is_not_null())
+        .filter(devices::removed_at.is_null());
+
+    let too_often = exists(limits::last_allowed(
+        replace.user_id.get(),
+        AuditEvent::BackupCodesRegenerated,
+        replace.limit,
+        replace.now,
+    ));
+
+    let replaced: Option<(DeviceRow, i64)> =
+        diesel::update(device.filter(exists(fresh_session).and(not(too_often))))
+            .set((
+                devices::code_key_id.eq(replace.codes.key_id.to_string()),
+                devices::code_mac_key.eq(replace.codes.mac_key.as_bytes().as_slice()),
+                devices::code_macs.eq(replace.codes.macs.map(|mac| *mac.as_bytes()).concat()),
+                devices::code_used.eq(0),
+                devices::code_generation.eq(devices::code_generation + 1),
+                devices::updated_at.eq(later_than_before(now)),
+            ))
+            .returning((DeviceRow::as_returning(), devices::code_generation))
+            .get_result(conn)
+            .optional()?;
+    let record = NewRecord {
+        session_id: Some(replace.session_id),
+        device_id: replace.device_id,
+        ..NewRecord::of(
+            replace.user_id,
+            AuditEvent::BackupCodesRegenerated,
+            replace.now,
+            &replace.origin,
+        )
+    };
+    let (Some((device, generation)), Some(not_after)) = (replaced, standing.mfa_not_after) else {
+        let (answer, reason) = why_not_replaced(conn, replace, &standing)?;
+        let outcome = AuditOutcome::Denied(reason);
+        audit::record(conn, &NewRecord { outcome, ..record })?;
+        return Ok(answer);
+    };
+    audit::record(
+        conn,
+        &NewRecord {
+            generation: Some(generation),
+            remaining: Some(CODES_PER_SET as i64),
+            ..record
+        },
+    )?;
+    Ok(ReplaceOutcome::Replaced {
+        device: device.into_device()?,
+        generation,
+        session_mfa_not_after: not_after,
+    })
+}
+
+/// The guards of [`replace_codes`] one by one, in the order in which a caller may hear of them:
+/// who has not shown a second factor does not learn which devices exist.
+fn why_not_replaced(
+    conn: &mut Conn,
+    replace: &ReplaceBackupCodes,
+    standing: &Standing,
+) -> Result<(ReplaceOutcome, AuditReason), Fault> {
+    let event = AuditEvent::BackupCodesRegenerated;
+    let limited = limits::until(conn, replace.user_id, event, replace.limit, replace.now)?;
+    if let Some(until) = limited {
+        let outcome = ReplaceOutcome::RateLimited { until };
+        return Ok((outcome, AuditReason::RateLimited));
+    }
+    if standing.mfa_not_after.is_none() {
+        return Ok((ReplaceOutcome::MfaNotFresh, AuditReason::MfaNotFresh));
+    }
+    let confirmed: Option<bool> = devices::table
+        .find(replace.device_id.map_or(0, DeviceId::get))
+        .filter(devices::user_id.eq(replace.user_id.get()))
+        .filter(devices::removed_at.is_null())
+        .select(devices::confirmed_at.is_not_null())
+        .first(conn)
+        .optional()?;
+    match confirmed {
+        None => Ok((ReplaceOutcome::NoSuchDevice, AuditReason::NoSuchDevice)),
+        Some(false) => {
+            let reason = AuditReason::DeviceNotConfirmed;
+            Ok((ReplaceOutcome::DeviceNotConfirmed, reason))
+        }
+        // The statement before this one, in the same transaction, saw it otherwise.
+        Some(true) => Err(Fault::Inconsistent {
+            table: "devices",
+            column: "confirmed_at",
+        }),
+    }
+}

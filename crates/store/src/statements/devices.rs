@@ -1,0 +1,345 @@
+//! Rows of devices, and what operators do to them.
+
+use arklow_domain::{
+    CODES_PER_SET, CodeMac, CodeSet, Device, DeviceId, DeviceState, SealedMacKey, UserId,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::dsl::case_when;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+
+use super::{Conn, Db, attempts, audit, keys, locks};
+use crate::audit::NewRecord;
+use crate::devices::TOTP;
+use crate::error::Fault;
+use crate::schema::{devices, users};
+use crate::{AuditEvent, AuditOrigin, CreateDevice, DevicePage, NewDevice, RemoveDevice, instant};
+
+pub(crate) fn create(conn: &mut Conn, new: &NewDevice) -> Result<CreateDevice, Fault> {
+    locks::user(conn, new.user_id)?;
+    keys::check_usable(conn, new.seed.key_id)?;
+    let now = instant::store(new.now);
+    let inserted = users::table
+        .find(new.user_id.get())
+        .filter(users::disabled_at.is_null())
+        .select((
+            new.id.get().into_sql::<BigInt>(),
+            users::id,
+            new.name.as_str().into_sql::<Text>(),
+            TOTP.into_sql::<Text>(),
+            new.seed.key_id.to_string().into_sql::<Nullable<Text>>(),
+            new.seed.bytes.as_slice().into_sql::<Nullable<Binary>>(),
+            new.confirmed_at
+                .map(instant::store)
+                .into_sql::<Nullable<BigInt>>(),
+            now.into_sql::<BigInt>(),
+            now.into_sql::<BigInt>(),
+        ))
+        .insert_into(devices::table)
+        .into_columns((
+            devices::id,
+            devices::user_id,
+            devices::name,
+            devices::device_type,
+            devices::seed_key_id,
+            devices::seed,
+            devices::confirmed_at,
+            devices::created_at,
+            devices::updated_at,
+        ))
+        .execute(conn)?;
+    if inserted == 1 {
+        return Ok(CreateDevice::Created);
+    }
+    Ok(match super::users::is_disabled(conn, new.user_id)? {
+        Some(_) => CreateDevice::UserDisabled,
+        None => CreateDevice::NoSuchUser,
+    })
+}
+
+pub(crate) fn list_page(
+    conn: &mut Conn,
+    user: UserId,
+    enrollment: TimeDelta,
+    page: std::ops::Range<usize>,
+    now: DateTime<Utc>,
+) -> Result<DevicePage, Fault> {
+    // All of them, which are few: page and count are of one moment.
+    let rows: Vec<(DeviceRow, i64)> = devices::table
+        .filter(devices::user_id.eq(user.get()))
+        .filter(devices::removed_at.is_null())
+        .order((devices::created_at.desc(), devices::id.desc()))
+        .select((DeviceRow::as_select(), devices::created_at))
+        .load(conn)?;
+    let rows: Vec<DeviceRow> = rows
+        .into_iter()
+        .filter(|(row, created_at)| row.is_confirmed() || is_pending(*created_at, now, enrollment))
+        .map(|(row, _)| row)
+        .collect();
+    Ok(DevicePage {
+        count: rows.len(),
+        devices: rows
+            .into_iter()
+            .skip(page.start)
+            .take(page.len())
+            .map(DeviceRow::into_device)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+pub(crate) fn list_all(
+    conn: &mut Conn,
+    user: UserId,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<Option<Vec<Device>>, Fault> {
+    if super::users::is_disabled(conn, user)?.is_none() {
+        return Ok(None);
+    }
+    let record = NewRecord::of(user, AuditEvent::DevicesListed, now, origin);
+    audit::record(conn, &record)?;
+    let rows: Vec<DeviceRow> = devices::table
+        .filter(devices::user_id.eq(user.get()))
+        .order((devices::created_at.desc(), devices::id.desc()))
+        .select(DeviceRow::as_select())
+        .load(conn)?;
+    let devices: Result<_, Fault> = rows.into_iter().map(DeviceRow::into_device).collect();
+    devices.map(Some)
+}
+
+pub(crate) fn remove(
+    conn: &mut Conn,
+    device: DeviceId,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<RemoveDevice, Fault> {
+    let owner: Option<i64> = devices::table
+        .find(device.get())
+        .select(devices::user_id)
+        .first(conn)
+        .optional()?;
+    let Some(owner) = owner else {
+        return Ok(RemoveDevice::NoSuchDevice);
+    };
+    let owner = UserId::from_stored(owner).ok_or(Fault::Inconsistent {
+        table: "devices",
+        column: "user_id",
+    })?;
+    locks::user(conn, owner)?;
+    let removed = attempts::remove(conn, owner, device.get(), now)?;
+    let Some((removed, two_factor_enabled)) = removed else {
+        return Ok(RemoveDevice::AlreadyRemoved);
+    };
+    audit::record(
+        conn,
+        &NewRecord {
+            device_id: Some(device),
+            ..NewRecord::of(owner, AuditEvent::DeviceRemoved, now, origin)
+        },
+    )?;
+    Ok(RemoveDevice::Removed {
+        device: removed,
+        two_factor_enabled,
+    })
+}
+
+/// Whether a device that was enrolled at `created_at` can still be confirmed.
+pub(crate) fn is_pending(created_at: i64, now: DateTime<Utc>, enrollment: TimeDelta) -> bool {
+    // Without a sum of `created_at`, which may be anything in a broken row.
+    created_at > instant::store(now - enrollment)
+}
+
+/// What removing sets beside `updated_at`: neither seed nor codes are left.
+#[derive(AsChangeset)]
+#[diesel(table_name = devices, treat_none_as_null = true)]
+pub(crate) struct Wiped {
+    removed_at: i64,
+    seed_key_id: Option<String>,
+    seed: Option<Vec<u8>>,
+    code_key_id: Option<String>,
+    code_mac_key: Option<Vec<u8>>,
+    code_macs: Option<Vec<u8>>,
+    totp_locked_at: Option<i64>,
+    codes_locked_at: Option<i64>,
+}
+
+impl Wiped {
+    pub(crate) fn at(removed_at: i64) -> Self {
+        Self {
+            removed_at,
+            seed_key_id: None,
+            seed: None,
+            code_key_id: None,
+            code_mac_key: None,
+            code_macs: None,
+            totp_locked_at: None,
+            codes_locked_at: None,
+        }
+    }
+}
+
+pub(crate) fn find_code_set(
+    conn: &mut Conn,
+    user: UserId,
+    device: DeviceId,
+) -> Result<Option<CodeSet>, Fault> {
+    let row: Option<CodeSetRow> = devices::table
+        .find(device.get())
+        .filter(devices::user_id.eq(user.get()))
+        .filter(devices::removed_at.is_null())
+        .select(CodeSetRow::as_select())
+        .first(conn)
+        .optional()?;
+    row.map_or(Ok(None), CodeSetRow::into_code_set)
+}
+
+/// `now`, or a microsecond after the last change if the clock stands still or went back: who
+/// compares two values of `updated_at` sees every change.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn later_than_before(now: i64) -> _ {
+    case_when(devices::updated_at.lt(now), now.into_sql::<BigInt>())
+        .otherwise(devices::updated_at + 1i64)
+}
+
+pub(crate) mod bits {
+    //! The operators on bits, which Diesel leaves out.
+
+    use diesel::sql_types::Integer;
+
+    diesel::infix_operator!(And, " & ", Integer);
+    diesel::infix_operator!(Or, " | ", Integer);
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = devices, check_for_backend(Db))]
+pub(crate) struct DeviceRow {
+    pub(crate) id: i64,
+    user_id: i64,
+    name: String,
+    confirmed_at: Option<i64>,
+    last_used_at: Option<i64>,
+    updated_at: i64,
+    removed_at: Option<i64>,
+}
+
+impl DeviceRow {
+    /// Whether its owner has shown that it works.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed_at.is_some()
+    }
+
+    pub(crate) fn into_device(self) -> Result<Device, Fault> {
+        let wrong = |column| Fault::Inconsistent {
+            table: "devices",
+            column,
+        };
+        let confirmed_at = instant::load_optional(self.confirmed_at, "devices", "confirmed_at")?;
+        let removed_at = instant::load_optional(self.removed_at, "devices", "removed_at")?;
+        Ok(Device {
+            id: DeviceId::from_stored(self.id).ok_or(wrong("id"))?,
+            user_id: UserId::from_stored(self.user_id).ok_or(wrong("user_id"))?,
+            name: self.name.parse().map_err(|_| wrong("name"))?,
+            state: match (confirmed_at, removed_at) {
+                (confirmed_at, Some(at)) => DeviceState::Removed { confirmed_at, at },
+                (Some(at), None) => DeviceState::Confirmed { at },
+                (None, None) => DeviceState::Pending,
+            },
+            last_used_at: instant::load_optional(self.last_used_at, "devices", "last_used_at")?,
+            updated_at: instant::load(self.updated_at, "devices", "updated_at")?,
+        })
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = devices, check_for_backend(Db))]
+pub(crate) struct CodeSetRow {
+    pub(crate) code_key_id: Option<String>,
+    code_mac_key: Option<Vec<u8>>,
+    code_macs: Option<Vec<u8>>,
+    code_used: i32,
+    pub(crate) code_generation: i64,
+}
+
+impl CodeSetRow {
+    pub(crate) fn into_code_set(self) -> Result<Option<CodeSet>, Fault> {
+        let wrong = |column| Fault::Inconsistent {
+            table: "devices",
+            column,
+        };
+        let (key_id, macs) = match (self.code_key_id, self.code_macs, self.code_generation) {
+            (None, None, 0) => return Ok(None),
+            (Some(key_id), Some(macs), 1..) => (key_id, macs),
+            _ => return Err(wrong("code_generation")),
+        };
+        let used = u16::try_from(self.code_used).map_err(|_| wrong("code_used"))?;
+        if used & !CodeSet::ALL_USED != 0 {
+            return Err(wrong("code_used"));
+        }
+        let mac_key = self.code_mac_key.map(|bytes| {
+            let bytes = bytes.try_into().map_err(|_| wrong("code_mac_key"))?;
+            Ok::<_, Fault>(SealedMacKey::from_stored(bytes))
+        });
+        Ok(Some(CodeSet {
+            mac_key: mac_key.transpose()?,
+            key_id: key_id.parse().map_err(|_| wrong("code_key_id"))?,
+            generation: self.code_generation,
+            macs: split_macs(&macs).ok_or(wrong("code_macs"))?,
+            used,
+        }))
+    }
+}
+
+/// Ten MACs that stand one behind the other.
+fn split_macs(bytes: &[u8]) -> Option<[CodeMac; CODES_PER_SET]> {
+    let (macs, rest) = bytes.as_chunks::<{ CodeMac::LEN }>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let macs: Vec<CodeMac> = macs.iter().copied().map(CodeMac::from_stored).collect();
+    macs.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(confirmed_at: Option<i64>, removed_at: Option<i64>) -> DeviceRow {
+        DeviceRow {
+            id: 1,
+            user_id: 1,
+            name: "phone".to_owned(),
+            confirmed_at,
+            last_used_at: None,
+            updated_at: 0,
+            removed_at,
+        }
+    }
+
+    #[test]
+    fn device_stands_where_its_times_say() {
+        let at = DateTime::UNIX_EPOCH;
+        for (confirmed_at, removed_at, expected) in [
+            (None, None, DeviceState::Pending),
+            (Some(0), None, DeviceState::Confirmed { at }),
+            (
+                None,
+                Some(0),
+                DeviceState::Removed {
+                    confirmed_at: None,
+                    at,
+                },
+            ),
+            (
+                Some(0),
+                Some(0),
+                DeviceState::Removed {
+                    confirmed_at: Some(at),
+                    at,
+                },
+            ),
+        ] {
+            let device = row(confirmed_at, removed_at).into_device();
+            assert_eq!(device.map(|device| device.state).ok(), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The statements, once as text and compiled for each database: `Conn` and `Db` are those of the
+//! module that includes this one.
+//!
+//! So the rules cannot differ from one database to the other, and no type of one is in the way of the
+//! other.  What only one of them needs to be told, which rows to lock, is in its `locks`.
+
+use super::{Conn, Db, locks};
+
+pub(crate) mod attempts;
+pub(crate) mod audit;
+pub(crate) mod backup_codes;
+pub(crate) mod devices;
+pub(crate) mod enrollment;
+pub(crate) mod keys;
+mod limits;
+pub(crate) mod lockout;
+pub(crate) mod restore;
+pub(crate) mod sessions;
+pub(crate) mod users;
