@@ -184,13 +184,14 @@ async fn t14_nothing_printed_or_stored_holds_a_secret() {
         405
     );
     let mut vandal = home.vandal();
-    vandal.run("BEGIN IMMEDIATE");
+    vandal.lock();
     server
         .regenerate(&token, &device)
         .await
         .assert(503, "UNAVAILABLE");
     vandal.run("ROLLBACK");
-    vandal.run("PRAGMA ignore_check_constraints = ON; UPDATE devices SET name = ''");
+    vandal.unchecked();
+    vandal.run("UPDATE devices SET name = ''");
     server
         .regenerate(&token, &device)
         .await

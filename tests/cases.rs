@@ -214,24 +214,23 @@ async fn provoke(operation: &str, status: u16, code: Option<&str>) -> Answer {
         (429, Some(code)) => too_many(operation, code).await,
         (500, _) => {
             let scene = scene(&[]).await;
-            scene.home.vandal().run(
-                "PRAGMA ignore_check_constraints = ON; UPDATE devices SET name = ''; \
-                 UPDATE users SET name = ''",
-            );
+            let mut vandal = scene.home.vandal();
+            vandal.unchecked();
+            vandal.run("UPDATE devices SET name = ''; UPDATE users SET name = ''");
             scene.good(operation).await
         }
         (503, Some(code)) if reads => unanswered_read(operation, code).await,
         (503, Some("UNAVAILABLE")) => {
             let scene = scene(&["--busy-timeout", "200ms"]).await;
             let mut vandal = scene.home.vandal();
-            vandal.run("BEGIN IMMEDIATE");
+            vandal.lock();
             scene.good(operation).await
         }
         (503, Some("DEADLINE_EXCEEDED")) => {
             let arguments = ["--busy-timeout", "20s", "--request-deadline", "300ms"];
             let scene = scene(&arguments).await;
             let mut vandal = scene.home.vandal();
-            vandal.run("BEGIN IMMEDIATE");
+            vandal.lock();
             scene.good(operation).await
         }
         _ => panic!("nothing here provokes {operation} {status} {code:?}"),
@@ -299,12 +298,18 @@ async fn unanswered_read(operation: &str, code: &str) -> Answer {
         "DEADLINE_EXCEEDED" => "300ms",
         _ => "60s",
     };
-    let arguments = ["--busy-timeout", "200ms", "--request-deadline", deadline];
+    let arguments = [
+        "--busy-timeout",
+        "200ms",
+        "--request-deadline",
+        deadline,
+        "--database-connections",
+        "8",
+    ];
     let scene = Scene::set(operation, &arguments).await;
-    let slow = "(WITH RECURSIVE counted (n) AS (
-            SELECT 1 UNION ALL SELECT n + 1 FROM counted LIMIT 1000000000
-        ) SELECT count(*) FROM counted) > 0";
-    scene.home.vandal().run(&match operation {
+    let mut vandal = scene.home.vandal();
+    let slow = vandal.slow();
+    vandal.run(&match operation {
         "get_v1_self" => format!(
             "DROP TABLE memberships; CREATE VIEW memberships AS
              SELECT id AS user_id, 1 AS org_id, '' AS permissions FROM users WHERE {slow}"

@@ -162,7 +162,7 @@ fn refusals_say_what_and_what_to_do() {
         &["device", "create", "--user", &ada, "--name", "Phone"],
         &["disabled"],
     );
-    let elsewhere = Home::new();
+    let elsewhere = Home::on_sqlite();
     refused(
         &elsewhere,
         &["user", "disable", "--id", "12"],
@@ -429,7 +429,7 @@ async fn audit_is_listed_whole_by_user_and_since_a_time() {
     // Longer than a page, read to its end.
     home.vandal().run(
         "INSERT INTO audit (at, event, outcome) WITH RECURSIVE n (i) AS
-         (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2500)
+         (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
          SELECT 1, 'mfa.key.rotated', 'success' FROM n",
     );
     assert_eq!(listed(&home, &["audit", "list"]).len(), 2503);

@@ -13,12 +13,11 @@ use arklow_client::types::{
 use arklow_client::{Client, Error, ResponseValue};
 use arklow_domain::{BackupCode, Keyring, UserId};
 use arklow_store::{AuditEvent, AuditFilter, AuditRecord, Options, Store};
-use diesel::connection::SimpleConnection;
-use diesel::sqlite::SqliteConnection;
-use diesel::{Connection, RunQueryDsl};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::throwaway::{Raw, Throwaway, on_postgres};
 
 /// Longer than anything here takes, so that a hang is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,16 +50,36 @@ pub(crate) fn arklow() -> Command {
     command
 }
 
-/// A folder with a database and its key file, and the commands on it.
+/// A folder with a key file, a database, which is in it if it is a file, and the commands on it.
 pub(crate) struct Home {
     folder: TempDir,
+    throwaway: Throwaway,
 }
 
 impl Home {
+    /// Without anything that the program can make for itself.
     pub(crate) fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a folder can be made"),
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let throwaway = Throwaway::new(folder.path());
+        let this = Self { folder, throwaway };
+        if on_postgres() {
+            let keys = this.key_file().display().to_string();
+            for arguments in [
+                &["migrate", "up"][..],
+                &["keys", "generate", "--out", &keys],
+            ] {
+                let output = this.output(arguments);
+                assert!(output.status.success(), "{}", text(&output.stderr));
+            }
         }
+        this
+    }
+
+    /// With an SQLite file, whatever the others have.
+    pub(crate) fn on_sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let throwaway = Throwaway::on_sqlite(folder.path());
+        Self { folder, throwaway }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -71,8 +90,12 @@ impl Home {
         self.path().join("arklow.db")
     }
 
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.path().join("arklow.db.keys")
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("sqlite:{}", self.database().display())
+        self.throwaway.url().to_owned()
     }
 
     /// The binary, told of this database.
@@ -81,6 +104,9 @@ impl Home {
         command
             .env("ARKLOW_DATABASE_URL", self.url())
             .current_dir(self.path());
+        if !self.url().starts_with("sqlite:") {
+            command.env("ARKLOW_KEYS", self.key_file());
+        }
         command
     }
 
@@ -241,59 +267,23 @@ impl Home {
     }
 
     pub(crate) fn keyring(&self) -> Arc<Keyring> {
-        let file = self.path().join("arklow.db.keys");
-        let text = std::fs::read_to_string(file).expect("the key file can be read");
+        let text = std::fs::read_to_string(self.key_file()).expect("the key file can be read");
         Arc::new(Keyring::parse(&text).expect("the key file is one"))
     }
 
+    /// Copies the database, which nobody may be using on a server; the name of the copy.
+    pub(crate) fn back_up(&self) -> String {
+        self.throwaway.back_up(self.path())
+    }
+
+    /// Puts such a copy in the place of the database.
+    pub(crate) fn restore(&self, copy: &str) {
+        self.throwaway.restore(copy);
+    }
+
     /// A connection to break rows behind the store's back.
-    pub(crate) fn vandal(&self) -> Vandal {
-        let path = self.database();
-        let mut conn =
-            SqliteConnection::establish(&path.to_string_lossy()).expect("the database opens");
-        conn.batch_execute("PRAGMA busy_timeout = 10000")
-            .expect("a pragma");
-        Vandal(conn)
-    }
-}
-
-/// Changes the database as no store would.
-pub(crate) struct Vandal(SqliteConnection);
-
-impl Vandal {
-    #[track_caller]
-    pub(crate) fn run(&mut self, sql: &str) {
-        self.0.batch_execute(sql).expect("the statement runs");
-    }
-
-    /// The one text that a query finds; empty for `NULL`.
-    #[track_caller]
-    pub(crate) fn text(&mut self, query: &str) -> String {
-        #[derive(diesel::QueryableByName)]
-        struct Found {
-            #[diesel(sql_type = diesel::sql_types::Text)]
-            found: String,
-        }
-        let query = format!("SELECT coalesce(({query}), '') AS found");
-        let found: Found = diesel::sql_query(query)
-            .get_result(&mut self.0)
-            .expect("a text");
-        found.found
-    }
-
-    /// How many rows a table has; `table` may go on with conditions.
-    #[track_caller]
-    pub(crate) fn count(&mut self, table: &str) -> i64 {
-        #[derive(diesel::QueryableByName)]
-        struct Count {
-            #[diesel(sql_type = diesel::sql_types::BigInt)]
-            count: i64,
-        }
-        let query = format!("SELECT count(*) AS count FROM {table}");
-        let counted: Count = diesel::sql_query(query)
-            .get_result(&mut self.0)
-            .expect("a count");
-        counted.count
+    pub(crate) fn vandal(&self) -> Raw {
+        self.throwaway.raw()
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `canary` | nothing that the process prints holds a secret |
 //! | `keys` | rotating and retiring root keys beside a server |
 //! | `commands`, `serving` | the command line, starting and stopping |
+//! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
 
 mod authenticator;
@@ -29,4 +30,5 @@ mod readme;
 mod regenerate;
 mod serving;
 mod threats;
+mod throwaway;
 mod timing;

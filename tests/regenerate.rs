@@ -317,7 +317,7 @@ async fn busy_database_is_503_and_the_next_request_is_served() {
         .await
         .backup_codes();
     let mut vandal = home.vandal();
-    vandal.run("BEGIN IMMEDIATE");
+    vandal.lock();
     let refused = server.regenerate(&ada.token, &ada.device).await;
     refused.assert(503, "UNAVAILABLE");
     assert!(

@@ -24,7 +24,7 @@ fn refusal(home: &Home, arguments: &[&str]) -> String {
 
 #[test]
 fn serve_makes_a_database_and_a_key_file_and_says_so() {
-    let home = Home::new();
+    let home = Home::on_sqlite();
     let server = home.serve(&[]);
     let said = server.printed();
     assert!(said.contains("arklow.db.keys"), "{said}");
@@ -49,7 +49,7 @@ fn serve_makes_a_database_and_a_key_file_and_says_so() {
 
 #[test]
 fn environment_says_what_flags_say() {
-    let home = Home::new();
+    let home = Home::on_sqlite();
     let folder = home.path().to_string_lossy().into_owned();
     let server = Server::spawn(
         arklow()
@@ -92,7 +92,7 @@ fn wrong_or_missing_keys_are_refused_and_never_replaced() {
 
 #[test]
 fn databases_that_are_not_ours_are_refused() {
-    let corrupt = Home::new();
+    let corrupt = Home::on_sqlite();
     std::fs::write(
         corrupt.database(),
         "this is no database, and long enough to be read as one. ".repeat(100),
@@ -100,19 +100,19 @@ fn databases_that_are_not_ours_are_refused() {
     .expect("a file");
     assert!(refusal(&corrupt, &["serve"]).contains("not an SQLite database"));
 
-    let foreign = Home::new();
+    let foreign = Home::on_sqlite();
     foreign.vandal().run("CREATE TABLE theirs (id INTEGER)");
     assert!(refusal(&foreign, &["serve"]).contains("another program"));
     assert_eq!(foreign.vandal().count("theirs"), 0, "it is as it was");
 
-    let newer = Home::new();
+    let newer = Home::on_sqlite();
     drop(newer.serve(&[]));
     newer
         .vandal()
         .run("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')");
     assert!(refusal(&newer, &["serve"]).contains("newer version"));
 
-    let nowhere = Home::new();
+    let nowhere = Home::on_sqlite();
     let url = format!("sqlite:{}/missing/arklow.db", nowhere.path().display());
     assert!(refusal(&nowhere, &["serve", "--database-url", &url]).contains("does not exist"));
 }
@@ -145,7 +145,7 @@ async fn running_request_is_answered_before_the_end() {
     let ada = home.caller("ada");
     let mut server = home.serve(&["--busy-timeout", "20s"]);
     let mut vandal = home.vandal();
-    vandal.run("BEGIN IMMEDIATE");
+    vandal.lock();
     let request = server.post(&ada.token, format!(r#"{{"device_id":"{}"}}"#, ada.device));
     let answer = tokio::spawn(Answer::to(request));
     // The request is in the server once it waits for the lock; the log has no line of that, so it gets a moment.

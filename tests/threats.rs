@@ -551,10 +551,11 @@ async fn t12_nobody_reaches_a_device_of_somebody_else() {
 /// Every device as an operator sees it.
 fn rows(home: &Home) -> String {
     let mut vandal = home.vandal();
-    vandal.text(
-        "SELECT group_concat(concat_ws(',', id, updated_at, last_used_at, confirmed_at, removed_at, \
-         code_generation, code_used, last_step), ';') FROM (SELECT * FROM devices ORDER BY id)",
-    )
+    let rows = vandal.texts(
+        "SELECT concat_ws(',', id, updated_at, last_used_at, confirmed_at, removed_at, \
+         code_generation, code_used, last_step) FROM devices ORDER BY id",
+    );
+    rows.join(";")
 }
 
 #[tokio::test]
@@ -604,14 +605,10 @@ async fn t15_a_stolen_database_opens_nothing() {
     let codes = server_codes(&server, &ada).await;
     drop(server);
 
-    // With the thief's own keys: a server does not even start.
+    // Without the keys a server does not even start.
     let thief = Home::new();
-    for file in ["arklow.db", "arklow.db-wal"] {
-        drop(std::fs::copy(
-            home.path().join(file),
-            thief.path().join(file),
-        ));
-    }
+    thief.restore(&home.back_up());
+    drop(std::fs::remove_file(thief.key_file()));
     let refused = thief.output(&["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("there is no key file"));
@@ -726,9 +723,7 @@ async fn t17_what_a_restored_backup_would_revive_is_killed_by_the_command_for_it
     let codes = server_codes(&server, &ada).await;
     let code = ada.app.code();
     drop(server);
-    let backup = home.path().join("backup.db");
-    home.vandal()
-        .run(&format!("VACUUM INTO '{}'", backup.display()));
+    let backup = home.back_up();
 
     // After the backup a session ends, and codes are used.
     let server = home.serve(NO_LIMITS);
@@ -746,10 +741,7 @@ async fn t17_what_a_restored_backup_would_revive_is_killed_by_the_command_for_it
     );
     home.run(&["session", "revoke", "--id", &ada.session]);
     drop(server);
-    for file in ["arklow.db-wal", "arklow.db-shm"] {
-        drop(std::fs::remove_file(home.path().join(file)));
-    }
-    std::fs::copy(&backup, home.database()).expect("the backup is restored");
+    home.restore(&backup);
 
     let restored = home.run(&["restored"]);
     assert_eq!(restored["sessions"], 1);
@@ -967,7 +959,7 @@ async fn t25_an_answer_that_is_lost_locks_nobody_out() {
     let former = server_codes(&server, &ada).await;
     // The change waits for the database, and its caller for nothing.
     let mut vandal = home.vandal();
-    vandal.run("BEGIN IMMEDIATE");
+    vandal.lock();
     let body = body(REGENERATE, &ada.device);
     let lost = server.request(REGENERATE, &ada.token).json(&body);
     let lost = lost.timeout(Duration::from_millis(300)).send().await;

@@ -6,9 +6,12 @@
 //! | `model` | random sequences of all operations, compared with a small model |
 
 mod model;
+#[path = "../../../tests/throwaway.rs"]
+mod throwaway;
 mod time;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use arklow_api::server::{
@@ -34,6 +37,7 @@ use arklow_store::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
+use throwaway::Throwaway;
 
 use crate::api::Server;
 use crate::app::{App, Clock, Sources};
@@ -74,7 +78,7 @@ pub(crate) struct TestApp {
     pub(crate) server: Server,
     pub(crate) clock: Arc<TestClock>,
     app: Arc<App>,
-    directory: Arc<TempDir>,
+    scratch: Arc<Scratch>,
 }
 
 /// Somebody who may replace the codes of a device for a quarter of an hour.
@@ -108,12 +112,30 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
-/// A fresh database in a directory that lives as long as the first value.
-pub(crate) async fn database() -> (TempDir, Store) {
+/// What lies around a database: a directory, which may be where it is.
+pub(crate) struct Scratch {
+    directory: TempDir,
+    _throwaway: Throwaway,
+}
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// A fresh database, which lives as long as the first value.
+pub(crate) async fn database() -> (Scratch, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let url = DatabaseUrl::sqlite(&directory.path().join("arklow.db")).unwrap();
+    let throwaway = Throwaway::new(directory.path());
+    let url: DatabaseUrl = throwaway.url().parse().unwrap();
+    Store::migrate(&url, &Options::default()).await.unwrap();
     let store = Store::open(&url, Options::default()).await.unwrap();
-    (directory, store)
+    let scratch = Scratch {
+        directory,
+        _throwaway: throwaway,
+    };
+    (scratch, store)
 }
 
 /// The operating system's randomness, and a clock that is moved.
@@ -140,18 +162,18 @@ impl TestApp {
     }
 
     pub(crate) async fn with_policy(policy: Policy) -> Self {
-        let (directory, store) = database().await;
+        let (scratch, store) = database().await;
         let (sources, clock) = sources();
         let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
         // Nobody writes it: nothing is reloaded.
-        let file = directory.path().join("keys");
+        let file = scratch.path().join("keys");
         let keys = Keys::new(keyring, file, Arc::clone(&sources.clock));
         let app = Arc::new(App::new(store, keys, sources, policy));
         Self {
             server: Server::new(Arc::clone(&app)),
             clock,
             app,
-            directory: Arc::new(directory),
+            scratch: Arc::new(scratch),
         }
     }
 
@@ -162,7 +184,7 @@ impl TestApp {
             random,
         };
         let keyring = Keyring::clone(&self.app.keys.current());
-        let file = self.directory.path().join("keys");
+        let file = self.scratch.path().join("keys");
         let keys = Keys::new(keyring, file, Arc::clone(&sources.clock));
         let (store, policy) = (self.app.store.clone(), self.app.policy.clone());
         let app = Arc::new(App::new(store, keys, sources, policy));
@@ -170,7 +192,7 @@ impl TestApp {
             server: Server::new(Arc::clone(&app)),
             clock: Arc::clone(&self.clock),
             app,
-            directory: Arc::clone(&self.directory),
+            scratch: Arc::clone(&self.scratch),
         }
     }
 

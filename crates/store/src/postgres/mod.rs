@@ -12,6 +12,7 @@ mod tls;
 pub(crate) mod statements;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool::managed::{PoolError, TimeoutType};
 use diesel::Connection as _;
@@ -20,6 +21,8 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use tokio::sync::RwLock;
+use tracing::warn;
 
 pub(crate) use connect::BadPostgresUrl;
 pub(crate) use connect::PostgresUrl;
@@ -38,6 +41,10 @@ const TRIES: usize = 4;
 /// A database on a server.
 pub(crate) struct Postgres {
     pool: Pool<AsyncPgConnection>,
+    /// False once closed.  Held for reading by each question, until it is answered.
+    open: Arc<RwLock<bool>>,
+    /// How long a question may take in all.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -53,9 +60,7 @@ impl std::fmt::Debug for Postgres {
 impl Postgres {
     /// See [`Store::open`](crate::Store::open).
     pub(crate) async fn open(url: &PostgresUrl, options: &Options) -> Result<Self, OpenError> {
-        let this = Self {
-            pool: connect::pool(url, options)?,
-        };
+        let this = Self::start(url, options)?;
         let found = this.opening(migrate::find).await?;
         if let Some(migration) = found.unknown.first() {
             return Err(OpenError::NewerSchema(migration.clone()));
@@ -69,13 +74,20 @@ impl Postgres {
         }
     }
 
+    fn start(url: &PostgresUrl, options: &Options) -> Result<Self, OpenError> {
+        Ok(Self {
+            pool: connect::pool(url, options)?,
+            open: Arc::new(RwLock::new(true)),
+            patience: options.busy_timeout + options.connect_timeout + options.statement_timeout,
+        })
+    }
+
     /// See [`Store::migrations`](crate::Store::migrations).
     pub(crate) async fn migrations(
         url: &PostgresUrl,
         options: &Options,
     ) -> Result<MigrationState, OpenError> {
-        let pool = connect::pool(url, options)?;
-        Self { pool }.opening(migrate::find).await
+        Self::start(url, options)?.opening(migrate::find).await
     }
 
     /// See [`Store::migrate`](crate::Store::migrate).
@@ -83,8 +95,7 @@ impl Postgres {
         url: &PostgresUrl,
         options: &Options,
     ) -> Result<Vec<String>, OpenError> {
-        let pool = connect::pool(url, options)?;
-        Self { pool }.opening(migrate::run).await
+        Self::start(url, options)?.opening(migrate::run).await
     }
 
     /// Does something on a connection on the way to an open store.
@@ -141,12 +152,20 @@ impl Postgres {
         A: Send + Sync + 'static,
         T: Send + 'static,
     {
+        let open = Arc::new(Arc::clone(&self.open).read_owned().await);
+        if !**open {
+            return Err(StoreError::Closed);
+        }
         let ask = Arc::new(ask);
         let mut tries = 1;
         loop {
             let object = self.connection().await?;
-            let ask = Arc::clone(&ask);
-            let answer = tokio::task::spawn_blocking(move || how(&mut Conn::from(object), &ask));
+            let (ask, open) = (Arc::clone(&ask), Arc::clone(&open));
+            let answer = tokio::task::spawn_blocking(move || {
+                // Carried through, whether or not somebody waits for the answer.
+                let _open = open;
+                how(&mut Conn::from(object), &ask)
+            });
             match answer.await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Failed::ForNow(_))) if tries < TRIES => tries += 1,
@@ -169,11 +188,11 @@ impl Postgres {
 
     /// See [`Store::close`](crate::Store::close).
     pub(crate) async fn close(&self) {
-        self.pool.close();
-        // Questions that have begun are carried through.
-        while self.pool.status().size > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        match tokio::time::timeout(self.patience, self.open.write()).await {
+            Ok(mut open) => *open = false,
+            Err(_) => warn!("the server did not answer all questions before the end"),
         }
+        self.pool.close();
     }
 }
 
@@ -228,17 +247,16 @@ fn judge(error: &Error) -> Judgement {
         | DatabaseErrorKind::ClosedConnection
         // What a primary that has become a standby says.
         | DatabaseErrorKind::ReadOnlyTransaction => Judgement::Unavailable,
-        // No place in the statement, no constraint: not the statement's fault.
-        DatabaseErrorKind::Unknown
-            if info.statement_position().is_none() && info.constraint_name().is_none() =>
-        {
-            match info.message() {
-                "deadlock detected" => Judgement::Conflict,
-                "canceling statement due to lock timeout"
-                | "canceling statement due to statement timeout" => Judgement::Waited,
-                _ => Judgement::Unavailable,
+        DatabaseErrorKind::Unknown => match info.message() {
+            "deadlock detected" => Judgement::Conflict,
+            "canceling statement due to lock timeout"
+            | "canceling statement due to statement timeout" => Judgement::Waited,
+            // No place in the statement, no constraint: not the statement's fault.
+            _ if info.statement_position().is_none() && info.constraint_name().is_none() => {
+                Judgement::Unavailable
             }
-        }
+            _ => Judgement::Refused,
+        },
         _ => Judgement::Refused,
     }
 }

@@ -41,21 +41,10 @@ async fn refusal(db: &Database, replace: ReplaceBackupCodes) -> ReplaceOutcome {
 
 /// Everything that a replacement may change, of all devices.
 fn codes(db: &Database) -> Vec<String> {
-    use diesel::prelude::*;
-
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = diesel::sql_types::Text)]
-        row: String,
-    }
-
-    let rows: Vec<Row> = diesel::sql_query(
+    db.raw().texts(
         "SELECT concat_ws(',', id, hex(code_macs), code_key_id, code_used, code_generation, \
-         updated_at) AS row FROM devices ORDER BY id",
+         updated_at) AS found FROM devices ORDER BY id",
     )
-    .load(&mut db.raw())
-    .unwrap();
-    rows.into_iter().map(|row| row.row).collect()
 }
 
 #[tokio::test]
@@ -478,10 +467,10 @@ async fn audit_that_cannot_be_written_undoes_the_replacement() {
     let db = Database::new().await;
     let ada = db.db_ada().await;
     let former = db.db_codes(ada).await;
-    db.execute("CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END");
+    db.raw().refuse("audit");
     let (new, replace) = db.new_codes(ada);
     assert!(db.store.replace_backup_codes(replace).await.is_err());
-    db.execute("DROP TRIGGER refuse");
+    db.raw().take_again("audit");
     assert!(!db.redeem(ada, new.iter().next().unwrap()).await);
     assert!(db.redeem(ada, &former[0]).await);
 }

@@ -2,28 +2,18 @@
 
 use arklow_domain::{KeyId, SealedSeed, UserId};
 use arklow_store::{CreateDevice, NewDevice, StoreError};
-use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use crate::support::{Database, now};
 
-#[derive(QueryableByName)]
-struct Stored {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Text)]
-    seed_key_id: String,
-    #[diesel(sql_type = Binary)]
-    seed: Vec<u8>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    confirmed_at: Option<i64>,
-}
-
-fn stored(db: &Database, new: &NewDevice) -> Stored {
-    diesel::sql_query("SELECT name, seed_key_id, seed, confirmed_at FROM devices WHERE id = ?")
-        .bind::<BigInt, _>(new.id.get())
-        .get_result(&mut db.raw())
-        .unwrap()
+/// A device as it stands in its row: name, key, seed in hexadecimal digits, and when it was confirmed.
+fn stored(db: &Database, new: &NewDevice) -> [String; 4] {
+    let mut raw = db.raw();
+    ["name", "seed_key_id", "hex(seed)", "confirmed_at"].map(|column| {
+        raw.text(&format!(
+            "SELECT {column} FROM devices WHERE id = {}",
+            new.id
+        ))
+    })
 }
 
 #[tokio::test]
@@ -34,12 +24,16 @@ async fn created_device_is_stored_and_its_seed_opens() {
         db.store.create_device(new.clone()).await.unwrap(),
         CreateDevice::Created
     );
-    let row = stored(&db, &new);
-    assert_eq!((row.name.as_str(), row.confirmed_at), ("phone", None));
-    let key_id: KeyId = row.seed_key_id.parse().unwrap();
+    let [name, key, seed, confirmed_at] = stored(&db, &new);
+    assert_eq!((name.as_str(), confirmed_at.as_str()), ("phone", ""));
+    let key_id: KeyId = key.parse().unwrap();
+    let bytes = seed.as_bytes().chunks(2).map(|digits| {
+        let digits = std::str::from_utf8(digits).unwrap();
+        u8::from_str_radix(digits, 16).unwrap()
+    });
     let sealed = SealedSeed {
         key_id,
-        bytes: row.seed,
+        bytes: bytes.collect(),
     };
     let seed = sealed.open(&db.keyring, new.user_id, new.id).unwrap();
     let given = new.seed.open(&db.keyring, new.user_id, new.id).unwrap();
@@ -55,10 +49,8 @@ async fn device_may_be_confirmed_from_the_start() {
         ..new
     };
     db.store.create_device(new.clone()).await.unwrap();
-    assert_eq!(
-        stored(&db, &new).confirmed_at,
-        Some(now().timestamp_micros())
-    );
+    let [.., confirmed_at] = stored(&db, &new);
+    assert_eq!(confirmed_at, now().timestamp_micros().to_string());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! What a store answers, asked through its public surface on real files.
+//! What a store answers, asked through its public surface on real databases.
 //!
-//! All modules but `sqlite_*` are the conformance suite: they know no backend, and get their
-//! database from `support`.
+//! All modules but `sqlite_*` and `postgres_*` are the conformance suite: they know no backend, and
+//! get their database from `support`.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,11 +12,13 @@ mod attempts;
 mod audit;
 mod backup_codes;
 mod broken_rows;
+mod busy;
 mod devices;
 mod keys;
 mod races;
 mod sessions;
-mod sqlite_busy;
 mod sqlite_open;
 mod support;
+#[path = "../../../../tests/throwaway.rs"]
+mod throwaway;
 mod users;

@@ -36,7 +36,7 @@ fn pragma(path: &Path, name: &str) -> String {
 
 #[tokio::test]
 async fn new_file_is_private_marked_as_ours_and_has_a_write_ahead_log() {
-    let db = Database::new().await;
+    let db = Database::on_sqlite(Options::default()).await;
     db.db_ada().await;
     for name in ["arklow.db", "arklow.db-wal", "arklow.db-shm"] {
         let mode = fs::metadata(db.directory.path().join(name))
@@ -52,7 +52,7 @@ async fn new_file_is_private_marked_as_ours_and_has_a_write_ahead_log() {
 
 #[tokio::test]
 async fn what_was_written_is_there_when_the_file_is_opened_again() {
-    let db = Database::new().await;
+    let db = Database::on_sqlite(Options::default()).await;
     let ada = db.db_user("ada@example.org").await;
     db.store.close().await;
     let again = db.open_again().await;
@@ -178,7 +178,7 @@ async fn file_that_is_no_database_is_refused_and_left_as_it_is() {
 
 #[tokio::test]
 async fn damaged_database_is_refused() {
-    let db = Database::new().await;
+    let db = Database::on_sqlite(Options::default()).await;
     db.db_ada().await;
     db.store.close().await;
     let path = db.directory.path().join("arklow.db");
@@ -192,7 +192,7 @@ async fn damaged_database_is_refused() {
 
 #[tokio::test]
 async fn database_of_a_newer_version_is_refused_and_names_the_change() {
-    let db = Database::new().await;
+    let db = Database::on_sqlite(Options::default()).await;
     db.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')");
     let error = open(&db.directory.path().join("arklow.db"))
         .await
@@ -206,9 +206,9 @@ async fn database_of_a_newer_version_is_refused_and_names_the_change() {
 
 #[tokio::test]
 async fn locked_database_is_busy_within_the_bound() {
-    let db = Database::new().await;
+    let db = Database::on_sqlite(Options::default()).await;
     let mut other = db.raw();
-    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    other.lock();
     let options = Options {
         busy_timeout: Duration::from_millis(200),
         ..Options::default()
@@ -366,4 +366,16 @@ async fn place_that_takes_no_files_is_read_only() {
     // Not even root may make a file here.
     let error = open(Path::new("/proc/arklow.db")).await.unwrap_err();
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn closed_store_leaves_one_file() {
+    let db = Database::on_sqlite(Options::default()).await;
+    db.db_ada().await;
+    db.store.close().await;
+    let files: Vec<_> = std::fs::read_dir(db.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(files, ["arklow.db"]);
 }

@@ -12,9 +12,9 @@ use arklow_store::{
     ReplaceBackupCodes, ReplaceOutcome, Store,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use tempfile::TempDir;
+
+use crate::throwaway::{Raw, Throwaway};
 
 /// The time at which a test begins; nobody looks at a clock.
 pub(crate) fn now() -> DateTime<Utc> {
@@ -29,6 +29,7 @@ pub(crate) fn minutes(count: i64) -> TimeDelta {
 pub(crate) struct Database {
     pub(crate) store: Store,
     pub(crate) keyring: Arc<Keyring>,
+    throwaway: Throwaway,
     pub(crate) directory: TempDir,
 }
 
@@ -39,33 +40,48 @@ impl Database {
 
     pub(crate) async fn with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&url_in(&directory), options).await.unwrap();
+        let throwaway = Throwaway::new(directory.path());
+        Self::in_throwaway(directory, throwaway, options).await
+    }
+
+    /// An SQLite file, whatever the others are.
+    pub(crate) async fn on_sqlite(options: Options) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let throwaway = Throwaway::on_sqlite(directory.path());
+        Self::in_throwaway(directory, throwaway, options).await
+    }
+
+    async fn in_throwaway(directory: TempDir, throwaway: Throwaway, options: Options) -> Self {
+        let url: DatabaseUrl = throwaway.url().parse().unwrap();
+        Store::migrate(&url, &options).await.unwrap();
+        let store = Store::open(&url, options).await.unwrap();
         let keyring = Arc::new(Keyring::generate(&SystemRandom::new()).unwrap());
         Self {
             store,
             keyring,
+            throwaway,
             directory,
         }
     }
 
     /// The same database, opened once more.
     pub(crate) async fn open_again(&self) -> Store {
-        Store::open(&url_in(&self.directory), Options::default())
-            .await
-            .unwrap()
+        let url = self.url();
+        Store::open(&url, Options::default()).await.unwrap()
+    }
+
+    pub(crate) fn url(&self) -> DatabaseUrl {
+        self.throwaway.url().parse().unwrap()
     }
 
     /// A connection beside the store, to do what the store has no question for.
-    pub(crate) fn raw(&self) -> SqliteConnection {
-        let path = self.directory.path().join("arklow.db");
-        let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
-        conn
+    pub(crate) fn raw(&self) -> Raw {
+        self.throwaway.raw()
     }
 
     #[track_caller]
     pub(crate) fn execute(&self, sql: &str) {
-        self.raw().batch_execute(sql).unwrap();
+        self.raw().run(sql);
     }
 
     pub(crate) async fn db_user(&self, email: &str) -> UserId {

@@ -1,14 +1,13 @@
-//! SQLite: another process holds the lock.
+//! Another program has locked everything.
 
 use std::time::{Duration, Instant};
 
 use arklow_domain::DeviceId;
 use arklow_store::{CreateDevice, Options, StoreError};
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use tokio::task::JoinSet;
 
 use crate::support::{Database, now};
+use crate::throwaway::Raw;
 
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How much longer than its patience a question may take on a slow machine.
@@ -23,9 +22,9 @@ async fn impatient() -> Database {
 }
 
 /// Another program that has begun to write and does not end.
-fn lock(db: &Database) -> SqliteConnection {
+fn lock(db: &Database) -> Raw {
     let mut other = db.raw();
-    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    other.lock();
     other
 }
 
@@ -45,7 +44,7 @@ async fn write_is_busy_within_the_bound_and_works_once_the_lock_is_gone() {
         "{waited:?}"
     );
 
-    other.batch_execute("COMMIT").unwrap();
+    other.run("COMMIT");
     // The same id: the refused question has left nothing behind.
     assert_eq!(
         db.store.create_device(refused).await.unwrap(),
@@ -71,7 +70,7 @@ async fn all_that_queue_behind_the_lock_are_busy_within_the_bound() {
     let waited = started.elapsed();
     assert!(waited < PATIENCE + SLACK, "{waited:?}");
 
-    other.batch_execute("COMMIT").unwrap();
+    other.run("COMMIT");
     let device = db.new_device(ada);
     assert_eq!(
         db.store.create_device(device).await.unwrap(),
@@ -96,7 +95,7 @@ async fn write_waits_for_a_lock_that_is_given_back_in_time() {
     });
     tokio::time::sleep(PATIENCE).await;
     assert!(!waiting.is_finished());
-    other.batch_execute("COMMIT").unwrap();
+    other.run("COMMIT");
     assert_eq!(waiting.await.unwrap().unwrap(), CreateDevice::Created);
 }
 
@@ -112,30 +111,35 @@ async fn reading_goes_on_beside_a_writer() {
 async fn question_whose_caller_left_before_it_began_is_not_asked() {
     let db = Database::with(Options {
         busy_timeout: PATIENCE * 100,
+        connections: 1,
         ..Options::default()
     })
     .await;
     let ada = db.db_user("ada@example.org").await;
     let mut other = lock(&db);
-    let device = db.new_device(ada);
-    let waiting = tokio::spawn({
-        let store = db.store.clone();
-        async move { store.create_device(device).await }
-    });
+    let create = || {
+        let (store, device) = (db.store.clone(), db.new_device(ada));
+        tokio::spawn(async move { store.create_device(device).await })
+    };
+    // The first has begun and waits for the lock, the second for the first.
+    let first = create();
     tokio::time::sleep(PATIENCE).await;
-    waiting.abort();
-    assert!(waiting.await.unwrap_err().is_cancelled());
-    other.batch_execute("COMMIT").unwrap();
+    let second = create();
+    tokio::time::sleep(PATIENCE).await;
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
+    other.run("COMMIT");
 
+    assert_eq!(first.await.unwrap().unwrap(), CreateDevice::Created);
     // Answered after whatever was queued before it.
     let outcome = db.store.disable_user(ada, now()).await;
     assert!(outcome.is_ok(), "{outcome:?}");
-    assert_eq!(devices(&db), 0);
+    assert_eq!(devices(&db), 1);
 }
 
 #[tokio::test]
 async fn closed_store_has_answered_what_was_asked_and_answers_nothing_more() {
-    let db = Database::new().await;
+    let db = Database::with(Options::default()).await;
     let ada = db.db_user("ada@example.org").await;
     let mut running = JoinSet::new();
     let mut ids: Vec<DeviceId> = Vec::new();
@@ -161,23 +165,6 @@ async fn closed_store_has_answered_what_was_asked_and_answers_nothing_more() {
     clone.close().await;
 }
 
-#[tokio::test]
-async fn closed_store_leaves_one_file() {
-    let db = Database::new().await;
-    db.db_ada().await;
-    db.store.close().await;
-    let files: Vec<_> = std::fs::read_dir(db.directory.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert_eq!(files, ["arklow.db"]);
-}
-
 fn devices(db: &Database) -> i64 {
-    use diesel::dsl::sql;
-    use diesel::sql_types::BigInt;
-
-    diesel::select(sql::<BigInt>("(SELECT count(*) FROM devices)"))
-        .get_result(&mut db.raw())
-        .unwrap()
+    db.raw().count("devices")
 }

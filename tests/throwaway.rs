@@ -1,0 +1,292 @@
+//! A database of one's own for each test: an SQLite file, or, with `ARKLOW_TEST_ON=postgres`, a
+//! database on the server that `ARKLOW_TEST_POSTGRES_URL` names.
+//!
+//! `#[path]` brings this file into each test binary.  `cargo test` runs them on SQLite, and a test of
+//! `xtask` once more on PostgreSQL.
+
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    reason = "each of the binaries that share this file needs its own part of it"
+)]
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use arklow_domain::{SystemRandom, UserId};
+use diesel::connection::SimpleConnection;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection, QueryableByName, RunQueryDsl};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+
+/// The server that tests are run on, if it is not SQLite's turn.
+static POSTGRES: LazyLock<Option<String>> =
+    LazyLock::new(|| match std::env::var("ARKLOW_TEST_ON").as_deref() {
+        Err(_) | Ok("sqlite") => None,
+        Ok("postgres") => Some(std::env::var("ARKLOW_TEST_POSTGRES_URL").expect(
+            "ARKLOW_TEST_POSTGRES_URL names a server with a user who may create databases",
+        )),
+        Ok(_) => panic!("ARKLOW_TEST_ON is neither `sqlite` nor `postgres`"),
+    });
+
+/// Whether it is PostgreSQL's turn.
+pub(crate) fn on_postgres() -> bool {
+    POSTGRES.is_some()
+}
+
+/// A database that nobody else has, empty.  On a server it is dropped with the value.
+pub(crate) struct Throwaway {
+    url: String,
+    /// Its name, if it is on a server.
+    name: Option<String>,
+}
+
+impl Throwaway {
+    /// In this folder, or on the server.
+    pub(crate) fn new(folder: &Path) -> Self {
+        let Some(server) = POSTGRES.as_ref() else {
+            return Self::on_sqlite(folder);
+        };
+        let random = UserId::random(&SystemRandom::new()).expect("random bits");
+        let name = format!("arklow_test_{random}");
+        Raw::open(server).run(&format!("CREATE DATABASE {name} TEMPLATE template0"));
+        let (place, parameters) = server.split_once('?').unwrap_or((server, ""));
+        let (place, _) = place.rsplit_once('/').expect("the URL names a database");
+        let url = format!("{place}/{name}?{parameters}");
+        // What SQLite calls so.
+        Raw::open(&url).run(
+            "CREATE FUNCTION zeroblob(length INTEGER) RETURNS BYTEA LANGUAGE sql AS
+                 $$ SELECT decode(repeat('00', length), 'hex') $$;
+             CREATE FUNCTION hex(bytes BYTEA) RETURNS TEXT LANGUAGE sql AS
+                 $$ SELECT upper(encode(bytes, 'hex')) $$;",
+        );
+        Self {
+            url,
+            name: Some(name),
+        }
+    }
+
+    /// In this folder, whosever turn it is.
+    pub(crate) fn on_sqlite(folder: &Path) -> Self {
+        Self {
+            url: format!("sqlite:{}", folder.join("arklow.db").display()),
+            name: None,
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Copies the database, which nobody may be using on a server; the name of the copy.
+    pub(crate) fn back_up(&self, folder: &Path) -> String {
+        let Some(name) = &self.name else {
+            let copy = folder.join("backup.db").display().to_string();
+            self.raw().run(&format!("VACUUM INTO '{copy}'"));
+            return copy;
+        };
+        let copy = format!("{name}_copy");
+        self.on_server(&format!("CREATE DATABASE {copy} TEMPLATE {name}"));
+        copy
+    }
+
+    /// Puts such a copy in the place of the database.
+    pub(crate) fn restore(&self, copy: &str) {
+        let Some(name) = &self.name else {
+            let path = self.url.trim_start_matches("sqlite:");
+            for file in ["-wal", "-shm"] {
+                drop(std::fs::remove_file(format!("{path}{file}")));
+            }
+            std::fs::copy(copy, path).expect("the copy is there");
+            return;
+        };
+        self.on_server(&format!("DROP DATABASE {name} WITH (FORCE)"));
+        self.on_server(&format!("ALTER DATABASE {copy} RENAME TO {name}"));
+    }
+
+    fn on_server(&self, sql: &str) {
+        let server = POSTGRES.as_ref().expect("the database is on a server");
+        Raw::open(server).run(sql);
+    }
+
+    /// A connection beside whatever uses the database.
+    pub(crate) fn raw(&self) -> Raw {
+        Raw::open(&self.url)
+    }
+}
+
+impl Drop for Throwaway {
+    fn drop(&mut self) {
+        if let (Some(name), Some(server)) = (&self.name, POSTGRES.as_ref()) {
+            // Left behind if the server is gone, as some tests want it.
+            drop(Raw::try_open(server).map(|mut raw| {
+                raw.try_run(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            }));
+        }
+    }
+}
+
+/// A connection on which anything can be said.
+pub(crate) struct Raw(Option<Conn>);
+
+enum Conn {
+    Sqlite(SqliteConnection),
+    Postgres(Box<AsyncConnectionWrapper<AsyncPgConnection>>),
+}
+
+impl Raw {
+    #[track_caller]
+    pub(crate) fn open(url: &str) -> Self {
+        Self::try_open(url).expect("the database opens")
+    }
+
+    pub(crate) fn try_open(url: &str) -> Result<Self, String> {
+        let conn = match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let mut conn = SqliteConnection::establish(path).map_err(|e| e.to_string())?;
+                let busy = conn.batch_execute("PRAGMA busy_timeout = 10000");
+                busy.map_err(|error| error.to_string())?;
+                Conn::Sqlite(conn)
+            }
+            None => {
+                let conn = apart(|| Connection::establish(url)).map_err(|e| e.to_string())?;
+                Conn::Postgres(Box::new(conn))
+            }
+        };
+        Ok(Self(Some(conn)))
+    }
+
+    #[track_caller]
+    pub(crate) fn run(&mut self, sql: &str) {
+        self.try_run(sql).expect("the statements run");
+    }
+
+    pub(crate) fn try_run(&mut self, sql: &str) -> Result<(), String> {
+        let ran = match self.conn() {
+            Conn::Sqlite(conn) => conn.batch_execute(sql),
+            Conn::Postgres(conn) => apart(|| conn.batch_execute(sql)),
+        };
+        ran.map_err(|error| error.to_string())
+    }
+
+    /// From now on the tables take what they would refuse, on SQLite from this connection only.
+    #[track_caller]
+    pub(crate) fn unchecked(&mut self) {
+        match self.conn() {
+            Conn::Sqlite(_) => {
+                self.run("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF;");
+            }
+            Conn::Postgres(_) => self.run(
+                "DO $$ DECLARE found RECORD; BEGIN
+                     FOR found IN SELECT conrelid::regclass AS of, conname FROM pg_constraint
+                         WHERE contype IN ('c', 'f') AND connamespace = 'public'::regnamespace
+                     LOOP
+                         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', found.of, found.conname);
+                     END LOOP;
+                 END $$",
+            ),
+        }
+    }
+
+    /// A condition that is true, which takes very long to find out.
+    pub(crate) fn slow(&mut self) -> &'static str {
+        match self.conn() {
+            Conn::Sqlite(_) => {
+                "(WITH RECURSIVE counted (n) AS (
+                    SELECT 1 UNION ALL SELECT n + 1 FROM counted LIMIT 1000000000
+                ) SELECT count(*) FROM counted) > 0"
+            }
+            Conn::Postgres(_) => "(SELECT pg_sleep(3600)) IS NOT NULL",
+        }
+    }
+
+    /// Begins a transaction beside which nobody can write.
+    #[track_caller]
+    pub(crate) fn lock(&mut self) {
+        match self.conn() {
+            Conn::Sqlite(_) => self.run("BEGIN IMMEDIATE"),
+            Conn::Postgres(_) => {
+                self.run("BEGIN; LOCK TABLE users, sessions, devices, audit IN EXCLUSIVE MODE");
+            }
+        }
+    }
+
+    /// Nothing can be added to the table until [`Raw::take_again`].
+    #[track_caller]
+    pub(crate) fn refuse(&mut self, table: &str) {
+        match self.conn() {
+            Conn::Sqlite(_) => self.run(&format!(
+                "CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )),
+            Conn::Postgres(_) => self.run(&format!(
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'no',
+                        CONSTRAINT = 'refuse'; END $$;
+                 CREATE TRIGGER refuse BEFORE INSERT ON {table} EXECUTE FUNCTION refuse()"
+            )),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn take_again(&mut self, table: &str) {
+        match self.conn() {
+            Conn::Sqlite(_) => self.run("DROP TRIGGER refuse"),
+            Conn::Postgres(_) => self.run(&format!("DROP TRIGGER refuse ON {table}")),
+        }
+    }
+
+    /// The texts that a query finds; empty for `NULL`.
+    #[track_caller]
+    pub(crate) fn texts(&mut self, query: &str) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Found {
+            #[diesel(sql_type = Text)]
+            found: String,
+        }
+        let query = format!(
+            "WITH every (found) AS ({query}) SELECT coalesce(CAST(found AS TEXT), '') AS found \
+             FROM every"
+        );
+        let found: diesel::QueryResult<Vec<Found>> = match self.conn() {
+            Conn::Sqlite(conn) => diesel::sql_query(query).load(conn),
+            Conn::Postgres(conn) => apart(|| diesel::sql_query(query).load(&mut **conn)),
+        };
+        let found = found.expect("the query runs");
+        found.into_iter().map(|row| row.found).collect()
+    }
+
+    /// The one text that a query finds.
+    #[track_caller]
+    pub(crate) fn text(&mut self, query: &str) -> String {
+        let query = format!("SELECT ({query}) AS found");
+        self.texts(&query).pop().expect("a row")
+    }
+
+    /// How many rows a table has; `table` may go on with conditions.
+    #[track_caller]
+    pub(crate) fn count(&mut self, table: &str) -> i64 {
+        let count = self.text(&format!("SELECT count(*) FROM {table}"));
+        count.parse().expect("a number")
+    }
+
+    fn conn(&mut self) -> &mut Conn {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let conn = self.0.take();
+        apart(|| drop(conn));
+    }
+}
+
+/// Does something on a thread without a runtime, which the blocking connection makes for itself.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(work).join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
