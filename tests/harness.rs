@@ -63,16 +63,31 @@ impl Home {
         let throwaway = Throwaway::new(folder.path());
         let this = Self { folder, throwaway };
         if on_postgres() {
-            let keys = this.key_file().display().to_string();
-            for arguments in [
-                &["migrate", "up"][..],
-                &["keys", "generate", "--out", &keys],
-            ] {
-                let output = this.output(arguments);
-                assert!(output.status.success(), "{}", text(&output.stderr));
-            }
+            this.prepare();
         }
         this
+    }
+
+    /// With a database on this server.
+    pub(crate) fn on_server(url: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let throwaway = Throwaway::on_server(url);
+        let this = Self { folder, throwaway };
+        this.prepare();
+        this
+    }
+
+    /// What an operator of a server does by hand.
+    fn prepare(&self) {
+        let keys = self.key_file().display().to_string();
+        let commands = [
+            &["migrate", "up"][..],
+            &["keys", "generate", "--out", &keys],
+        ];
+        for arguments in commands {
+            let output = self.output(arguments);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
     }
 
     /// With an SQLite file, whatever the others have.

@@ -12,6 +12,7 @@
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `canary` | nothing that the process prints holds a secret |
 //! | `keys` | rotating and retiring root keys beside a server |
+//! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
@@ -25,6 +26,7 @@ mod crash;
 mod faults;
 mod harness;
 mod keys;
+mod postgres;
 mod races;
 mod readme;
 mod regenerate;

@@ -39,22 +39,32 @@ pub(crate) fn on_postgres() -> bool {
 /// A database that nobody else has, empty.  On a server it is dropped with the value.
 pub(crate) struct Throwaway {
     url: String,
-    /// Its name, if it is on a server.
-    name: Option<String>,
+    place: Option<Place>,
+}
+
+/// Where a database on a server is.
+struct Place {
+    server: String,
+    name: String,
 }
 
 impl Throwaway {
     /// In this folder, or on the server.
     pub(crate) fn new(folder: &Path) -> Self {
-        let Some(server) = POSTGRES.as_ref() else {
-            return Self::on_sqlite(folder);
-        };
+        match POSTGRES.as_ref() {
+            Some(server) => Self::on_server(server),
+            None => Self::on_sqlite(folder),
+        }
+    }
+
+    /// On this server, whosever turn it is; the URL is one of a user who may create databases.
+    pub(crate) fn on_server(server: &str) -> Self {
         let random = UserId::random(&SystemRandom::new()).expect("random bits");
         let name = format!("arklow_test_{random}");
         Raw::open(server).run(&format!("CREATE DATABASE {name} TEMPLATE template0"));
-        let (place, parameters) = server.split_once('?').unwrap_or((server, ""));
-        let (place, _) = place.rsplit_once('/').expect("the URL names a database");
-        let url = format!("{place}/{name}?{parameters}");
+        let (address, parameters) = server.split_once('?').unwrap_or((server, ""));
+        let (address, _) = address.rsplit_once('/').expect("the URL names a database");
+        let url = format!("{address}/{name}?{parameters}");
         // What SQLite calls so.
         Raw::open(&url).run(
             "CREATE FUNCTION zeroblob(length INTEGER) RETURNS BYTEA LANGUAGE sql AS
@@ -62,9 +72,10 @@ impl Throwaway {
              CREATE FUNCTION hex(bytes BYTEA) RETURNS TEXT LANGUAGE sql AS
                  $$ SELECT upper(encode(bytes, 'hex')) $$;",
         );
+        let server = server.to_owned();
         Self {
             url,
-            name: Some(name),
+            place: Some(Place { server, name }),
         }
     }
 
@@ -72,7 +83,7 @@ impl Throwaway {
     pub(crate) fn on_sqlite(folder: &Path) -> Self {
         Self {
             url: format!("sqlite:{}", folder.join("arklow.db").display()),
-            name: None,
+            place: None,
         }
     }
 
@@ -82,19 +93,19 @@ impl Throwaway {
 
     /// Copies the database, which nobody may be using on a server; the name of the copy.
     pub(crate) fn back_up(&self, folder: &Path) -> String {
-        let Some(name) = &self.name else {
+        let Some(Place { server, name }) = &self.place else {
             let copy = folder.join("backup.db").display().to_string();
             self.raw().run(&format!("VACUUM INTO '{copy}'"));
             return copy;
         };
         let copy = format!("{name}_copy");
-        self.on_server(&format!("CREATE DATABASE {copy} TEMPLATE {name}"));
+        Raw::open(server).run(&format!("CREATE DATABASE {copy} TEMPLATE {name}"));
         copy
     }
 
     /// Puts such a copy in the place of the database.
     pub(crate) fn restore(&self, copy: &str) {
-        let Some(name) = &self.name else {
+        let Some(Place { server, name }) = &self.place else {
             let path = self.url.trim_start_matches("sqlite:");
             for file in ["-wal", "-shm"] {
                 drop(std::fs::remove_file(format!("{path}{file}")));
@@ -102,13 +113,9 @@ impl Throwaway {
             std::fs::copy(copy, path).expect("the copy is there");
             return;
         };
-        self.on_server(&format!("DROP DATABASE {name} WITH (FORCE)"));
-        self.on_server(&format!("ALTER DATABASE {copy} RENAME TO {name}"));
-    }
-
-    fn on_server(&self, sql: &str) {
-        let server = POSTGRES.as_ref().expect("the database is on a server");
-        Raw::open(server).run(sql);
+        let mut server = Raw::open(server);
+        server.run(&format!("DROP DATABASE {name} WITH (FORCE)"));
+        server.run(&format!("ALTER DATABASE {copy} RENAME TO {name}"));
     }
 
     /// A connection beside whatever uses the database.
@@ -119,7 +126,7 @@ impl Throwaway {
 
 impl Drop for Throwaway {
     fn drop(&mut self) {
-        if let (Some(name), Some(server)) = (&self.name, POSTGRES.as_ref()) {
+        if let Some(Place { server, name }) = &self.place {
             // Left behind if the server is gone, as some tests want it.
             drop(Raw::try_open(server).map(|mut raw| {
                 raw.try_run(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

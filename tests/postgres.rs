@@ -1,0 +1,608 @@
+//! What only a server can do: go away and come back, be full, ask for TLS.  Each test has a server of its own, which
+//! `tests/throwaway-postgres` starts; they run when it is PostgreSQL's turn.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arklow_domain::BackupCode;
+use arklow_store::AuditFilter;
+use futures_util::future::join_all;
+use tempfile::TempDir;
+
+use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE, Server, arklow, text};
+use crate::throwaway::{Raw, on_postgres};
+
+/// How much longer than it is told to wait a program may take on a slow machine.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A server that nobody else uses.
+struct Cluster {
+    folder: TempDir,
+    /// The password, and the port.
+    secret: String,
+    port: String,
+}
+
+impl Cluster {
+    /// `None` if it is not PostgreSQL's turn, or if there is none to be had.
+    fn start() -> Option<Self> {
+        if !on_postgres() {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let output = script("start", folder.path(), &["fsync=off"]);
+        let url = match output {
+            Ok(url) => url,
+            Err(error) if std::env::var_os("CI").is_some() => panic!("{error}"),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                return None;
+            }
+        };
+        let (secret, port) = url
+            .trim()
+            .strip_prefix("postgres://arklow:")
+            .and_then(|rest| rest.strip_suffix("/postgres"))
+            .and_then(|rest| rest.split_once("@localhost:"))
+            .expect("a URL");
+        Some(Self {
+            folder,
+            secret: secret.to_owned(),
+            port: port.to_owned(),
+        })
+    }
+
+    fn url(&self, host: &str, name: &str, parameters: &str) -> String {
+        let Self { secret, port, .. } = self;
+        format!("postgres://arklow:{secret}@{host}:{port}/{name}?{parameters}")
+    }
+
+    fn home(&self) -> Home {
+        Home::on_server(&self.url("localhost", "postgres", "sslmode=disable"))
+    }
+
+    fn raw(&self) -> Raw {
+        Raw::open(&self.url("localhost", "postgres", "sslmode=disable"))
+    }
+
+    /// As a machine that fails: without a word to anybody, and nothing written at the end.
+    fn crash(&self) {
+        script("stop", self.folder.path(), &["immediate"]).expect("it stops");
+    }
+
+    fn again(&self) {
+        script("again", self.folder.path(), &[]).expect("it starts again");
+    }
+
+    /// Sends a signal to all its processes.
+    fn signal(&self, name: &str) {
+        let file = self.folder.path().join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).expect("it runs");
+        let first = text.lines().next().expect("its number").to_owned();
+        let children = Command::new("pgrep").args(["--parent", &first]).output();
+        let children = children.expect("pgrep runs").stdout;
+        let children = String::from_utf8(children).expect("numbers");
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &first])
+            .args(children.split_whitespace())
+            .status();
+        status.expect("kill runs");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(script("stop", self.folder.path(), &["immediate"]));
+    }
+}
+
+fn script(command: &str, folder: &Path, arguments: &[&str]) -> Result<String, String> {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/throwaway-postgres"
+    );
+    let output = Command::new(script)
+        .arg(command)
+        .arg(folder)
+        .args(arguments)
+        .output()
+        .map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+/// What a caller knows of its device while the server comes and goes.
+struct Known {
+    caller: Caller,
+    /// The sets that were answered, in order.
+    sets: Vec<Vec<String>>,
+    /// How many requests had no set as their answer: they may have made one all the same.
+    unknown: usize,
+    /// How many of these came after the last set.
+    unknown_since: usize,
+}
+
+impl Known {
+    fn new(caller: Caller) -> Self {
+        Self {
+            caller,
+            sets: Vec::new(),
+            unknown: 0,
+            unknown_since: 0,
+        }
+    }
+
+    /// Regenerates until it is told to stop.  An answer is a set of codes or 503 with a time to come back.
+    async fn regenerate(&mut self, servers: &[Server], first: usize, stop: &AtomicBool) {
+        let mut turn = first;
+        while !stop.load(Ordering::SeqCst) {
+            let server = &servers[turn % servers.len()];
+            turn += 1;
+            let answer = server
+                .regenerate(&self.caller.token, &self.caller.device)
+                .await;
+            if answer.status == 200 {
+                self.sets.push(answer.backup_codes());
+                self.unknown_since = 0;
+            } else {
+                assert_eq!(answer.status, 503, "{:?}", answer.body);
+                assert!(answer.headers.contains_key("retry-after"));
+                self.unknown += 1;
+                self.unknown_since += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Whether the database knows all that was answered, and nothing that nobody asked for.
+    async fn check(&self, home: &Home) {
+        let (store, keyring) = (home.store().await, home.keyring());
+        let device = self.caller.device.parse().expect("an id");
+        let user = self.caller.user_id();
+        let set = store.backup_code_set(user, device).await;
+        let set = set.expect("an answer").expect("a set");
+        let filter = AuditFilter {
+            device_id: Some(device),
+            ..AuditFilter::default()
+        };
+        let records = store.audit_records(filter).await.expect("records");
+        store.close().await;
+
+        let generations: Vec<i64> = records.iter().filter_map(|r| r.generation).collect();
+        assert_eq!(generations, (1..=set.generation).collect::<Vec<_>>());
+        let (generation, known) = (generations.len(), self.sets.len());
+        assert!(
+            (known..=known + self.unknown).contains(&generation),
+            "{known} sets were answered, {} requests were not, {generation} sets were made",
+            self.unknown
+        );
+        let last = self.sets.last().expect("one at least");
+        let slots = last.iter().filter_map(|code| {
+            let code = BackupCode::parse(code).expect("a code");
+            let slot = set.slot_of(&keyring, user, device, &code);
+            slot.expect("the set opens").map(|slot| slot.bit())
+        });
+        let matching = slots.collect::<BTreeSet<u16>>().len();
+        match self.unknown_since {
+            0 => assert_eq!(matching, 10, "the last set that was answered"),
+            _ => assert!(
+                matching == 10 || matching == 0,
+                "a set is there whole or not at all"
+            ),
+        }
+    }
+}
+
+/// Regenerates on two servers while `trouble` happens, then sees that all is well.
+async fn through(cluster: &Cluster, what: &str, trouble: impl AsyncFnOnce(&Cluster)) {
+    let home = cluster.home();
+    let servers = [home.serve(NO_LIMITS), home.serve(NO_LIMITS)];
+    let mut known: Vec<Known> = ["ada", "bob", "cyd", "dan", "eve", "fay"]
+        .map(|name| Known::new(home.caller(name)))
+        .into();
+    let stop = AtomicBool::new(false);
+    let load = known
+        .iter_mut()
+        .enumerate()
+        .map(|(first, known)| known.regenerate(&servers, first, &stop));
+    let trouble = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        trouble(cluster).await;
+        // Without a restart of ours.
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        stop.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(join_all(load), trouble);
+
+    let (mut sets, mut unknown) = (0, 0);
+    for known in &mut known {
+        let server = &servers[0];
+        let answer = server
+            .regenerate(&known.caller.token, &known.caller.device)
+            .await;
+        known.sets.push(answer.backup_codes());
+        known.unknown_since = 0;
+        known.check(&home).await;
+        sets += known.sets.len();
+        unknown += known.unknown;
+    }
+    println!("{what}: {sets} sets were answered and none is lost; {unknown} times 503");
+    assert!(unknown > 0, "nobody noticed anything");
+    for server in &servers {
+        let printed = server.printed();
+        assert!(
+            !printed.contains(&cluster.secret),
+            "the password is printed"
+        );
+        assert!(!printed.contains("\"ERROR\""), "{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t27_connections_that_are_killed_under_load_lose_nothing() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    through(&cluster, "connections killed", async |cluster| {
+        let mut raw = cluster.raw();
+        for _ in 0..20 {
+            raw.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE application_name = 'arklow'",
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t27_server_that_crashes_and_restarts_under_load_loses_nothing() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    through(&cluster, "server crashed three times", async |cluster| {
+        for _ in 0..3 {
+            cluster.crash();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            cluster.again();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_does_not_answer_is_waited_for_only_so_long() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let home = cluster.home();
+    let ada = home.caller("ada");
+    let server = home.serve(&["--request-deadline", "500ms"]);
+    assert_eq!(server.user(&ada.token).await.status, 200);
+    cluster.signal("STOP");
+    let started = Instant::now();
+    let answers = join_all((0..40).map(|_| server.regenerate(&ada.token, &ada.device))).await;
+    let waited = started.elapsed();
+    cluster.signal("CONT");
+    for answer in answers {
+        answer.assert(503, "DEADLINE_EXCEEDED");
+    }
+    assert!(waited < Duration::from_millis(500) + SLACK, "{waited:?}");
+    let deadline = Instant::now() + PATIENCE;
+    while server.user(&ada.token).await.status != 200 {
+        assert!(Instant::now() < deadline, "it has not recovered");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statement_that_takes_too_long_is_given_up() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let home = cluster.home();
+    let ada = home.caller("ada");
+    let server = home.serve(&["--statement-timeout", "300ms"]);
+    let mut vandal = home.vandal();
+    let slow = vandal.slow();
+    vandal.run(&format!(
+        "DROP TABLE memberships; CREATE VIEW memberships AS
+         SELECT id AS user_id, 1::BIGINT AS org_id, ''::TEXT AS permissions FROM users WHERE {slow}"
+    ));
+    let started = Instant::now();
+    server.user(&ada.token).await.assert(503, "UNAVAILABLE");
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_millis(300) + SLACK, "{waited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pool_that_is_full_is_waited_for_only_so_long() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let home = cluster.home();
+    let ada = home.caller("ada");
+    let server = home.serve(&[
+        "--database-connections",
+        "1",
+        "--busy-timeout",
+        "300ms",
+        "--limits",
+        "off",
+    ]);
+    let mut vandal = home.vandal();
+    vandal.lock();
+    let started = Instant::now();
+    let answers = join_all((0..8).map(|_| server.regenerate(&ada.token, &ada.device))).await;
+    let waited = started.elapsed();
+    for answer in &answers {
+        answer.assert(503, "UNAVAILABLE");
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    assert!(waited < Duration::from_millis(600) + SLACK, "{waited:?}");
+    vandal.run("ROLLBACK");
+    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+}
+
+#[test]
+fn server_that_cannot_be_reached_is_said_so() {
+    if !on_postgres() {
+        return;
+    }
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let url = format!("postgres://ada:hunter2@{address}/arklow");
+    let output = arklow()
+        .args(["migrate", "status", "--database-url", &url])
+        .output()
+        .expect("the binary runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("cannot be reached") && said.contains("refused"),
+        "{said}"
+    );
+    assert!(
+        said.contains("--database-url") && !said.contains("hunter2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn wrong_password_is_refused_and_not_shown() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let url = format!(
+        "postgres://arklow:hunter2@localhost:{}/postgres",
+        cluster.port
+    );
+    let output = arklow()
+        .args(["migrate", "status"])
+        .env("ARKLOW_DATABASE_URL", url)
+        .output()
+        .expect("the binary runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("password authentication failed"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn sslmode_means_what_it_means_to_libpq() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let status = |host: &str, parameters: &str| {
+        let output = arklow()
+            .args(["migrate", "status"])
+            .env(
+                "ARKLOW_DATABASE_URL",
+                cluster.url(host, "postgres", parameters),
+            )
+            .output()
+            .expect("the binary runs");
+        (output.status.success(), text(&output.stderr))
+    };
+    let authority = cluster.folder.path().join("ca.pem").display().to_string();
+    let verify = format!(
+        "sslmode=verify-full&sslrootcert={}",
+        authority.replace('/', "%2F")
+    );
+    for (host, parameters) in [
+        ("localhost", "sslmode=disable"),
+        ("localhost", "sslmode=prefer"),
+        ("127.0.0.1", "sslmode=require"),
+        ("localhost", verify.as_str()),
+        ("localhost", ""),
+    ] {
+        let (done, said) = status(host, parameters);
+        assert!(done, "{host} {parameters}: {said}");
+    }
+    // Another name than that of the certificate, and an authority that nobody knows.
+    for (host, parameters) in [
+        ("127.0.0.1", verify.as_str()),
+        ("localhost", "sslmode=verify-full"),
+    ] {
+        let (done, said) = status(host, parameters);
+        assert!(
+            !done && said.contains("certificate"),
+            "{host} {parameters}: {said}"
+        );
+        assert!(!said.contains(&cluster.secret), "{said}");
+    }
+    let (done, said) = status(
+        "localhost",
+        "sslmode=verify-full&sslrootcert=%2Fmissing.pem",
+    );
+    assert!(!done && said.contains("/missing.pem"), "{said}");
+
+    // A server that takes nothing but TLS, and one that has none.
+    let mut raw = cluster.raw();
+    raw.run("COPY (SELECT 'hostssl all all all scram-sha-256') TO PROGRAM 'cat > pg_hba.conf'");
+    raw.run("SELECT pg_reload_conf()");
+    drop(raw);
+    let deadline = Instant::now() + PATIENCE;
+    while status("localhost", "sslmode=disable").0 {
+        assert!(
+            Instant::now() < deadline,
+            "it still takes connections without TLS"
+        );
+    }
+    assert!(status("localhost", "sslmode=prefer").0);
+    assert!(status("localhost", &verify).0);
+    let mut raw = Raw::try_open(&cluster.url("localhost", "postgres", "sslmode=disable"));
+    assert!(raw.as_mut().is_err(), "without TLS nobody gets in");
+}
+
+#[test]
+fn encryption_is_not_optional_unless_it_is_said_to_be() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let mut raw = cluster.raw();
+    raw.run("ALTER SYSTEM SET ssl = off");
+    raw.run("SELECT pg_reload_conf()");
+    drop(raw);
+    let status = |parameters: &str| {
+        let output = arklow()
+            .args(["migrate", "status"])
+            .env(
+                "ARKLOW_DATABASE_URL",
+                cluster.url("localhost", "postgres", parameters),
+            )
+            .output()
+            .expect("the binary runs");
+        output.status.success()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while status("sslmode=require") {
+        assert!(Instant::now() < deadline, "the server still has TLS");
+    }
+    assert!(status("sslmode=prefer") && status("sslmode=disable"));
+    assert!(!status("sslmode=verify-full"));
+}
+
+#[test]
+fn migrations_from_everywhere_at_once_are_made_once() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    cluster.raw().run("CREATE DATABASE fresh");
+    let command = |arguments: &[&str]| {
+        let mut command = arklow();
+        command.args(arguments).env(
+            "ARKLOW_DATABASE_URL",
+            cluster.url("localhost", "fresh", "sslmode=disable"),
+        );
+        command
+    };
+    let refused = command(&["serve", "--keys", "missing"])
+        .output()
+        .expect("the binary runs");
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("pending") && said.contains("arklow migrate up"),
+        "{said}"
+    );
+    let status = command(&["migrate", "status", "--json"])
+        .output()
+        .expect("the binary runs");
+    assert!(
+        text(&status.stdout).contains("\"applied\":[]"),
+        "looking changes nothing"
+    );
+
+    let running: Vec<_> = (0..8)
+        .map(|_| {
+            let mut up = command(&["migrate", "up"]);
+            up.stdout(std::process::Stdio::piped());
+            up.stderr(std::process::Stdio::piped());
+            up.spawn().expect("the binary runs")
+        })
+        .collect();
+    let outputs = running
+        .into_iter()
+        .map(|up| up.wait_with_output().expect("it ends"));
+    let made = outputs.filter(|output| {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        !output.stdout.is_empty()
+    });
+    assert_eq!(made.count(), 1);
+
+    let mut fresh = Raw::open(&cluster.url("localhost", "fresh", "sslmode=disable"));
+    fresh.run("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')");
+    for arguments in [&["serve", "--keys", "missing"][..], &["migrate", "up"]] {
+        let refused = command(arguments).output().expect("the binary runs");
+        assert!(!refused.status.success());
+        let said = text(&refused.stderr);
+        assert!(
+            said.contains("newer version") && said.contains("29990101000000"),
+            "{said}"
+        );
+    }
+
+    cluster.raw().run("CREATE DATABASE theirs");
+    let url = cluster.url("localhost", "theirs", "sslmode=disable");
+    Raw::open(&url).run("CREATE TABLE users (id INTEGER)");
+    let mut up = command(&["migrate", "up"]);
+    let refused = up
+        .env("ARKLOW_DATABASE_URL", &url)
+        .output()
+        .expect("the binary runs");
+    let said = text(&refused.stderr);
+    assert!(said.contains("another program"), "{said}");
+    assert_eq!(
+        Raw::open(&url).count("pg_tables WHERE schemaname = 'public'"),
+        1
+    );
+}
+
+#[test]
+fn servers_need_the_same_key_file_and_never_make_one() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let home = cluster.home();
+    let keys = home.path().join("elsewhere.keys");
+    let named = keys.display().to_string();
+    let refused = home.output(&["serve", "--listen", "127.0.0.1:0", "--keys", &named]);
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("there is no key file") && said.contains("keys generate"),
+        "{said}"
+    );
+    assert!(!keys.exists());
+    let mut unnamed = home.arklow();
+    unnamed
+        .env_remove("ARKLOW_KEYS")
+        .args(["serve", "--listen", "127.0.0.1:0"]);
+    let said = text(&unnamed.output().expect("the binary runs").stderr);
+    assert!(
+        said.contains("--keys") && said.contains("keys generate"),
+        "{said}"
+    );
+
+    // Several start at once, with the same file.
+    let servers: Vec<Server> = std::thread::scope(|scope| {
+        let starting: Vec<_> = (0..4).map(|_| scope.spawn(|| home.serve(&[]))).collect();
+        starting
+            .into_iter()
+            .map(|server| server.join().expect("it starts"))
+            .collect()
+    });
+    drop(servers);
+    home.run(&["keys", "generate", "--out", &named]);
+    let refused = home.output(&["serve", "--listen", "127.0.0.1:0", "--keys", &named]);
+    let said = text(&refused.stderr);
+    assert!(said.contains("does not hold key"), "{said}");
+}
