@@ -58,3 +58,26 @@ async fn race(home: &Home, ada: &Caller, servers: &[Arc<Server>]) {
         servers.len()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold_for_two_servers_together() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let limits = ["--limit-regenerate", "7/1h", "--limit-enroll", "5/1h"];
+    let servers = [home.serve(&limits), home.serve(&limits)];
+    let count = |answers: Vec<crate::harness::Answer>| {
+        let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
+        for answer in refused {
+            answer.assert(429, "RATE_LIMITED");
+        }
+        done.len()
+    };
+    let regenerated =
+        join_all((0..40).map(|n| servers[n % servers.len()].regenerate(&ada.token, &ada.device)));
+    assert_eq!(count(regenerated.await), 7);
+    let started = join_all((0..40).map(|n| servers[n % servers.len()].start(&ada.token, "New")));
+    assert_eq!(count(started.await), 5);
+    // Of those that were begun, each has taken the place of the one before it.
+    let listed = servers[0].devices(&ada.token).await;
+    assert_eq!(listed.body["data"]["count"], 2);
+}

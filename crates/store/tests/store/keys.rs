@@ -213,3 +213,53 @@ async fn secret_that_does_not_open_is_told_and_left_as_it_is() {
         (0, &[ada.device_id][..])
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn key_that_is_retired_while_it_is_used_protects_nothing() {
+    const ROUNDS: usize = 40;
+    let db = Database::new().await;
+    let ada = db.db_user("ada@example.org").await;
+    let stores = [db.store.clone(), db.open_again().await];
+    let mut retired = 0;
+    for _ in 0..ROUNDS {
+        let ring = Arc::new(other_ring());
+        let (key, check) = (ring.active(), ring.get(&ring.active()).unwrap().check());
+        db.store.record_key(key, check, now()).await.unwrap();
+        let random = SystemRandom::new();
+        let devices: Vec<NewDevice> = (0..4)
+            .map(|_| {
+                let new = db.new_device(ada);
+                let seed = Seed::random(&random).unwrap();
+                let seed = seed.seal(&ring, ada, new.id, &random).unwrap();
+                NewDevice { seed, ..new }
+            })
+            .collect();
+        let mut writing = tokio::task::JoinSet::new();
+        for (n, device) in devices.into_iter().enumerate() {
+            let store = stores[n % 2].clone();
+            writing.spawn(async move { store.create_device(device).await });
+        }
+        let origin = AuditOrigin::operator("test");
+        let outcome = stores[1].retire_key(key, now(), origin).await.unwrap();
+        let mut refused = 0;
+        for answer in writing.join_all().await {
+            match answer {
+                Ok(CreateDevice::Created) => {}
+                Err(StoreError::RetiredKey(id)) if id == key => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        let using = db
+            .raw()
+            .count(&format!("devices WHERE seed_key_id = '{key}'"));
+        match outcome {
+            RetireKey::Retired => {
+                assert_eq!((using, refused), (0, 4), "a retired key protects something");
+                retired += 1;
+            }
+            RetireKey::InUse { .. } => assert_eq!((using, refused), (4, 0)),
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("of {ROUNDS} keys that were used and retired at once, {retired} were retired first");
+}
