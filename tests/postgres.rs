@@ -606,3 +606,138 @@ fn servers_need_the_same_key_file_and_never_make_one() {
     let said = text(&refused.stderr);
     assert!(said.contains("does not hold key"), "{said}");
 }
+
+/// Runs `arklow copy` from an SQLite home to a server's.
+fn copy(from: &Home, to: &Home) -> Command {
+    let mut command = arklow();
+    command
+        .args(["copy", "--json"])
+        .env("ARKLOW_COPY_FROM", from.url())
+        .env("ARKLOW_COPY_TO", to.url());
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deployment_moves_from_sqlite_with_all_that_works_and_all_that_is_used_up() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let (old, new) = (Home::on_sqlite(), cluster.home());
+    let server = old.serve(NO_LIMITS);
+    let (ada, bob) = (old.caller("ada"), old.caller("bob"));
+    let answer = server.regenerate(&ada.token, &ada.device).await;
+    let codes = answer.backup_codes();
+    assert!(
+        server
+            .redeem(&ada.token, &ada.device, &codes[0])
+            .await
+            .is_valid()
+    );
+    old.run(&["device", "remove", "--id", &bob.device]);
+    old.vandal().run(&format!(
+        "INSERT INTO memberships VALUES ({}, 7, 'owner')",
+        ada.user
+    ));
+    let (_, token, _) = old.session(&bob.user, None);
+    drop(server);
+
+    let output = copy(&old, &new).output().expect("the binary runs");
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains(&cluster.secret), "{said}");
+    let copied: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(copied["was_there"], false);
+    for table in copied["tables"].as_array().expect("tables") {
+        let name = table["table"].as_str().expect("a name");
+        let rows = new.vandal().count(name);
+        assert_eq!(table["rows"], rows, "{name}");
+        assert_eq!(old.vandal().count(name), rows, "{name}");
+    }
+    let again = copy(&old, &new).output().expect("the binary runs");
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).expect("JSON");
+    assert_eq!(again["was_there"], true);
+    assert_eq!(again["tables"], copied["tables"]);
+
+    // With the keys of the old place the new one is the old one.
+    std::fs::copy(old.key_file(), new.key_file()).expect("a copy of the keys");
+    let server = new.serve(NO_LIMITS);
+    assert!(
+        !server
+            .redeem(&ada.token, &ada.device, &codes[0])
+            .await
+            .is_valid()
+    );
+    assert!(
+        server
+            .redeem(&ada.token, &ada.device, &codes[1])
+            .await
+            .is_valid()
+    );
+    let user = server.user(&ada.token).await;
+    assert_eq!(user.body["data"]["memberships"][0]["org_id"], "7");
+    assert_eq!(server.devices(&token).await.body["data"]["count"], 0);
+    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    let numbers: Vec<i64> = new.records().await.iter().map(|r| r.id.get()).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+
+    // What lives there now is not overwritten with what was.
+    let output = copy(&old, &new).output().expect("the binary runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("not those of the source"), "{said}");
+    assert!(
+        server
+            .redeem(&ada.token, &ada.device, &codes[0])
+            .await
+            .status
+            == 200
+    );
+}
+
+#[test]
+fn copy_that_is_killed_has_copied_nothing_and_can_be_run_again() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let (old, new) = (Home::on_sqlite(), cluster.home());
+    old.caller("ada");
+    old.vandal().run(
+        "INSERT INTO audit (at, event, outcome) WITH RECURSIVE n (i) AS
+         (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
+         SELECT i, 'mfa.key.rotated', 'success' FROM n",
+    );
+    let mut killed = 0;
+    for wait in [50, 150, 300, 600] {
+        let mut child = copy(&old, &new)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        std::thread::sleep(Duration::from_millis(wait));
+        if child.try_wait().expect("a child").is_some() {
+            break;
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        killed += 1;
+        assert_eq!(new.vandal().count("users") + new.vandal().count("audit"), 0);
+    }
+    assert!(killed > 0, "it was faster than anybody could kill it");
+    let output = copy(&old, &new).output().expect("the binary runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(new.vandal().count("audit"), old.vandal().count("audit"));
+}
+
+#[test]
+fn copy_goes_one_way_only() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let (old, new) = (Home::on_sqlite(), cluster.home());
+    old.user("ada");
+    for (from, to) in [(&new, &old), (&new, &new), (&old, &old)] {
+        let output = copy(from, to).output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("from SQLite to PostgreSQL"), "{said}");
+    }
+}

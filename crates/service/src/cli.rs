@@ -127,6 +127,12 @@ pub(crate) enum Command {
     /// Bring the tables of a database up to date, or tell whether they are.
     #[command(subcommand)]
     Migrate(MigrateCommand),
+    /// Move a deployment from SQLite to PostgreSQL.
+    ///
+    /// The target must have its tables (`arklow migrate up`) and no rows.  Servers of the source are
+    /// told that it is busy until the end; stop them before, and start them on the target after.  A
+    /// copy that fails or is stopped has changed nothing: run it again.
+    Copy(CopyArgs),
     /// Run after restoring a backup: kill the sessions and codes that it would revive.
     Restored(RestoredArgs),
     /// Read what was tried and done.
@@ -401,7 +407,7 @@ pub(crate) struct DatabaseArgs {
         hide_env_values = true,
         value_name = "URL",
         default_value = "sqlite:arklow.db",
-        value_parser = DatabaseUrlParser
+        value_parser = DatabaseUrlParser("--database-url")
     )]
     pub(crate) database_url: DatabaseUrl,
 }
@@ -645,6 +651,30 @@ pub(crate) struct RetireKeyArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Where the rows are: `sqlite:` and the path of a file.
+    #[arg(
+        long,
+        env = "ARKLOW_COPY_FROM",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = DatabaseUrlParser("--from")
+    )]
+    pub(crate) from: DatabaseUrl,
+    /// Where they are to be: `postgres://` and so on.
+    #[arg(
+        long,
+        env = "ARKLOW_COPY_TO",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = DatabaseUrlParser("--to")
+    )]
+    pub(crate) to: DatabaseUrl,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RestoredArgs {
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
@@ -788,7 +818,7 @@ fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Str
 
 /// As the derived parser, but silent about the text: a URL may hold a password.
 #[derive(Clone)]
-struct DatabaseUrlParser;
+struct DatabaseUrlParser(&'static str);
 
 impl TypedValueParser for DatabaseUrlParser {
     type Value = DatabaseUrl;
@@ -802,7 +832,7 @@ impl TypedValueParser for DatabaseUrlParser {
         // What is not UTF-8 is no URL that is known.
         let parsed = value.to_str().unwrap_or_default().parse();
         parsed.map_err(|error| {
-            let message = format!("invalid value for '--database-url <URL>': {error}\n");
+            let message = format!("invalid value for '{} <URL>': {error}\n", self.0);
             clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
     }

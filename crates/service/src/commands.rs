@@ -2,6 +2,7 @@
 //! uses the same file.
 
 pub(crate) mod audit;
+pub(crate) mod copy;
 pub(crate) mod device;
 pub(crate) mod keys;
 pub(crate) mod migrate;

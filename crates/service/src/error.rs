@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use arklow_domain::{DeviceId, Email, KeyId, NoEntropy, SessionId, UserId};
-use arklow_store::{BadDatabaseUrl, DatabaseUrl, OpenError, StoreError};
+use arklow_store::{BadDatabaseUrl, CopyError, DatabaseUrl, OpenError, StoreError};
 
 use crate::keys::KeysError;
 
@@ -31,6 +31,8 @@ pub(crate) enum CliError {
     },
     #[error("nothing was changed")]
     Store(#[from] StoreError),
+    #[error("nothing was copied")]
+    Copy(#[source] CopyError),
     #[error("cannot make a key file (--out)")]
     KeyFile(#[source] KeysError),
     #[error("cannot use the keys (--keys)")]
@@ -116,6 +118,17 @@ impl CliError {
                 "the connection was lost, perhaps after the change was made: look before you try \
                  again",
             ),
+            Self::Copy(CopyError::Direction) => {
+                Some("name an SQLite file with --from and a PostgreSQL database with --to")
+            }
+            Self::Copy(CopyError::NotEmpty { .. }) => Some(
+                "a copy needs a database of its own: create another one, and run `arklow migrate \
+                 up` on it",
+            ),
+            Self::Copy(CopyError::Source(StoreError::Busy)) => {
+                Some("a server is writing: stop the servers of the source first")
+            }
+            Self::Copy(_) => Some("run it again: the target is as it was"),
             Self::Keys(error) | Self::KeyFile(error) => error.hint(),
             Self::EmailInUse(_) => Some("no two users share an address: give another one"),
             Self::NoSuchUser(_) => {

@@ -73,6 +73,7 @@ async fn run(command: Command, sources: Sources) -> Result<(), CliError> {
         Command::Device(command) => commands::device::run(command, &sources).await,
         Command::Keys(command) => commands::keys::run(command, &sources).await,
         Command::Migrate(command) => commands::migrate::run(command).await,
+        Command::Copy(args) => commands::copy::run(args).await,
         Command::Restored(args) => commands::restored::run(args, &sources).await,
         Command::Audit(command) => commands::audit::run(command, &sources).await,
     }

@@ -13,6 +13,7 @@
 //! | `error` | [`OpenError`], [`StoreError`] |
 //! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each |
 //! | `enrollment`, `attempts`, `backup_codes` | starting an enrolment; presenting a code, whatever for; replacing the codes |
+//! | `migrations`, `copy` | which changes the tables have; moving from SQLite to PostgreSQL |
 //! | `restore` | what a restored backup would bring back to life |
 //! | `lockout` | failures in a row and what they lock |
 //! | `statements` | how each question is answered, in files of the same names |
@@ -30,6 +31,7 @@ mod ask;
 mod attempts;
 mod audit;
 mod backup_codes;
+mod copy;
 mod devices;
 mod enrollment;
 mod error;
@@ -51,6 +53,7 @@ use std::time::Duration;
 pub use attempts::{Accepted, Attempt, AttemptRules, Denied, Goal, PresentCode, PresentedCode};
 pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord};
 pub use backup_codes::{ReplaceBackupCodes, ReplaceOutcome};
+pub use copy::{Copied, CopiedTable, CopyError, CopyProgress};
 pub use devices::{CreateDevice, DevicePage, NewDevice, RemoveDevice};
 pub use enrollment::{StartEnrollment, StartOutcome};
 pub use error::{OpenError, StoreError};

@@ -4,6 +4,7 @@
 //! is at work, and waits for a connection without one.
 
 mod connect;
+mod copy;
 pub(crate) mod locks;
 mod migrate;
 mod tls;
@@ -221,6 +222,13 @@ impl Failed {
             Judgement::Unavailable => Self::ForNow(StoreError::Unavailable(Arc::new(error))),
             Judgement::Refused => Self::ForGood(StoreError::Database(Arc::new(error))),
         }
+    }
+}
+
+/// A failure that is not asked about again.
+fn answer(fault: Fault) -> StoreError {
+    match Failed::of(fault, true) {
+        Failed::ForNow(error) | Failed::ForGood(error) => error,
     }
 }
 

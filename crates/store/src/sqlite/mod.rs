@@ -1,5 +1,6 @@
 //! An SQLite file: one writer, several readers, all within this process and beside others.
 
+pub(crate) mod copy;
 pub(crate) mod locks;
 mod open;
 mod readers;

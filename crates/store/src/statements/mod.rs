@@ -9,6 +9,7 @@ use super::{Conn, Db, locks};
 pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod backup_codes;
+pub(crate) mod copy;
 pub(crate) mod devices;
 pub(crate) mod enrollment;
 pub(crate) mod keys;
