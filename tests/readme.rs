@@ -111,7 +111,7 @@ fn test_command_is_the_one_that_ci_runs() {
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
     const CARGO: [&str; 4] = ["--workspace", "--release", "--spec", "--out"];
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 19] = [
         &["dev"],
         &["serve"],
         &["user", "create"],
@@ -123,6 +123,10 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         &["device", "create"],
         &["device", "list"],
         &["device", "remove"],
+        &["keys", "generate"],
+        &["migrate", "up"],
+        &["migrate", "status"],
+        &["copy"],
         &["keys", "rotate"],
         &["keys", "retire"],
         &["audit", "list"],
@@ -145,6 +149,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
     let pages = [
         README,
         include_str!("../docs/operations.md"),
+        include_str!("../docs/scaling.md"),
         include_str!("../docs/security.md"),
     ];
     let flags = pages

@@ -2,6 +2,7 @@
 
 mod ci;
 mod codegen;
+mod postgres;
 mod tidy;
 
 use std::ffi::OsStr;
