@@ -694,8 +694,8 @@ async fn deployment_moves_from_sqlite_with_all_that_works_and_all_that_is_used_u
     );
 }
 
-#[test]
-fn copy_that_is_killed_has_copied_nothing_and_can_be_run_again() {
+#[tokio::test]
+async fn copy_that_is_killed_has_copied_nothing_and_can_be_run_again() {
     let Some(cluster) = Cluster::start() else {
         return;
     };
@@ -712,7 +712,7 @@ fn copy_that_is_killed_has_copied_nothing_and_can_be_run_again() {
             .stdout(std::process::Stdio::null())
             .spawn()
             .expect("the binary runs");
-        std::thread::sleep(Duration::from_millis(wait));
+        tokio::time::sleep(Duration::from_millis(wait)).await;
         if child.try_wait().expect("a child").is_some() {
             break;
         }
