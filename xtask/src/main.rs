@@ -1,7 +1,8 @@
-//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask ci`.
+//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask bench`, `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
 
+mod bench;
 mod ci;
 mod codegen;
 
@@ -39,6 +40,15 @@ enum Task {
         #[arg(long, value_name = "DIR", hide = true, conflicts_with = "spec", default_value_os_t = root())]
         root: PathBuf,
     },
+    /// Measures how fast the server is, against the raw database and against peers.
+    ///
+    /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// `--quick`, `--only GROUP`, `--seconds N`, `--json FILE`; `--help` explains them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Runs what CI runs on the code: format, clippy, codegen, tests.
     Ci {
         /// Runs nothing; prints the command of each stage.
@@ -56,6 +66,7 @@ fn main() -> ExitCode {
             ..
         } => codegen::document(&spec, &out, check),
         Task::Codegen { check, root, .. } => codegen::repository(&root, check),
+        Task::Bench { arguments } => bench::run(&arguments),
         Task::Ci { list: true } => {
             ci::list();
             Ok(())

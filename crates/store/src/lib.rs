@@ -17,6 +17,7 @@
 //! | `restore` | what a restored backup would bring back to life |
 //! | `lockout` | failures in a row and what they lock |
 //! | `statements` | how each question is answered, in files of the same names |
+//! | `fixed` | statements that are prepared once |
 //! | `ask` | how a question reaches its statements |
 //! | `schema`, `instant` | the tables, and how times stand in them |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
@@ -35,6 +36,7 @@ mod copy;
 mod devices;
 mod enrollment;
 mod error;
+mod fixed;
 mod instant;
 mod keys;
 mod lockout;

@@ -11,14 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use diesel::connection::SimpleConnection;
+use diesel::sql_query;
 use diesel::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::execute;
 use super::open::{Failure, File};
 use crate::StoreError;
 use crate::error::{Fault, is_busy};
+use crate::fixed::fixed;
 
 /// How many questions may wait.  Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
@@ -167,11 +169,12 @@ fn in_savepoint(conn: &mut SqliteConnection, job: &mut dyn Job) -> diesel::Query
     if job.is_abandoned() {
         return Ok(());
     }
-    conn.batch_execute("SAVEPOINT question")?;
+    execute(conn, fixed!(sql_query("SAVEPOINT question")))?;
     if !job.run(conn) {
-        conn.batch_execute("ROLLBACK TO question")?;
+        execute(conn, fixed!(sql_query("ROLLBACK TO question")))?;
     }
-    conn.batch_execute("RELEASE question")
+    execute(conn, fixed!(sql_query("RELEASE question")))?;
+    Ok(())
 }
 
 impl From<Failure> for StoreError {
@@ -246,6 +249,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
+    use diesel::connection::SimpleConnection as _;
     use diesel::prelude::*;
     use diesel::sql_types::BigInt;
     use tempfile::TempDir;

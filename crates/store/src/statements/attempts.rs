@@ -12,9 +12,10 @@ use super::audit;
 use super::devices::{CodeSetRow, DeviceRow, Wiped, bits, is_pending, later_than_before};
 use super::lockout::{self, Charge, Factor};
 use super::sessions::{Standing, find_standing};
-use super::{Conn, Db};
+use super::{Conn, Db, execute};
 use crate::audit::NewRecord;
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::{devices, sessions};
 use crate::{
     Accepted, Attempt, AuditEvent, AuditOutcome, AuditReason, Denied, Goal, PresentCode,
@@ -236,17 +237,15 @@ fn use_up(
             let device = device.filter(unspent);
             let spent = devices::last_step.eq(step.get());
             if present.goal == Goal::Confirm {
-                diesel::update(device.filter(devices::confirmed_at.is_null()))
+                let update = diesel::update(device.filter(devices::confirmed_at.is_null()))
                     .set((spent, used, devices::confirmed_at.eq(now)))
-                    .returning(returning)
-                    .get_result(conn)
-                    .optional()?
+                    .returning(returning);
+                fixed!(update).get_result(conn).optional()?
             } else {
-                diesel::update(device.filter(devices::confirmed_at.is_not_null()))
+                let update = diesel::update(device.filter(devices::confirmed_at.is_not_null()))
                     .set((spent, used))
-                    .returning(returning)
-                    .get_result(conn)
-                    .optional()?
+                    .returning(returning);
+                fixed!(update).get_result(conn).optional()?
             }
         }
         Recognised::Slot { slot, generation } => {
@@ -264,16 +263,15 @@ fn use_up(
                 burned.into_sql::<diesel::sql_types::Nullable<BigInt>>(),
             )
             .otherwise(devices::last_step);
-            diesel::update(unused)
+            let update = diesel::update(unused)
                 .set((
                     devices::code_used
                         .eq(bits::Or::new(devices::code_used, bit.into_sql::<Integer>())),
                     devices::last_step.eq(moved_on),
                     used,
                 ))
-                .returning(returning)
-                .get_result(conn)
-                .optional()?
+                .returning(returning);
+            fixed!(update).get_result(conn).optional()?
         }
     };
     Ok(updated.map(|(device, used)| {
@@ -346,9 +344,9 @@ fn step_up(
     let not_after = (present.now + present.rules.step_up)
         .trunc_subsecs(0)
         .min(session.expires_at);
-    diesel::update(sessions::table.find(present.session_id.get()))
-        .set(sessions::mfa_not_after.eq(instant::store(not_after)))
-        .execute(conn)?;
+    let update = diesel::update(sessions::table.find(present.session_id.get()))
+        .set(sessions::mfa_not_after.eq(instant::store(not_after)));
+    execute(conn, fixed!(update))?;
     Ok(not_after)
 }
 

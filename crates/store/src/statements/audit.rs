@@ -3,9 +3,10 @@
 use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
 use diesel::prelude::*;
 
-use super::{Conn, Db};
+use super::{Conn, Db, execute};
 use crate::audit::{NewRecord, harmless};
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::{audit, outbox};
 use crate::{
     AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord, instant,
@@ -14,7 +15,7 @@ use crate::{
 /// Writes a record, and into the outbox if its user is to be told.
 pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> {
     let at = instant::store(new.at);
-    let id: i64 = diesel::insert_into(audit::table)
+    let insert = diesel::insert_into(audit::table)
         .values((
             audit::at.eq(at),
             audit::event.eq(new.event.as_str()),
@@ -30,21 +31,20 @@ pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> 
             audit::user_agent.eq(new.origin.user_agent.as_deref().map(harmless)),
             audit::request_id.eq(new.origin.request_id.as_deref().map(harmless)),
         ))
-        .returning(audit::id)
-        .get_result(conn)?;
+        .returning(audit::id);
+    let id: i64 = fixed!(insert).get_result(conn)?;
     let Some(user_id) = new.user_id else {
         return Ok(());
     };
     if new.outcome == AuditOutcome::Success && new.event.concerns_the_user() {
-        diesel::insert_into(outbox::table)
-            .values((
-                outbox::audit_id.eq(id),
-                outbox::at.eq(at),
-                outbox::kind.eq(new.event.as_str()),
-                outbox::user_id.eq(user_id.get()),
-                outbox::device_id.eq(new.device_id.map(DeviceId::get)),
-            ))
-            .execute(conn)?;
+        let insert = diesel::insert_into(outbox::table).values((
+            outbox::audit_id.eq(id),
+            outbox::at.eq(at),
+            outbox::kind.eq(new.event.as_str()),
+            outbox::user_id.eq(user_id.get()),
+            outbox::device_id.eq(new.device_id.map(DeviceId::get)),
+        ));
+        execute(conn, fixed!(insert))?;
     }
     Ok(())
 }

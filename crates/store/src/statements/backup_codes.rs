@@ -9,6 +9,7 @@ use super::sessions::{Standing, find_standing, live};
 use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::{devices, sessions};
 use crate::{AuditEvent, AuditOutcome, AuditReason, ReplaceBackupCodes, ReplaceOutcome, instant};
 
@@ -42,19 +43,17 @@ pub(crate) fn replace_codes(
         replace.now,
     ));
 
-    let replaced: Option<(DeviceRow, i64)> =
-        diesel::update(device.filter(exists(fresh_session).and(not(too_often))))
-            .set((
-                devices::code_key_id.eq(replace.codes.key_id.to_string()),
-                devices::code_mac_key.eq(replace.codes.mac_key.as_bytes().as_slice()),
-                devices::code_macs.eq(replace.codes.macs.map(|mac| *mac.as_bytes()).concat()),
-                devices::code_used.eq(0),
-                devices::code_generation.eq(devices::code_generation + 1),
-                devices::updated_at.eq(later_than_before(now)),
-            ))
-            .returning((DeviceRow::as_returning(), devices::code_generation))
-            .get_result(conn)
-            .optional()?;
+    let update = diesel::update(device.filter(exists(fresh_session).and(not(too_often))))
+        .set((
+            devices::code_key_id.eq(replace.codes.key_id.to_string()),
+            devices::code_mac_key.eq(replace.codes.mac_key.as_bytes().as_slice()),
+            devices::code_macs.eq(replace.codes.macs.map(|mac| *mac.as_bytes()).concat()),
+            devices::code_used.eq(0),
+            devices::code_generation.eq(devices::code_generation + 1),
+            devices::updated_at.eq(later_than_before(now)),
+        ))
+        .returning((DeviceRow::as_returning(), devices::code_generation));
+    let replaced: Option<(DeviceRow, i64)> = fixed!(update).get_result(conn).optional()?;
     let record = NewRecord {
         session_id: Some(replace.session_id),
         device_id: replace.device_id,

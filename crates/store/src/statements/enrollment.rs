@@ -9,6 +9,7 @@ use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;
 use crate::devices::TOTP;
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::devices;
 use crate::{
     AuditEvent, AuditOutcome, AuditReason, NewDevice, StartEnrollment, StartOutcome, instant,
@@ -45,7 +46,7 @@ pub(crate) fn start_in(conn: &mut Conn, start: &StartEnrollment) -> Result<Start
             devices::updated_at.eq(later_than_before(now)),
         ))
         .execute(conn)?;
-    let row: DeviceRow = diesel::insert_into(devices::table)
+    let insert = diesel::insert_into(devices::table)
         .values((
             devices::id.eq(device.id.get()),
             devices::user_id.eq(device.user_id.get()),
@@ -60,8 +61,8 @@ pub(crate) fn start_in(conn: &mut Conn, start: &StartEnrollment) -> Result<Start
             devices::created_at.eq(now),
             devices::updated_at.eq(now),
         ))
-        .returning(DeviceRow::as_returning())
-        .get_result(conn)?;
+        .returning(DeviceRow::as_returning());
+    let row: DeviceRow = fixed!(insert).get_result(conn)?;
     audit::record(
         conn,
         &NewRecord {

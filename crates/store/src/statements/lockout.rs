@@ -4,9 +4,10 @@ use arklow_domain::{Consequence, UserId};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::{Conn, audit, locks};
+use super::{Conn, audit, execute, locks};
 use crate::audit::NewRecord;
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::{devices, users};
 use crate::{AuditEvent, AuditOrigin, AuditOutcome, UnlockUser, instant};
 
@@ -31,11 +32,10 @@ pub(crate) fn charge(conn: &mut Conn, user: UserId, now: DateTime<Utc>) -> Resul
             .is_null()
             .or(users::mfa_locked_until.le(instant::store(now))),
     );
-    let failures = diesel::update(unlocked)
+    let update = diesel::update(unlocked)
         .set(users::mfa_failures.eq(users::mfa_failures + 1))
-        .returning(users::mfa_failures)
-        .get_result(conn)
-        .optional()?;
+        .returning(users::mfa_failures);
+    let failures = fixed!(update).get_result(conn).optional()?;
     if let Some(failures) = failures {
         return Ok(Charge::Paid { failures });
     }
@@ -49,20 +49,19 @@ pub(crate) fn charge(conn: &mut Conn, user: UserId, now: DateTime<Utc>) -> Resul
 
 /// Takes the attempt back: no code was looked at.
 pub(crate) fn refund(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
-    diesel::update(users::table.find(user.get()))
-        .set(users::mfa_failures.eq(users::mfa_failures - 1))
-        .execute(conn)?;
+    let update = diesel::update(users::table.find(user.get()))
+        .set(users::mfa_failures.eq(users::mfa_failures - 1));
+    execute(conn, fixed!(update))?;
     Ok(())
 }
 
 /// Begins anew after a success.
 pub(crate) fn reset(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
-    diesel::update(users::table.find(user.get()))
-        .set((
-            users::mfa_failures.eq(0),
-            users::mfa_locked_until.eq(None::<i64>),
-        ))
-        .execute(conn)?;
+    let update = diesel::update(users::table.find(user.get())).set((
+        users::mfa_failures.eq(0),
+        users::mfa_locked_until.eq(None::<i64>),
+    ));
+    execute(conn, fixed!(update))?;
     Ok(())
 }
 
