@@ -85,8 +85,8 @@ pub(super) enum Failure {
     Connect(#[source] ConnectionError),
     #[error("a statement failed")]
     Query(#[from] diesel::result::Error),
-    #[error("no pool of connections")]
-    Pool(#[source] diesel::r2d2::PoolError),
+    #[error("no thread for a reader")]
+    Thread(#[source] io::Error),
     #[error("a migration failed")]
     Migration(#[source] Box<dyn Error + Send + Sync>),
     #[error("the file has no write-ahead log but `{mode}`")]
@@ -111,7 +111,7 @@ impl Failure {
                 cause: Arc::new(error),
             },
             Self::Query(error) => explain_query(path, error),
-            Self::Pool(error) => OpenError::Database(Arc::new(error)),
+            Self::Thread(error) => OpenError::Database(Arc::new(error)),
             Self::Migration(error) => match error.downcast() {
                 Ok(error) => explain_query(path, *error),
                 Err(error) => OpenError::Database(Arc::from(error)),
