@@ -7,8 +7,11 @@
 use std::marker::PhantomData;
 
 use diesel::backend::Backend;
+use diesel::connection::LoadConnection;
+use diesel::expression::QueryMetadata;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::Integer;
 
 /// A statement that is known by `Name`, which no other has.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +27,52 @@ impl<Q, Name> Fixed<Q, Name> {
             query,
             name: PhantomData,
         }
+    }
+
+    /// Runs a statement that gives nothing back.
+    ///
+    /// Diesel's `execute` hands on a reference, which is nothing `Fixed` any more, and the statement
+    /// would be prepared anew; so this loads rows that never come.
+    pub(crate) fn run<Conn>(self, conn: &mut Conn) -> QueryResult<()>
+    where
+        Conn: LoadConnection,
+        Conn::Backend: QueryMetadata<Integer>,
+        <Conn::Backend as Backend>::QueryBuilder: Default,
+        Q: QueryFragment<Conn::Backend>,
+        Name: 'static,
+    {
+        let silent = Silent(self);
+        for row in conn.load(silent)? {
+            row?;
+        }
+        Ok(())
+    }
+}
+
+/// A statement as a query, of whose columns nobody asks.
+struct Silent<Q>(Q);
+
+impl<Q> Query for Silent<Q> {
+    type SqlType = Integer;
+}
+
+impl<Q: QueryId> QueryId for Silent<Q> {
+    type QueryId = Q::QueryId;
+
+    const HAS_STATIC_QUERY_ID: bool = Q::HAS_STATIC_QUERY_ID;
+}
+
+impl<Q, DB> QueryFragment<DB> for Silent<Q>
+where
+    DB: Backend,
+    Q: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        self.0.walk_ast(pass)
+    }
+
+    fn is_safe_to_cache_prepared(&self, backend: &DB) -> QueryResult<bool> {
+        self.0.is_safe_to_cache_prepared(backend)
     }
 }
 

@@ -16,14 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::{PoolError, TimeoutType};
+use diesel::Connection as _;
 use diesel::pg::Pg;
-use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel::{Connection as _, QueryResult};
+use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
-use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
-use tokio::runtime::Handle;
 use tokio::sync::RwLock;
 use tracing::warn;
 
@@ -37,20 +35,6 @@ use crate::{MigrationState, OpenError, Options, StoreError};
 pub(crate) type Conn = AsyncConnectionWrapper<Object<AsyncPgConnection>>;
 /// The dialect of the statements.
 pub(crate) type Db = Pg;
-
-/// Runs a statement; how many rows it was about.
-///
-/// As Diesel's own, but that it hands the statement on as it is and not a reference to it, for which
-/// nobody knows that it is [`Fixed`](crate::fixed::Fixed).
-pub(crate) fn execute<Q>(conn: &mut Conn, query: Q) -> QueryResult<usize>
-where
-    Q: QueryFragment<Db> + QueryId,
-{
-    Handle::current().block_on(AsyncConnectionCore::execute_returning_count(
-        &mut **conn,
-        query,
-    ))
-}
 
 /// How often a question is begun, at most.
 const TRIES: usize = 4;

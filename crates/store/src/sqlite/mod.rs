@@ -12,9 +12,7 @@ pub(crate) mod statements;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, QueryResult};
 
 use crate::error::Fault;
 use crate::{MigrationState, OpenError, Options, StoreError};
@@ -25,14 +23,6 @@ use writer::Writer;
 pub(crate) type Conn = SqliteConnection;
 /// The dialect of the statements.
 pub(crate) type Db = diesel::sqlite::Sqlite;
-
-/// Runs a statement; how many rows it was about.
-pub(crate) fn execute<Q>(conn: &mut Conn, query: Q) -> QueryResult<usize>
-where
-    Q: QueryFragment<Db> + QueryId,
-{
-    conn.execute_returning_count(&query)
-}
 
 /// An open SQLite file.
 #[derive(Debug)]

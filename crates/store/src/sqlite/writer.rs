@@ -16,7 +16,6 @@ use diesel::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::execute;
 use super::open::{Failure, File};
 use crate::StoreError;
 use crate::error::{Fault, is_busy};
@@ -169,11 +168,11 @@ fn in_savepoint(conn: &mut SqliteConnection, job: &mut dyn Job) -> diesel::Query
     if job.is_abandoned() {
         return Ok(());
     }
-    execute(conn, fixed!(sql_query("SAVEPOINT question")))?;
+    fixed!(sql_query("SAVEPOINT question")).run(conn)?;
     if !job.run(conn) {
-        execute(conn, fixed!(sql_query("ROLLBACK TO question")))?;
+        fixed!(sql_query("ROLLBACK TO question")).run(conn)?;
     }
-    execute(conn, fixed!(sql_query("RELEASE question")))?;
+    fixed!(sql_query("RELEASE question")).run(conn)?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::audit;
 use super::devices::{CodeSetRow, DeviceRow, Wiped, bits, is_pending, later_than_before};
 use super::lockout::{self, Charge, Factor};
 use super::sessions::{Standing, find_standing};
-use super::{Conn, Db, execute};
+use super::{Conn, Db};
 use crate::audit::NewRecord;
 use crate::error::Fault;
 use crate::fixed::fixed;
@@ -346,7 +346,7 @@ fn step_up(
         .min(session.expires_at);
     let update = diesel::update(sessions::table.find(present.session_id.get()))
         .set(sessions::mfa_not_after.eq(instant::store(not_after)));
-    execute(conn, fixed!(update))?;
+    fixed!(update).run(conn)?;
     Ok(not_after)
 }
 

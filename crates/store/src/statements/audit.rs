@@ -3,7 +3,7 @@
 use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
 use diesel::prelude::*;
 
-use super::{Conn, Db, execute};
+use super::{Conn, Db};
 use crate::audit::{NewRecord, harmless};
 use crate::error::Fault;
 use crate::fixed::fixed;
@@ -44,7 +44,7 @@ pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> 
             outbox::user_id.eq(user_id.get()),
             outbox::device_id.eq(new.device_id.map(DeviceId::get)),
         ));
-        execute(conn, fixed!(insert))?;
+        fixed!(insert).run(conn)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use arklow_domain::{Consequence, UserId};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::{Conn, audit, execute, locks};
+use super::{Conn, audit, locks};
 use crate::audit::NewRecord;
 use crate::error::Fault;
 use crate::fixed::fixed;
@@ -51,7 +51,7 @@ pub(crate) fn charge(conn: &mut Conn, user: UserId, now: DateTime<Utc>) -> Resul
 pub(crate) fn refund(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
     let update = diesel::update(users::table.find(user.get()))
         .set(users::mfa_failures.eq(users::mfa_failures - 1));
-    execute(conn, fixed!(update))?;
+    fixed!(update).run(conn)?;
     Ok(())
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn reset(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
         users::mfa_failures.eq(0),
         users::mfa_locked_until.eq(None::<i64>),
     ));
-    execute(conn, fixed!(update))?;
+    fixed!(update).run(conn)?;
     Ok(())
 }
 
