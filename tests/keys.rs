@@ -8,7 +8,7 @@ use std::time::Instant;
 use arklow_domain::{DeviceId, Seed, SystemRandom, UserId};
 use arklow_store::{CreateDevice, NewDevice};
 use chrono::{DateTime, Utc};
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE, pause, string, text};
@@ -33,7 +33,7 @@ async fn fill(home: &Home, user: &str, count: usize) {
     let (store, keyring) = (home.store().await, home.keyring());
     let user_id: UserId = user.parse().expect("an id");
     let random = SystemRandom::new();
-    let created = (0..count).map(|_| {
+    let creating = (0..count).map(|_| {
         let id = DeviceId::random(&random).expect("an id");
         let seed = Seed::random(&random).expect("a seed");
         let now = DateTime::<Utc>::UNIX_EPOCH;
@@ -46,9 +46,12 @@ async fn fill(home: &Home, user: &str, count: usize) {
             now,
         })
     });
-    for created in join_all(created).await {
+    // Not all at once: who waits for a connection waits only so long.
+    let mut creating = futures_util::stream::iter(creating).buffer_unordered(64);
+    while let Some(created) = creating.next().await {
         assert_eq!(created.expect("an answer"), CreateDevice::Created);
     }
+    drop(creating);
     store.close().await;
 }
 
