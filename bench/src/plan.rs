@@ -211,7 +211,11 @@ impl Bench<'_> {
 
     async fn codes(&mut self) -> anyhow::Result<()> {
         // Each TOTP code works once, and two of a user's can be had at any time.
-        let users = if self.arguments.quick { 15_000 } else { 60_000 };
+        let users = if self.arguments.quick {
+            40_000
+        } else {
+            150_000
+        };
         let crowd = Crowd::make(self.folder, "codes", users, users).await?;
         let time = self.arguments.load();
 

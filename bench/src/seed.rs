@@ -3,8 +3,9 @@
 //! Rows are written past the store, in the order of their keys, because millions of them would take hours otherwise.
 //! Some users are real: with a token, a seed and codes that work.  The others have what takes the same room.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,10 +71,7 @@ impl Crowd {
         store.record_key(ring.active(), root.check(), now).await?;
         store.close().await;
         std::fs::write(&keys, ring.expose().as_bytes())?;
-        std::os::unix::fs::PermissionsExt::set_mode(
-            &mut std::fs::metadata(&keys)?.permissions(),
-            0o600,
-        );
+        std::fs::set_permissions(&keys, Permissions::from_mode(0o600))?;
 
         let filling = {
             let path = path.clone();
