@@ -1,5 +1,11 @@
 //! The changes of the tables from one version of this program to the next.
 
+use std::collections::BTreeSet;
+
+use diesel::backend::Backend;
+use diesel::migration::{self, Migration, MigrationSource as _};
+use diesel_migrations::EmbeddedMigrations;
+
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::url::Target;
@@ -14,6 +20,37 @@ pub struct MigrationState {
     pub pending: Vec<String>,
     /// Numbers of those that were made and that this program does not know: it is too old.
     pub unknown: Vec<String>,
+}
+
+impl MigrationState {
+    /// Where a database stands on which the changes with these numbers were made.
+    pub(crate) fn of<DB: Backend>(
+        migrations: &EmbeddedMigrations,
+        made: &BTreeSet<String>,
+    ) -> migration::Result<Self> {
+        let known: Vec<Box<dyn Migration<DB>>> = migrations.migrations()?;
+        let mut known: Vec<(String, String)> = known
+            .iter()
+            .map(|migration| {
+                let name = migration.name();
+                (name.version().to_string(), name.to_string())
+            })
+            .collect();
+        known.sort();
+        let unknown = made
+            .iter()
+            .filter(|number| !known.iter().any(|(version, _)| version == *number));
+        let unknown = unknown.cloned().collect();
+        let (applied, pending): (Vec<_>, Vec<_>) = known
+            .into_iter()
+            .partition(|(version, _)| made.contains(version));
+        let names = |known: Vec<(String, String)>| known.into_iter().map(|(_, name)| name);
+        Ok(Self {
+            applied: names(applied).collect(),
+            pending: names(pending).collect(),
+            unknown,
+        })
+    }
 }
 
 impl Store {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use diesel::connection::SimpleConnection as _;
-use diesel::migration::{Migration, MigrationSource as _};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
@@ -21,28 +20,9 @@ const PATIENCE: &str = "10min";
 
 /// Which changes the database has and lacks.  Changes nothing.
 pub(super) fn find(conn: &mut Conn) -> Result<MigrationState, OpenError> {
-    let applied = applied(conn)?;
-    let mut known = Vec::new();
-    for migration in known_migrations()? {
-        let name = migration.name().to_string();
-        let version = migration.name().version().to_string();
-        known.push((version, name));
-    }
-    known.sort();
-    let is_known = |version: &String| known.iter().any(|(known, _)| known == version);
-    Ok(MigrationState {
-        unknown: applied.iter().filter(|v| !is_known(v)).cloned().collect(),
-        applied: known
-            .iter()
-            .filter(|(version, _)| applied.contains(version))
-            .map(|(_, name)| name.clone())
-            .collect(),
-        pending: known
-            .iter()
-            .filter(|(version, _)| !applied.contains(version))
-            .map(|(_, name)| name.clone())
-            .collect(),
-    })
+    let made = made(conn)?;
+    MigrationState::of::<Db>(&MIGRATIONS, &made)
+        .map_err(|cause| OpenError::Database(Arc::from(cause)))
 }
 
 /// Makes the changes that the database lacks, one process after the other; which it lacked.
@@ -57,27 +37,17 @@ pub(super) fn run(conn: &mut Conn) -> Result<Vec<String>, OpenError> {
     if let Some(migration) = state.unknown.first() {
         return Err(OpenError::NewerSchema(migration.clone()));
     }
-    let ran = conn
-        .run_pending_migrations(MIGRATIONS)
-        .map(|ran| ran.len())
-        .map_err(|error| match error.downcast() {
+    match conn.run_pending_migrations(MIGRATIONS) {
+        Ok(_) => Ok(state.pending),
+        Err(error) => Err(match error.downcast() {
             Ok(error) => explain(*error),
             Err(error) => OpenError::Database(Arc::from(error)),
-        });
-    conn.batch_execute(&format!("SELECT pg_advisory_unlock({TURN})"))
-        .map_err(explain)?;
-    debug_assert_eq!(ran.as_ref().ok(), Some(&state.pending.len()));
-    ran.map(|_| state.pending)
-}
-
-fn known_migrations() -> Result<Vec<Box<dyn Migration<Db>>>, OpenError> {
-    MIGRATIONS
-        .migrations()
-        .map_err(|cause| OpenError::Database(Arc::from(cause)))
+        }),
+    }
 }
 
 /// The versions that are on record.
-fn applied(conn: &mut Conn) -> Result<BTreeSet<String>, OpenError> {
+fn made(conn: &mut Conn) -> Result<BTreeSet<String>, OpenError> {
     #[derive(QueryableByName)]
     struct Found {
         #[diesel(sql_type = Bool)]

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
-use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
@@ -288,44 +287,19 @@ fn use_write_ahead_log(conn: &mut SqliteConnection, patience: Duration) -> Resul
 pub(super) fn find_migrations(path: &Path) -> Result<MigrationState, OpenError> {
     let absolute =
         std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
-    let mut names = known_names().map_err(|failure| failure.explain(path))?;
-    if !absolute.exists() {
-        return Ok(MigrationState {
-            applied: Vec::new(),
-            pending: names.into_iter().map(|(_, name)| name).collect(),
-            unknown: Vec::new(),
-        });
-    }
-    let applied = read_applied(&absolute).map_err(|failure| failure.explain(path))?;
-    let unknown = applied
-        .iter()
-        .filter(|version| !names.iter().any(|(known, _)| known == *version));
-    let unknown = unknown.cloned().collect();
-    let pending = names.extract_if(.., |(version, _)| !applied.contains(version));
-    let pending = pending.map(|(_, name)| name).collect();
-    Ok(MigrationState {
-        applied: names.into_iter().map(|(_, name)| name).collect(),
-        pending,
-        unknown,
-    })
+    let made = match absolute.exists() {
+        true => read_made(&absolute).map_err(|failure| failure.explain(path))?,
+        false => BTreeSet::new(),
+    };
+    find_state(&made).map_err(|failure| failure.explain(path))
 }
 
-/// The versions and names of the changes that are known, the oldest first.
-fn known_names() -> Result<Vec<(String, String)>, Failure> {
-    let known: Vec<Box<dyn Migration<Db>>> = MIGRATIONS.migrations().map_err(Failure::Migration)?;
-    let mut names: Vec<_> = known
-        .iter()
-        .map(|migration| {
-            let name = migration.name();
-            (name.version().to_string(), name.to_string())
-        })
-        .collect();
-    names.sort();
-    Ok(names)
+fn find_state(made: &BTreeSet<String>) -> Result<MigrationState, Failure> {
+    MigrationState::of::<Db>(&MIGRATIONS, made).map_err(Failure::Migration)
 }
 
 /// The versions that are on record in a file.
-fn read_applied(path: &Path) -> Result<BTreeSet<String>, Failure> {
+fn read_made(path: &Path) -> Result<BTreeSet<String>, Failure> {
     #[derive(QueryableByName)]
     struct Version {
         #[diesel(sql_type = Text)]
@@ -343,20 +317,10 @@ fn read_applied(path: &Path) -> Result<BTreeSet<String>, Failure> {
 }
 
 fn migrate(conn: &mut SqliteConnection) -> Result<(), Failure> {
-    let known: Vec<Box<dyn Migration<Db>>> = MIGRATIONS.migrations().map_err(Failure::Migration)?;
-    let known: BTreeSet<MigrationVersion<'_>> = known
-        .iter()
-        .map(|migration| migration.name().version().as_owned())
-        .collect();
-    let applied: BTreeSet<_> = conn
-        .applied_migrations()
-        .map_err(Failure::Migration)?
-        .into_iter()
-        .collect();
-    if let Some(unknown) = applied.difference(&known).next() {
-        return Err(Failure::Newer {
-            migration: unknown.to_string(),
-        });
+    let made = conn.applied_migrations().map_err(Failure::Migration)?;
+    let made = made.iter().map(ToString::to_string).collect();
+    if let Some(migration) = find_state(&made)?.unknown.into_iter().next() {
+        return Err(Failure::Newer { migration });
     }
     conn.run_pending_migrations(MIGRATIONS)
         .map_err(Failure::Migration)?;
