@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::postgres::{BadPostgresUrl, PostgresUrl};
+use crate::postgres::PostgresUrl;
 
 /// A database to open.
 ///
@@ -68,15 +68,9 @@ impl FromStr for DatabaseUrl {
                 Some("" | ":memory:") => Self::sqlite(Path::new(&rest[2..])),
                 Some(_) => Err(BadDatabaseUrl::Host),
             },
-            "postgres" | "postgresql" => match text.parse() {
-                Ok(url) => Ok(Self {
-                    target: Target::Postgres(Box::new(url)),
-                }),
-                Err(BadPostgresUrl::SslMode) => Err(BadDatabaseUrl::SslMode),
-                Err(BadPostgresUrl::RootCertificate) => Err(BadDatabaseUrl::RootCertificate),
-                Err(BadPostgresUrl::NoHost) => Err(BadDatabaseUrl::NoHost),
-                Err(BadPostgresUrl::Malformed) => Err(BadDatabaseUrl::Postgres),
-            },
+            "postgres" | "postgresql" => Ok(Self {
+                target: Target::Postgres(Box::new(text.parse()?)),
+            }),
             _ => Err(BadDatabaseUrl::Unknown),
         }
     }

@@ -18,7 +18,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Config, NoTls};
 
 use super::tls::{self, Trust};
-use crate::{OpenError, Options};
+use crate::{BadDatabaseUrl, OpenError, Options};
 
 /// A database on a PostgreSQL server, as `postgres://user:password@host:port/database?sslmode=…`.
 #[derive(Clone)]
@@ -37,19 +37,10 @@ impl PartialEq for PostgresUrl {
 
 impl Eq for PostgresUrl {}
 
-/// Why a text names no PostgreSQL database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BadPostgresUrl {
-    SslMode,
-    RootCertificate,
-    NoHost,
-    Malformed,
-}
-
 impl FromStr for PostgresUrl {
-    type Err = BadPostgresUrl;
+    type Err = BadDatabaseUrl;
 
-    fn from_str(text: &str) -> Result<Self, BadPostgresUrl> {
+    fn from_str(text: &str) -> Result<Self, BadDatabaseUrl> {
         let (place, parameters) = text.split_once('?').unwrap_or((text, ""));
         let mut mode = SslMode::Prefer;
         let mut verify = false;
@@ -63,13 +54,13 @@ impl FromStr for PostgresUrl {
                         "prefer" => (SslMode::Prefer, false),
                         "require" => (SslMode::Require, false),
                         "verify-full" => (SslMode::Require, true),
-                        _ => return Err(BadPostgresUrl::SslMode),
+                        _ => return Err(BadDatabaseUrl::SslMode),
                     }
                 }
                 Some(("sslrootcert", value)) => {
                     let path = percent_decode_str(value).decode_utf8();
                     root = Some(
-                        path.map_err(|_| BadPostgresUrl::RootCertificate)?
+                        path.map_err(|_| BadDatabaseUrl::RootCertificate)?
                             .into_owned(),
                     );
                 }
@@ -78,15 +69,15 @@ impl FromStr for PostgresUrl {
         }
         let trust = match (verify, root) {
             (false, None) => Trust::Anybody,
-            (false, Some(_)) => return Err(BadPostgresUrl::RootCertificate),
+            (false, Some(_)) => return Err(BadDatabaseUrl::RootCertificate),
             (true, None) => Trust::System,
             (true, Some(path)) if path == "system" => Trust::System,
             (true, Some(path)) => Trust::File(path.into()),
         };
         let rest = format!("{place}?{}", others.join("&"));
-        let mut config: Config = rest.parse().map_err(|_| BadPostgresUrl::Malformed)?;
+        let mut config: Config = rest.parse().map_err(|_| BadDatabaseUrl::Postgres)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(BadPostgresUrl::NoHost);
+            return Err(BadDatabaseUrl::NoHost);
         }
         config.ssl_mode(mode);
         if config.get_application_name().is_none() {

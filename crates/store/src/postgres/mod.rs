@@ -25,7 +25,6 @@ use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use tokio::sync::RwLock;
 use tracing::warn;
 
-pub(crate) use connect::BadPostgresUrl;
 pub(crate) use connect::PostgresUrl;
 
 use crate::error::Fault;
@@ -243,8 +242,9 @@ enum Judgement {
     Refused,
 }
 
-/// What an error means.  By the text where Diesel does not pass the code on; a server that speaks
-/// another language gives `Unavailable`, which has the same answer but for one retry.
+/// What an error means.  By the text where Diesel does not pass the code on.  Of a server that speaks
+/// another language these are `Unavailable`, which has the same answer but for the retry; or
+/// `Refused` if they have a place in the statement, as waiting too long for a table's lock has.
 fn judge(error: &Error) -> Judgement {
     let Error::DatabaseError(kind, info) = error else {
         return Judgement::Refused;
