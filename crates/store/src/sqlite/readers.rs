@@ -34,33 +34,31 @@ pub(super) struct Readers {
 
 /// Where questions queue up.
 struct Desk {
+    /// How many readers there are.
+    readers: usize,
     line: Mutex<Line>,
     woken: Condvar,
 }
 
+#[derive(Default)]
 struct Line {
     jobs: VecDeque<Job>,
-    /// How many readers are at work, or called to be.
-    awake: usize,
-    /// How many sleep, those that have been called and are not up yet among them.
+    /// How many readers sleep, and have not been called.
     asleep: usize,
-    /// How many have been called and are not up yet.
+    /// How many have been called, and are not up yet.
     called: usize,
     closed: bool,
 }
 
-struct Job {
-    /// Set by whoever is first: a reader who begins, or the caller who gives up.
-    taken: Arc<AtomicBool>,
-    ask: Box<dyn FnOnce(&mut SqliteConnection) + Send>,
-}
+type Job = Box<dyn FnOnce(&mut SqliteConnection) + Send>;
 
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let line = self.line();
         f.debug_struct("Desk")
+            .field("readers", &self.readers)
+            .field("asleep", &line.asleep)
             .field("waiting", &line.jobs.len())
-            .field("awake", &line.awake)
             .finish()
     }
 }
@@ -69,29 +67,24 @@ impl Readers {
     /// Connects once, so that a file that cannot be read is noticed now; the others when they are
     /// needed.
     pub(super) fn start(file: &File, count: u32) -> Result<Self, Failure> {
-        let count = count.max(1) as usize;
-        let desk = Arc::new(Desk {
-            line: Mutex::new(Line {
-                jobs: VecDeque::new(),
-                awake: count,
-                called: 0,
-                asleep: 0,
-                closed: false,
+        // Before any thread, which it ends if not all can be had.
+        let this = Self {
+            desk: Arc::new(Desk {
+                readers: count.max(1) as usize,
+                line: Mutex::default(),
+                woken: Condvar::new(),
             }),
-            woken: Condvar::new(),
-        });
+            patience: file.busy_timeout,
+        };
         let mut first = Some(connect(file)?);
-        for _ in 0..count {
-            let (desk, file, conn) = (Arc::clone(&desk), file.clone(), first.take());
+        for _ in 0..this.desk.readers {
+            let (desk, file, conn) = (Arc::clone(&this.desk), file.clone(), first.take());
             thread::Builder::new()
                 .name("arklow-reader".to_owned())
                 .spawn(move || desk.work(&file, conn))
                 .map_err(Failure::Thread)?;
         }
-        Ok(Self {
-            desk,
-            patience: file.busy_timeout,
-        })
+        Ok(this)
     }
 
     /// Asks a question on the connection of a reader.
@@ -101,31 +94,34 @@ impl Readers {
         T: Send + 'static,
     {
         let (reply, mut answer) = oneshot::channel();
-        let taken = Arc::new(AtomicBool::new(false));
-        self.desk.put(Job {
-            taken: Arc::clone(&taken),
-            ask: Box::new(move |conn| {
-                // Sound: a connection that only reads has nothing to leave half done, and Diesel
-                // resets its statements.
-                let asked = catch_unwind(AssertUnwindSafe(|| ask(conn)));
-                let asked = asked.map_or(Err(StoreError::Panicked), |answer| {
-                    answer.map_err(StoreError::from)
-                });
-                // Whoever left does not hear it.
-                drop(reply.send(asked));
-            }),
-        })?;
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&begun);
+        self.desk.put(Box::new(move |conn| {
+            // Nobody waits for it any more.
+            if reply.is_closed() {
+                return;
+            }
+            begins.store(true, Ordering::Relaxed);
+            // Sound: a connection that only reads has nothing to leave half done, and Diesel
+            // resets its statements.
+            let asked = catch_unwind(AssertUnwindSafe(|| ask(conn)));
+            let asked = asked.map_or(Err(StoreError::Panicked), |answer| {
+                answer.map_err(StoreError::from)
+            });
+            // Whoever left does not hear it.
+            drop(reply.send(asked));
+        }))?;
         let closed = |_| StoreError::Closed;
         if let Ok(answer) = tokio::time::timeout(NUDGE, &mut answer).await {
             return answer.map_err(closed)?;
         }
-        if !taken.load(Ordering::Relaxed) {
-            self.desk.wake_another();
+        if !begun.load(Ordering::Relaxed) {
+            self.desk.call_another();
             let rest = self.patience.saturating_sub(NUDGE);
             if let Ok(answer) = tokio::time::timeout(rest, &mut answer).await {
                 return answer.map_err(closed)?;
             }
-            if !taken.swap(true, Ordering::Relaxed) {
+            if !begun.load(Ordering::Relaxed) {
                 return Err(StoreError::Busy);
             }
         }
@@ -165,61 +161,58 @@ impl Desk {
             return Err(StoreError::Busy);
         }
         line.jobs.push_back(job);
-        if line.awake == 0 {
+        if line.asleep == self.readers {
             self.call(line);
         }
         Ok(())
     }
 
     /// Has one more reader come, if there is one that sleeps.
-    fn wake_another(&self) {
-        self.call(self.line());
+    fn call_another(&self) {
+        let line = self.line();
+        if line.asleep > 0 {
+            self.call(line);
+        }
     }
 
     fn call(&self, mut line: MutexGuard<'_, Line>) {
-        if line.asleep > line.called {
-            line.called += 1;
-            line.awake += 1;
-            drop(line);
-            self.woken.notify_one();
-        }
+        line.asleep -= 1;
+        line.called += 1;
+        drop(line);
+        self.woken.notify_one();
     }
 
     /// What a reader does all day.
     fn work(&self, file: &File, mut conn: Option<SqliteConnection>) {
+        while let Some(job) = self.next() {
+            if conn.is_none() {
+                conn = connect(file)
+                    .inspect_err(|failure| error!(%failure, "a reader cannot connect"))
+                    .ok();
+            }
+            // Without one the reply is dropped: closed, for this question.
+            if let Some(conn) = &mut conn {
+                job(conn);
+            }
+        }
+    }
+
+    /// The next question, or `None` at the end of the day.  Sleeps meanwhile.
+    fn next(&self) -> Option<Job> {
         let mut line = self.line();
         loop {
-            let Some(job) = line.jobs.pop_front() else {
-                line.awake -= 1;
-                line.asleep += 1;
-                while line.called == 0 && !line.closed {
-                    let slept = self.woken.wait(line);
-                    line = slept.unwrap_or_else(PoisonError::into_inner);
-                }
-                if line.closed && line.jobs.is_empty() {
-                    return;
-                }
-                line.asleep -= 1;
-                match line.called.checked_sub(1) {
-                    Some(others) => line.called = others,
-                    // Nobody called: the day is over, and there is something left to do.
-                    None => line.awake += 1,
-                }
-                continue;
-            };
-            drop(line);
-            if !job.taken.swap(true, Ordering::Relaxed) {
-                if conn.is_none() {
-                    conn = connect(file)
-                        .inspect_err(|failure| error!(%failure, "a reader cannot connect"))
-                        .ok();
-                }
-                // Without one the reply is dropped: closed, for this question.
-                if let Some(conn) = &mut conn {
-                    (job.ask)(conn);
-                }
+            if let Some(job) = line.jobs.pop_front() {
+                return Some(job);
             }
-            line = self.line();
+            if line.closed {
+                return None;
+            }
+            line.asleep += 1;
+            while line.called == 0 && !line.closed {
+                let slept = self.woken.wait(line);
+                line = slept.unwrap_or_else(PoisonError::into_inner);
+            }
+            line.called = line.called.saturating_sub(1);
         }
     }
 }
