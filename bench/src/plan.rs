@@ -12,7 +12,7 @@ use crate::load::{self, Load, pause_for};
 use crate::peers;
 use crate::postgres::Postgres;
 use crate::report::{Figure, Goal, Report, facts};
-use crate::seed::Crowd;
+use crate::seed::{self, Crowd};
 use crate::server::{Server, first_answer};
 use crate::statements::{self, Looped, Question, Recording};
 
@@ -91,9 +91,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn record_sqlite(path: &Path) -> anyhow::Result<[Recording; 3]> {
-    for suffix in ["", "-wal", "-shm"] {
-        drop(std::fs::remove_file(format!("{}{suffix}", path.display())));
-    }
+    seed::remove(path);
     let url = DatabaseUrl::sqlite(path)?;
     let questions = [Question::Regenerate, Question::VerifyTotp, Question::Redeem];
     let recordings = statements::record(&url, &questions).await?;
@@ -361,9 +359,7 @@ impl Bench<'_> {
         for (peer, goal) in peers::PEERS.into_iter().zip(goals) {
             let folder = self.folder.join("peers").join(peer);
             let path = folder.join("peer.db");
-            for suffix in ["", "-wal", "-shm"] {
-                drop(std::fs::remove_file(format!("{}{suffix}", path.display())));
-            }
+            seed::remove(&path);
             let path = std::path::absolute(path)?;
             let ours = self.regenerations.context("regenerating comes first")?;
             self.peer(

@@ -56,12 +56,7 @@ impl Crowd {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(format!("{name}.db"));
         let keys = folder.join(format!("{name}.keys"));
-        for suffix in ["", "-wal", "-shm"] {
-            let file = PathBuf::from(format!("{}{suffix}", path.display()));
-            if file.exists() {
-                std::fs::remove_file(file)?;
-            }
-        }
+        remove(&path);
         let url = DatabaseUrl::sqlite(&path)?;
         let store = Store::open(&url, Options::default()).await?;
         let random = SystemRandom::new();
@@ -163,12 +158,14 @@ impl Crowd {
 
     /// Removes the files.
     pub(crate) fn remove(self) {
-        for suffix in ["", "-wal", "-shm"] {
-            drop(std::fs::remove_file(format!(
-                "{}{suffix}",
-                self.path.display()
-            )));
-        }
+        remove(&self.path);
+    }
+}
+
+/// Removes an SQLite database, if there is one.
+pub(crate) fn remove(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(format!("{}{suffix}", path.display())));
     }
 }
 

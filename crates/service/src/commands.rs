@@ -14,7 +14,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use arklow_domain::Keyring;
-use arklow_store::{AuditOrigin, DatabaseUrl, Options, Store};
+use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
 
 use crate::app::Sources;
 use crate::cli::{ActorArgs, KeysArgs};
@@ -24,11 +24,15 @@ use crate::output;
 
 /// Opens the database.
 pub(crate) async fn open(url: &DatabaseUrl, options: Options) -> Result<Store, CliError> {
-    let opened = Store::open(url, options).await;
-    opened.map_err(|cause| CliError::Open {
+    Store::open(url, options).await.map_err(unopened(url))
+}
+
+/// What is said of a database that does not open.
+fn unopened(url: &DatabaseUrl) -> impl FnOnce(OpenError) -> CliError {
+    |cause| CliError::Open {
         url: url.clone(),
         cause,
-    })
+    }
 }
 
 /// Opens the database, and makes one if there is none.

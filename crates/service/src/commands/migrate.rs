@@ -1,9 +1,10 @@
 //! `arklow migrate`: the tables of the database, brought up to date by whoever runs it.
 
-use arklow_store::{MigrationState, Options, Store};
+use arklow_store::{Options, Store};
 use serde_json::json;
 
-use crate::cli::{DatabaseArgs, MigrateCommand, MigrateStatusArgs, MigrateUpArgs};
+use super::unopened;
+use crate::cli::{MigrateCommand, MigrateStatusArgs, MigrateUpArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
 
@@ -17,10 +18,7 @@ pub(crate) async fn run(command: MigrateCommand) -> Result<(), CliError> {
 async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
     let url = &args.database.database_url;
     let done = Store::migrate(url, &Options::default()).await;
-    let done = done.map_err(|cause| CliError::Open {
-        url: url.clone(),
-        cause,
-    })?;
+    let done = done.map_err(unopened(url))?;
     output::note(&match done.len() {
         0 => "the tables were up to date".to_owned(),
         count => format!("{count} changes made; the tables are up to date"),
@@ -34,7 +32,9 @@ async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
 }
 
 async fn run_status(args: MigrateStatusArgs) -> Result<(), CliError> {
-    let state = find(&args.database).await?;
+    let url = &args.database.database_url;
+    let state = Store::migrations(url, &Options::default()).await;
+    let state = state.map_err(unopened(url))?;
     let word = |names: &[String], word: &'static str| {
         let lines = names
             .iter()
@@ -68,13 +68,4 @@ async fn run_status(args: MigrateStatusArgs) -> Result<(), CliError> {
         )),
     }
     Ok(())
-}
-
-async fn find(database: &DatabaseArgs) -> Result<MigrationState, CliError> {
-    let url = &database.database_url;
-    let found = Store::migrations(url, &Options::default()).await;
-    found.map_err(|cause| CliError::Open {
-        url: url.clone(),
-        cause,
-    })
 }
