@@ -29,7 +29,10 @@ pub(crate) enum CliError {
         #[source]
         cause: OpenError,
     },
-    #[error("nothing was changed")]
+    #[error("{}", match .0 {
+        StoreError::Unavailable(_) => "whether anything was changed is not known",
+        _ => "nothing was changed",
+    })]
     Store(#[from] StoreError),
     #[error("nothing was copied")]
     Copy(#[source] CopyError),
@@ -114,10 +117,9 @@ impl CliError {
                  sslmode in --database-url",
             ),
             Self::Store(StoreError::Busy) => Some("something else is writing: try again"),
-            Self::Store(StoreError::Unavailable(_)) => Some(
-                "the connection was lost, perhaps after the change was made: look before you try \
-                 again",
-            ),
+            Self::Store(StoreError::Unavailable(_)) => {
+                Some("look whether it was done before you try again")
+            }
             Self::Copy(CopyError::Direction) => {
                 Some("name an SQLite file with --from and a PostgreSQL database with --to")
             }

@@ -12,7 +12,7 @@ use crate::{log, wire};
 /// What `Retry-After` says of a factor that no time unlocks: come back after an operator did.
 const FACTOR_RETRY: TimeDelta = TimeDelta::hours(1);
 
-/// Why an operation was not carried out.  Nothing was changed.
+/// Why an operation was not carried out.  Nothing was changed, but for [`Refused::Unavailable`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("/name: {0}")]
@@ -49,7 +49,7 @@ pub(crate) enum Refused {
     FactorLocked,
     #[error("the database is busy")]
     Busy,
-    #[error("the database is away")]
+    #[error("the database went away: whether anything was changed is not known")]
     Unavailable(#[source] StoreError),
     #[error("nothing could be drawn")]
     Entropy(#[from] NoEntropy),
@@ -110,12 +110,11 @@ impl Refused {
             Self::RateLimited { wait } => refusal(429, "RATE_LIMITED").after(seconds(*wait)),
             Self::Locked { wait } => refusal(429, "TOO_MANY_FAILURES").after(seconds(*wait)),
             Self::FactorLocked => refusal(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
-            Self::Busy | Self::Unavailable(_) => {
-                if let Self::Unavailable(cause) = self {
-                    log::outage(origin, cause);
-                }
-                fault(Fault::Unavailable { retry_after: None })
-                    .after(wire::RETRY_AFTER.as_secs().cast_signed())
+            Self::Busy => fault(Fault::Unavailable { retry_after: None })
+                .after(wire::RETRY_AFTER.as_secs().cast_signed()),
+            Self::Unavailable(cause) => {
+                log::outage(origin, cause);
+                refusal(503, "UNAVAILABLE").after(wire::RETRY_AFTER.as_secs().cast_signed())
             }
             Self::Entropy(_) | Self::QrCode(_) | Self::Store(_) => {
                 log::failure(origin, self);
@@ -204,11 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn database_that_is_away_is_answered_as_a_busy_one() {
+    fn database_that_is_away_is_answered_as_a_busy_one_but_promises_nothing() {
         let cause = Arc::new(std::io::Error::other("connection refused"));
         let answer = Refused::from(StoreError::Unavailable(cause)).answer(&origin());
         assert_eq!((answer.status, answer.retry_after), (503, 1));
+        assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
         assert!(!answer.body.errors[0].message.contains("refused"));
+        assert!(answer.body.errors[0].message.contains("not known"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct ApiError {
     /// | TOO_MANY_FAILURES | 429 | too many failures in a row: the user's second factors are locked until the time in `Retry-After` |
     /// | FACTOR_LOCKED | 429 | a hundred failures in a row: this factor is locked until another one succeeds or an operator unlocks it |
     /// | INTERNAL | 500 | a fault of the server; the `x-request-id` header of the answer finds it in the log |
-    /// | UNAVAILABLE | 503 | the database is busy; nothing was changed |
+    /// | UNAVAILABLE | 503 | the database is busy, and nothing was changed; or it went away, and the message says that this is not known |
     /// | DEADLINE_EXCEEDED | 503 | the answer took too long; the change may or may not have been made |
     pub code: String,
     /// What went wrong and what to do, for people. Its wording may change.
