@@ -607,6 +607,33 @@ fn servers_need_the_same_key_file_and_never_make_one() {
     assert!(said.contains("does not hold key"), "{said}");
 }
 
+#[test]
+fn commits_are_durable_whatever_the_database_is_set_to() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let home = cluster.home();
+    let ada = home.user("ada");
+    let mut vandal = home.vandal();
+    let name = vandal.text("SELECT current_database()");
+    vandal.run(&format!(
+        "ALTER DATABASE {name} SET synchronous_commit = off;
+         CREATE TABLE seen (setting TEXT);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit'));
+                RETURN NEW; END $$;
+         CREATE TRIGGER see BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION see()"
+    ));
+    home.run(&["user", "unlock", "--id", &ada]);
+    assert_eq!(vandal.texts("SELECT setting FROM seen"), ["on"]);
+    // One that is safer than that stays.
+    vandal.run(&format!(
+        "ALTER DATABASE {name} SET synchronous_commit = remote_apply; TRUNCATE seen"
+    ));
+    home.run(&["user", "unlock", "--id", &ada]);
+    assert_eq!(vandal.texts("SELECT setting FROM seen"), ["remote_apply"]);
+}
+
 /// Runs `arklow copy` from an SQLite home to a server's.
 fn copy(from: &Home, to: &Home) -> Command {
     let mut command = arklow();

@@ -146,3 +146,80 @@ impl<Q, Name: 'static> Fixed<Q, Name> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use diesel::connection::{InstrumentationEvent, SimpleConnection as _};
+    use diesel::sqlite::SqliteConnection;
+
+    use super::*;
+
+    diesel::table! {
+        notes (id) {
+            id -> BigInt,
+            text -> Text,
+            stars -> Integer,
+        }
+    }
+
+    /// A table with one note, and the statements that were kept for another time.
+    fn notes() -> (SqliteConnection, Arc<Mutex<Vec<String>>>) {
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        conn.batch_execute(
+            "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, stars INTEGER);
+             INSERT INTO notes VALUES (1, 'a', 1);",
+        )
+        .unwrap();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&kept);
+        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::CacheQuery { sql, .. } = event {
+                seen.lock().unwrap().push(sql.to_owned());
+            }
+        });
+        (conn, kept)
+    }
+
+    #[test]
+    fn update_is_prepared_once_with_and_without_rows() {
+        let (mut conn, kept) = notes();
+        for text in ["b", "c", "d"] {
+            let update = diesel::update(notes::table).set(notes::text.eq(text));
+            fixed!(update).run(&mut conn).unwrap();
+            let returning = diesel::update(notes::table)
+                .set(notes::text.eq(text))
+                .returning(notes::text);
+            let stored: String = fixed!(returning).get_result(&mut conn).unwrap();
+            assert_eq!(stored, text, "with the value of this time");
+        }
+        let kept = kept.lock().unwrap();
+        let updates: Vec<_> = kept
+            .iter()
+            .filter(|sql| sql.starts_with("UPDATE"))
+            .collect();
+        assert_eq!(updates.len(), 2, "{updates:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "a statement that is not fixed")]
+    fn text_that_differs_is_noticed() {
+        #[derive(AsChangeset)]
+        #[diesel(table_name = notes)]
+        struct Change {
+            stars: Option<i32>,
+            text: Option<&'static str>,
+        }
+
+        let (mut conn, _) = notes();
+        for stars in [None, Some(2)] {
+            let change = Change {
+                stars,
+                text: Some("b"),
+            };
+            let update = diesel::update(notes::table).set(change);
+            fixed!(update).run(&mut conn).unwrap();
+        }
+    }
+}
