@@ -65,7 +65,7 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
         .regenerate(&eve.token, &eve.device)
         .await
         .backup_codes();
-    fill(&home, &ada.user, 2_000).await;
+    fill(&home, &ada.user, 6_000).await;
     let old = ids(&keys(&home), "active");
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -94,7 +94,7 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
     let said = text(&rotated.stderr);
     assert!(said.contains("(100 %)"), "{said}");
     let rotated: Value = serde_json::from_slice(&rotated.stdout).expect("one object");
-    assert!(rotated["moved"].as_u64() >= Some(2_002), "{rotated}");
+    assert!(rotated["moved"].as_u64() >= Some(6_002), "{rotated}");
     println!(
         "rotated {} devices beside {rounds} rounds of a server",
         rotated["moved"]
