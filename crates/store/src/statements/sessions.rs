@@ -8,6 +8,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable};
 use super::{Conn, Db, audit, locks};
 use crate::audit::NewRecord;
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::{sessions, users};
 use crate::{
     AuditEvent, AuditOrigin, CreateSession, NewSession, RevokeSession, SessionEntry, instant,
@@ -103,11 +104,10 @@ pub(crate) fn find_live(
     token: TokenHash,
     now: DateTime<Utc>,
 ) -> Result<Option<Session>, Fault> {
-    let row: Option<SessionRow> = live(now)
+    let session = live(now)
         .filter(sessions::token_hash.eq(token.as_bytes().as_slice()))
-        .select(SessionRow::as_select())
-        .first(conn)
-        .optional()?;
+        .select(SessionRow::as_select());
+    let row: Option<SessionRow> = fixed!(session).get_result(conn).optional()?;
     row.map(SessionRow::into_session).transpose()
 }
 
@@ -130,7 +130,8 @@ pub(crate) fn find_standing(
         .filter(sessions::id.eq(session.get()))
         .filter(sessions::user_id.eq(user.get()))
         .select((sessions::mfa_not_after, sessions::expires_at));
-    let found: Option<(Option<i64>, i64)> = locks::holding!(standing).first(conn).optional()?;
+    let standing = fixed!(locks::holding!(standing));
+    let found: Option<(Option<i64>, i64)> = standing.get_result(conn).optional()?;
     let standing = found.map(|(not_after, expires_at)| {
         let not_after = instant::load_optional(not_after, "sessions", "mfa_not_after")?;
         Ok(Standing {
