@@ -38,7 +38,7 @@ const MAC_KEY_LEN: usize = 32;
 pub const SEALED_MAC_KEY_LEN: usize = MAC_KEY_LEN + sealed::OVERHEAD;
 const MAC_KEY_LABEL: &[u8] = b"backup-code-key.v1";
 const MAC_LABEL: &[u8] = b"arklow.backup-code.v1\0";
-/// How many draws in a row may clash (probability 2⁻¹⁰⁹ each) before the source is called broken.
+/// How many sets may have a code twice (probability 2⁻¹⁰⁹ each) before the source is called broken.
 const CLASHES: usize = 8;
 
 /// One backup code, in the clear.  It is compared only as a MAC, by [`CodeSet::slot_of`].
@@ -56,12 +56,16 @@ impl BackupCode {
     pub fn random(random: &dyn Random) -> Result<Self, NoEntropy> {
         let mut bytes = Zeroizing::new([0; RANDOM_BYTES]);
         random.fill(bytes.as_mut_slice())?;
-        let drawn = Zeroizing::new(base32::encode(Alphabet::Crockford, bytes.as_slice()));
+        Ok(Self::from_random(&bytes))
+    }
+
+    fn from_random(bytes: &[u8; RANDOM_BYTES]) -> Self {
+        let drawn = Zeroizing::new(base32::encode(Alphabet::Crockford, bytes));
 
         let mut symbols = Zeroizing::new([0; SYMBOLS]);
         symbols.copy_from_slice(drawn.as_bytes());
         symbols[RANDOM_SYMBOLS] = gf32::symbol(gf32::check(&symbols[..RANDOM_SYMBOLS]));
-        Ok(Self { symbols })
+        Self { symbols }
     }
 
     /// Reads a code as people type it: in any case, with white space, hyphens, dashes,
@@ -143,23 +147,21 @@ impl BackupCodes {
     /// # Errors
     /// [`NoEntropy`] if `random` has none, or draws the same code again and again.
     pub fn generate(random: &dyn Random) -> Result<Self, NoEntropy> {
-        let mut codes = Vec::with_capacity(CODES_PER_SET);
-        let mut clashes = 0;
-        while codes.len() < CODES_PER_SET {
-            let code = BackupCode::random(random)?;
-            if codes
-                .iter()
-                .all(|other: &BackupCode| other.symbols != code.symbols)
-            {
-                codes.push(code);
-                continue;
-            }
-            clashes += 1;
-            if clashes == CLASHES {
-                return Err(NoEntropy);
+        for _ in 0..CLASHES {
+            // All at once: asking the operating system is what costs.
+            let mut bytes = Zeroizing::new([[0; RANDOM_BYTES]; CODES_PER_SET]);
+            random.fill(bytes.as_flattened_mut())?;
+            let codes = bytes.each_ref().map(BackupCode::from_random);
+            let clash = (1..codes.len()).any(|at| {
+                codes[..at]
+                    .iter()
+                    .any(|other| other.symbols == codes[at].symbols)
+            });
+            if !clash {
+                return Ok(Self(codes));
             }
         }
-        Ok(Self(codes.try_into().expect("the loop ends at ten codes")))
+        Err(NoEntropy)
     }
 
     /// The codes, in the order in which they are shown.
@@ -614,9 +616,13 @@ mod tests {
     }
 
     #[test]
-    fn set_has_ten_different_codes_and_a_clash_is_drawn_again() {
-        let draw = |n: u8| vec![n; RANDOM_BYTES];
-        let draws = [0, 1, 1, 2, 0, 3, 4, 5, 6, 7, 8, 9].map(draw).to_vec();
+    fn set_has_ten_different_codes_and_one_with_a_clash_is_drawn_again() {
+        let set = |draws: [u8; CODES_PER_SET]| draws.map(|n| [n; RANDOM_BYTES]).concat();
+        let draws = vec![
+            set([0, 1, 1, 2, 3, 4, 5, 6, 7, 8]),
+            set([0, 1, 2, 3, 4, 5, 6, 7, 8, 0]),
+            set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ];
         let codes = BackupCodes::generate(&Script::new(draws)).unwrap();
         let distinct: BTreeSet<String> = codes.expose().into();
         assert_eq!(distinct.len(), CODES_PER_SET);
