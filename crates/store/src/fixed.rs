@@ -1,8 +1,8 @@
 //! Statements whose text never changes, which are prepared once for each connection.
 //!
 //! Diesel prepares every `UPDATE`, and every `INSERT` that could have a default, anew each time: what
-//! they set may depend on values.  Ours do not; parsing was more than half of what a regeneration
-//! cost, and on PostgreSQL it is one more round trip for each.
+//! they set may depend on values.  Likewise every query that ends with `first`.  Ours do not; parsing
+//! was more than half of what a regeneration cost, and on PostgreSQL it is one more round trip for each.
 
 use std::marker::PhantomData;
 

@@ -94,14 +94,12 @@ struct FactorRow {
 fn find_device(conn: &mut Conn, present: &PresentCode) -> Result<Option<FactorRow>, Fault> {
     // Zero is nobody's: every id is positive.
     let id = present.device_id.map_or(0, DeviceId::get);
-    let row = devices::table
+    let device = devices::table
         .find(id)
         .filter(devices::user_id.eq(present.user_id.get()))
         .filter(devices::removed_at.is_null())
-        .select(FactorRow::as_select())
-        .first(conn)
-        .optional()?;
-    Ok(row)
+        .select(FactorRow::as_select());
+    Ok(fixed!(device).get_result(conn).optional()?)
 }
 
 /// Whether the device is one that the goal can be reached with.
@@ -150,9 +148,8 @@ pub(crate) fn count_confirmed(conn: &mut Conn, user: UserId) -> Result<i64, Faul
         .filter(devices::user_id.eq(user.get()))
         .filter(devices::confirmed_at.is_not_null())
         .filter(devices::removed_at.is_null())
-        .select(count_star())
-        .first(conn)?;
-    Ok(count)
+        .select(count_star());
+    Ok(fixed!(count).get_result(conn)?)
 }
 
 fn recognise_step(

@@ -12,6 +12,7 @@ use super::{Conn, Db, attempts, audit, keys, locks};
 use crate::audit::NewRecord;
 use crate::devices::TOTP;
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::{devices, users};
 use crate::{AuditEvent, AuditOrigin, CreateDevice, DevicePage, NewDevice, RemoveDevice, instant};
 
@@ -183,13 +184,12 @@ pub(crate) fn find_code_set(
     user: UserId,
     device: DeviceId,
 ) -> Result<Option<CodeSet>, Fault> {
-    let row: Option<CodeSetRow> = devices::table
+    let device = devices::table
         .find(device.get())
         .filter(devices::user_id.eq(user.get()))
         .filter(devices::removed_at.is_null())
-        .select(CodeSetRow::as_select())
-        .first(conn)
-        .optional()?;
+        .select(CodeSetRow::as_select());
+    let row: Option<CodeSetRow> = fixed!(device).get_result(conn).optional()?;
     row.map_or(Ok(None), CodeSetRow::into_code_set)
 }
 

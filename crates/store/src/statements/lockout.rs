@@ -39,10 +39,10 @@ pub(crate) fn charge(conn: &mut Conn, user: UserId, now: DateTime<Utc>) -> Resul
     if let Some(failures) = failures {
         return Ok(Charge::Paid { failures });
     }
-    let until: i64 = users::table
+    let until = users::table
         .find(user.get())
-        .select(users::mfa_locked_until.assume_not_null())
-        .first(conn)?;
+        .select(users::mfa_locked_until.assume_not_null());
+    let until: i64 = fixed!(until).get_result(conn)?;
     let until = instant::load(until, "users", "mfa_locked_until")?;
     Ok(Charge::Locked { until })
 }

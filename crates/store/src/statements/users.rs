@@ -6,6 +6,7 @@ use diesel::prelude::*;
 
 use super::{Conn, Db};
 use crate::error::Fault;
+use crate::fixed::fixed;
 use crate::schema::{memberships, users};
 use crate::{CreateUser, DisableUser, Membership, NewUser, instant};
 
@@ -49,11 +50,8 @@ pub(crate) fn disable(
 }
 
 pub(crate) fn find(conn: &mut Conn, user: UserId) -> Result<Option<User>, Fault> {
-    let row: Option<UserRow> = users::table
-        .find(user.get())
-        .select(UserRow::as_select())
-        .first(conn)
-        .optional()?;
+    let user = users::table.find(user.get()).select(UserRow::as_select());
+    let row: Option<UserRow> = fixed!(user).get_result(conn).optional()?;
     row.map(UserRow::into_user).transpose()
 }
 
