@@ -3,6 +3,10 @@
 //! Waking a thread costs more than most questions.  So one reader answers all that queues up while
 //! it is at it, and another one is woken only for a question that nobody has begun in time: behind a
 //! slow one, or when one reader does not keep up.
+//!
+//! What had queued up when a reader begins shares a picture of the database: taking one costs more
+//! than most questions, too.  It is never older than a question, so who asks sees what was committed
+//! before.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,14 +15,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use diesel::Connection as _;
 use diesel::sqlite::SqliteConnection;
+use diesel::{Connection as _, sql_query};
 use tokio::sync::oneshot;
 use tracing::error;
 
 use super::open::{Failure, File};
 use crate::StoreError;
 use crate::error::Fault;
+use crate::fixed::fixed;
 
 /// How many questions may wait.  Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
@@ -43,6 +48,8 @@ struct Desk {
 #[derive(Default)]
 struct Line {
     jobs: VecDeque<Job>,
+    /// How many questions left the queue.
+    begun: u64,
     /// How many readers sleep, and have not been called.
     asleep: usize,
     /// How many have been called, and are not up yet.
@@ -184,25 +191,37 @@ impl Desk {
 
     /// What a reader does all day.
     fn work(&self, file: &File, mut conn: Option<SqliteConnection>) {
-        while let Some(job) = self.next() {
-            if conn.is_none() {
-                conn = connect(file)
+        while let Some((job, last)) = self.next() {
+            let Some(mut picture) = conn.take().or_else(|| {
+                connect(file)
                     .inspect_err(|failure| error!(%failure, "a reader cannot connect"))
-                    .ok();
+                    .ok()
+            }) else {
+                // The reply is dropped: closed, for this question.
+                continue;
+            };
+            // Where it fails, so will the question, which tells who asks.
+            let begun = fixed!(sql_query("BEGIN")).run(&mut picture);
+            job(&mut picture);
+            while let Some(job) = self.next_until(last) {
+                job(&mut picture);
             }
-            // Without one the reply is dropped: closed, for this question.
-            if let Some(conn) = &mut conn {
-                job(conn);
+            let ended = begun.and_then(|()| fixed!(sql_query("COMMIT")).run(&mut picture));
+            match ended {
+                Ok(()) => conn = Some(picture),
+                Err(error) => error!(%error, "a reader could not read, and connects anew"),
             }
         }
     }
 
-    /// The next question, or `None` at the end of the day.  Sleeps meanwhile.
-    fn next(&self) -> Option<Job> {
+    /// The next question, and the number of the last one that has been asked by now; or `None` at
+    /// the end of the day.  Sleeps meanwhile.
+    fn next(&self) -> Option<(Job, u64)> {
         let mut line = self.line();
         loop {
-            if let Some(job) = line.jobs.pop_front() {
-                return Some(job);
+            let last = line.begun + line.jobs.len() as u64;
+            if let Some(job) = line.pop() {
+                return Some((job, last));
             }
             if line.closed {
                 return None;
@@ -215,12 +234,29 @@ impl Desk {
             line.called = line.called.saturating_sub(1);
         }
     }
+
+    /// The next question, if it is not after number `last`.
+    fn next_until(&self, last: u64) -> Option<Job> {
+        let mut line = self.line();
+        if line.begun < last { line.pop() } else { None }
+    }
+}
+
+impl Line {
+    fn pop(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        self.begun += 1;
+        Some(job)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
+
+    use diesel::RunQueryDsl as _;
+    use diesel::connection::SimpleConnection as _;
 
     use super::*;
     use crate::Options;
@@ -280,6 +316,41 @@ mod tests {
         };
         let (long, ()) = tokio::join!(long, short);
         assert!(matches!(long, Ok(1)), "{long:?}");
+    }
+
+    #[tokio::test]
+    async fn question_sees_what_was_committed_before_it_was_asked() {
+        let (directory, readers) = readers(1);
+        let options = Options::default();
+        let (_, mut writer) = open::open(&directory.path().join("arklow.db"), &options).unwrap();
+        let version = |conn: &mut SqliteConnection| {
+            #[derive(diesel::QueryableByName)]
+            struct Version {
+                #[diesel(sql_type = diesel::sql_types::Integer)]
+                user_version: i32,
+            }
+            let version: Version =
+                sql_query("SELECT user_version FROM pragma_user_version").get_result(conn)?;
+            Ok(version.user_version)
+        };
+        let (go_on, wait) = channel::<()>();
+        let (entered, inside) = oneshot::channel();
+        let before = readers.ask(move |conn| {
+            let version = version(conn);
+            entered.send(()).unwrap();
+            wait.recv().unwrap();
+            version
+        });
+        let after = async {
+            inside.await.unwrap();
+            writer.batch_execute("PRAGMA user_version = 7").unwrap();
+            let asked = readers.ask(version);
+            let go_on = async { go_on.send(()).unwrap() };
+            tokio::join!(biased; asked, go_on).0
+        };
+        let (before, after) = tokio::join!(before, after);
+        assert!(matches!(before, Ok(0)), "{before:?}");
+        assert!(matches!(after, Ok(7)), "{after:?}");
     }
 
     #[tokio::test]
