@@ -212,7 +212,9 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
         other => other,
     };
     let read = |said: Vec<String>| {
-        let said = said.into_iter().filter(|text| text.contains(" -- binds: "));
+        let said = said
+            .into_iter()
+            .filter(|text| text.contains(" -- binds: ") && !is_around(text));
         said.map(|text| {
             let mut said = parse(&text)?;
             said.binds = said.binds.into_iter().map(roles).collect();
@@ -228,6 +230,12 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
         authentication: read(authentication)?,
         statements: read(said)?,
     })
+}
+
+/// Whether a statement begins or ends a transaction or a savepoint, which the loops do in their own way.
+fn is_around(text: &str) -> bool {
+    let around = ["BEGIN", "COMMIT", "SAVEPOINT", "RELEASE"];
+    around.iter().any(|word| text.starts_with(word))
 }
 
 /// Reads what Diesel's `debug_query` prints.
