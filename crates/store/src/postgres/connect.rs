@@ -5,20 +5,16 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use deadpool::Runtime;
+use std::time::Duration;
+
 use diesel::ConnectionError;
-use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, PoolError, RecyclingMethod,
-};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
-use futures_util::FutureExt as _;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Config, NoTls};
 
 use super::tls::{self, Trust};
-use crate::{BadDatabaseUrl, OpenError, Options};
+use crate::{BadDatabaseUrl, OpenError, Options, StoreError};
 
 /// A database on a PostgreSQL server, as `postgres://user:password@host:port/database?sslmode=…`.
 #[derive(Clone)]
@@ -119,51 +115,43 @@ impl fmt::Display for PostgresUrl {
     }
 }
 
-/// A pool that connects when it is asked to.
-pub(super) fn pool(
-    url: &PostgresUrl,
-    options: &Options,
-) -> Result<Pool<AsyncPgConnection>, OpenError> {
-    let mut config = url.config.clone();
-    config.connect_timeout(options.connect_timeout);
-    // A network that swallows packets is noticed when a statement should have been answered.
-    config.tcp_user_timeout(options.statement_timeout + options.connect_timeout);
-    let tls = match config.get_ssl_mode() {
-        SslMode::Disable => None,
-        _ => Some(tls::connector(&url.trust)?),
-    };
-    let target = Arc::new(Server {
-        config,
-        tls,
-        settings: settings(options),
-    });
-
-    let mut manager = ManagerConfig::default();
-    // A connection that is seen to be closed is never handed out; one that breaks unseen fails at
-    // its first statement, and the question is asked again.
-    manager.recycling_method = RecyclingMethod::Fast;
-    manager.custom_setup = Box::new(move |_| {
-        let target = Arc::clone(&target);
-        async move { target.connect().await }.boxed()
-    });
-    let pool = Pool::builder(AsyncDieselConnectionManager::new_with_config("", manager))
-        .max_size(options.connections.max(1) as usize)
-        .wait_timeout(Some(options.busy_timeout))
-        .create_timeout(Some(options.connect_timeout))
-        .runtime(Runtime::Tokio1)
-        .build();
-    pool.map_err(|cause| OpenError::Database(Arc::new(cause)))
-}
-
 /// A server, and how to talk to it.
-struct Server {
+pub(super) struct Server {
     config: Config,
     tls: Option<tokio_postgres_rustls::MakeRustlsConnect>,
     settings: String,
+    /// How long connecting may take, over all its hosts.
+    timeout: Duration,
 }
 
 impl Server {
-    async fn connect(&self) -> Result<AsyncPgConnection, ConnectionError> {
+    /// Does not connect yet.
+    pub(super) fn new(url: &PostgresUrl, options: &Options) -> Result<Self, OpenError> {
+        let mut config = url.config.clone();
+        config.connect_timeout(options.connect_timeout);
+        // A network that swallows packets is noticed when a statement should have been answered.
+        config.tcp_user_timeout(options.statement_timeout + options.connect_timeout);
+        let tls = match config.get_ssl_mode() {
+            SslMode::Disable => None,
+            _ => Some(tls::connector(&url.trust)?),
+        };
+        Ok(Self {
+            config,
+            tls,
+            settings: settings(options),
+            timeout: options.connect_timeout,
+        })
+    }
+
+    /// A connection, which is driven by the runtime that this is called on.
+    pub(super) async fn connect(&self) -> Result<AsyncPgConnection, StoreError> {
+        match tokio::time::timeout(self.timeout, self.try_connect()).await {
+            Ok(connected) => connected.map_err(|error| StoreError::Unavailable(explain(error))),
+            Err(elapsed) => Err(StoreError::Unavailable(Arc::new(elapsed))),
+        }
+    }
+
+    async fn try_connect(&self) -> Result<AsyncPgConnection, ConnectionError> {
         let failed = |error| ConnectionError::CouldntSetupConfiguration(other(error));
         let mut conn = match &self.tls {
             None => {
@@ -182,19 +170,18 @@ impl Server {
     }
 }
 
-/// As an error of Diesel's, which is what its pool passes on.
+/// As an error of Diesel's, which is what connecting may fail with.
 fn other(error: tokio_postgres::Error) -> diesel::result::Error {
     diesel::result::Error::QueryBuilderError(Box::new(error))
 }
 
 /// The cause of a failed connection, without what Diesel says around it.
-pub(super) fn explain(error: PoolError) -> Arc<dyn Error + Send + Sync> {
+fn explain(error: ConnectionError) -> Arc<dyn Error + Send + Sync> {
     match error {
-        PoolError::ConnectionError(ConnectionError::CouldntSetupConfiguration(
-            diesel::result::Error::QueryBuilderError(cause),
+        ConnectionError::CouldntSetupConfiguration(diesel::result::Error::QueryBuilderError(
+            cause,
         )) => Arc::from(cause),
-        PoolError::ConnectionError(cause) => Arc::new(cause),
-        PoolError::QueryError(cause) => Arc::new(cause),
+        cause => Arc::new(cause),
     }
 }
 

@@ -42,14 +42,10 @@ impl Postgres {
         mut incoming: Receiver<Message>,
         progress: Progress,
     ) -> Result<Copied, CopyError> {
-        let object = self.connection().await.map_err(CopyError::Target)?;
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut conn = Conn::from(object);
-            conn.transaction(|conn| copy_in(conn, &mut incoming, &progress))
+        let writing = self.connections.work(move |seat| {
+            seat.with(|conn| conn.transaction(|conn| copy_in(conn, &mut incoming, &progress)))
         });
-        let written = writing
-            .await
-            .map_err(|_| CopyError::Target(StoreError::Panicked))?;
+        let written = writing.await.flatten().map_err(CopyError::Target)?;
         written.map_err(|stopped| match stopped {
             Stopped::Fault(fault) => CopyError::Target(super::answer(fault)),
             Stopped::Refused(refused) => refused,

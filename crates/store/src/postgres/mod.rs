@@ -1,9 +1,9 @@
-//! A PostgreSQL server: a pool of connections, which other processes have as well.
+//! A PostgreSQL server: a few connections, which other processes have as well.
 //!
-//! The statements are those of SQLite, so they block; each question has a thread for as long as it
-//! is at work, and waits for a connection without one.
+//! The statements are those of SQLite, so they block: a connection is a thread.
 
 mod connect;
+mod connections;
 mod copy;
 pub(crate) mod locks;
 mod migrate;
@@ -15,23 +15,21 @@ pub(crate) mod statements;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::{PoolError, TimeoutType};
 use diesel::Connection as _;
 use diesel::pg::Pg;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
-use diesel_async::pooled_connection::deadpool::{Object, Pool};
-use tokio::sync::RwLock;
 use tracing::warn;
 
 pub(crate) use connect::PostgresUrl;
+use connections::{Connections, Driver, Seat};
 
 use crate::error::Fault;
 use crate::{MigrationState, OpenError, Options, StoreError};
 
 /// What statements run on.
-pub(crate) type Conn = AsyncConnectionWrapper<Object<AsyncPgConnection>>;
+pub(crate) type Conn = AsyncConnectionWrapper<AsyncPgConnection, Driver>;
 /// The dialect of the statements.
 pub(crate) type Db = Pg;
 
@@ -39,22 +37,11 @@ pub(crate) type Db = Pg;
 const TRIES: usize = 4;
 
 /// A database on a server.
+#[derive(Debug)]
 pub(crate) struct Postgres {
-    pool: Pool<AsyncPgConnection>,
-    /// False once closed.  Held for reading by each question, until it is answered.
-    open: Arc<RwLock<bool>>,
+    connections: Connections,
     /// How long a question may take in all.
     patience: Duration,
-}
-
-impl std::fmt::Debug for Postgres {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let status = self.pool.status();
-        f.debug_struct("Postgres")
-            .field("connections", &status.size)
-            .field("waiting", &status.waiting)
-            .finish()
-    }
 }
 
 impl Postgres {
@@ -75,9 +62,9 @@ impl Postgres {
     }
 
     fn start(url: &PostgresUrl, options: &Options) -> Result<Self, OpenError> {
+        let server = connect::Server::new(url, options)?;
         Ok(Self {
-            pool: connect::pool(url, options)?,
-            open: Arc::new(RwLock::new(true)),
+            connections: Connections::new(server, options.connections, options.busy_timeout),
             patience: options.busy_timeout + options.connect_timeout + options.statement_timeout,
         })
     }
@@ -103,13 +90,12 @@ impl Postgres {
         &self,
         work: fn(&mut Conn) -> Result<T, OpenError>,
     ) -> Result<T, OpenError> {
-        let object = self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(cause) => OpenError::Unreachable(connect::explain(cause)),
+        let unreachable = |error| match error {
+            StoreError::Unavailable(cause) => OpenError::Unreachable(cause),
             other => OpenError::Unreachable(Arc::new(other)),
-        })?;
-        tokio::task::spawn_blocking(move || work(&mut Conn::from(object)))
-            .await
-            .map_err(|cause| OpenError::Database(Arc::new(cause)))?
+        };
+        let done = self.connections.work(move |seat| seat.with(work)).await;
+        done.flatten().map_err(unreachable)?
     }
 
     /// Asks a question that changes something, in a transaction of its own: an error undoes all of
@@ -119,7 +105,7 @@ impl Postgres {
         A: Fn(&mut Conn) -> Result<T, Fault> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(ask, |conn, ask| {
+        self.asking(move |conn| {
             let mut begun = false;
             let answer = conn.transaction(|conn| {
                 begun = true;
@@ -137,62 +123,47 @@ impl Postgres {
         A: Fn(&mut Conn) -> Result<T, Fault> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(ask, |conn, ask| {
-            ask(conn).map_err(|fault| Failed::of(fault, false))
-        })
-        .await
+        self.asking(move |conn| ask(conn).map_err(|fault| Failed::of(fault, false)))
+            .await
     }
 
-    async fn asking<A, T>(
-        &self,
-        ask: A,
-        how: fn(&mut Conn, &A) -> Result<T, Failed>,
-    ) -> Result<T, StoreError>
+    async fn asking<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: Send + Sync + 'static,
+        A: Fn(&mut Conn) -> Result<T, Failed> + Send + 'static,
         T: Send + 'static,
     {
-        let open = Arc::new(Arc::clone(&self.open).read_owned().await);
-        if !**open {
-            return Err(StoreError::Closed);
-        }
-        let ask = Arc::new(ask);
-        let mut tries = 1;
-        loop {
-            let object = self.connection().await?;
-            let (ask, open) = (Arc::clone(&ask), Arc::clone(&open));
-            let answer = tokio::task::spawn_blocking(move || {
-                // Carried through, whether or not somebody waits for the answer.
-                let _open = open;
-                how(&mut Conn::from(object), &ask)
-            });
-            match answer.await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(Failed::ForNow(_))) if tries < TRIES => tries += 1,
-                Ok(Err(Failed::ForNow(error) | Failed::ForGood(error))) => return Err(error),
-                Err(error) if error.is_panic() => return Err(StoreError::Panicked),
-                // The runtime is shutting down.
-                Err(_) => return Err(StoreError::Closed),
-            }
-        }
-    }
-
-    async fn connection(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
-        self.pool.get().await.map_err(|error| match error {
-            PoolError::Timeout(TimeoutType::Wait) => StoreError::Busy,
-            PoolError::Closed => StoreError::Closed,
-            PoolError::Backend(cause) => StoreError::Unavailable(connect::explain(cause)),
-            other => StoreError::Unavailable(Arc::new(other)),
-        })
+        let asked = self.connections.work(move |seat| insist(seat, &ask)).await;
+        asked.flatten()
     }
 
     /// See [`Store::close`](crate::Store::close).
     pub(crate) async fn close(&self) {
-        match tokio::time::timeout(self.patience, self.open.write()).await {
-            Ok(mut open) => *open = false,
-            Err(_) => warn!("the server did not answer all questions before the end"),
+        let closing = self.connections.close();
+        if tokio::time::timeout(self.patience, closing).await.is_err() {
+            warn!("the server did not answer all questions before the end");
         }
-        self.pool.close();
+    }
+}
+
+/// Asks, and asks again while that may help.
+fn insist<T>(
+    seat: &mut Seat<'_>,
+    ask: &impl Fn(&mut Conn) -> Result<T, Failed>,
+) -> Result<T, StoreError> {
+    let mut tries = 1;
+    loop {
+        let failed = match seat.with(ask)? {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        let (Failed::ForNow(error) | Failed::ForGood(error)) = &failed;
+        if matches!(error, StoreError::Unavailable(_)) {
+            seat.disconnect();
+        }
+        match failed {
+            Failed::ForNow(_) if tries < TRIES => tries += 1,
+            Failed::ForNow(error) | Failed::ForGood(error) => return Err(error),
+        }
     }
 }
 
