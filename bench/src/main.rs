@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `plan` | which figures there are, and how each is measured |
 //! | `statements` | what the store says to the database, recorded and replayed |
+//! | `flush` | a slower disk |
 //! | `seed` | databases full of users, and requests for them |
 //! | `server`, `load` | a server of one's own; wrk |
 //! | `postgres` | a throwaway server, pgbench |
 //! | `peers` | other implementations, from `bench/peers` |
 //! | `report` | the figures as a table and as JSON, with what the machine is |
 
+mod flush;
 mod load;
 mod peers;
 mod plan;
@@ -41,6 +43,9 @@ pub(crate) struct Arguments {
     /// How long each load lasts, in seconds.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) seconds: Option<u64>,
+    /// How long a flush to the disk takes at least, in microseconds: a slower disk, of SQLite and of everything else.
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) flush: Option<u32>,
     /// Where the results are written as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
     pub(crate) json: PathBuf,

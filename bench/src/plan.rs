@@ -8,6 +8,7 @@ use arklow_store::DatabaseUrl;
 use clap::ValueEnum;
 
 use crate::Arguments;
+use crate::flush;
 use crate::load::{self, Load, pause_for};
 use crate::peers;
 use crate::postgres::Postgres;
@@ -48,6 +49,9 @@ impl Group {
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = &arguments.folder;
     std::fs::create_dir_all(folder)?;
+    if let Some(micros) = arguments.flush {
+        flush::slow_down(micros, folder)?;
+    }
     let mut report = Report::default();
     let scratch = folder.join("recorded.db");
     let recordings = record_sqlite(&scratch).await?;
@@ -75,7 +79,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bench.peers(on_postgres)?;
     }
 
-    let facts = facts(folder);
+    let facts = facts(folder, arguments.flush);
     println!("{}", serde_json::to_string_pretty(&facts)?);
     println!("{}", report.table(!arguments.quick));
     if let Some(parent) = arguments.json.parent() {

@@ -104,7 +104,7 @@ impl Report {
 }
 
 /// What the machine is, as far as it tells.
-pub(crate) fn facts(folder: &Path) -> Value {
+pub(crate) fn facts(folder: &Path, flush: Option<u32>) -> Value {
     let run = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -131,6 +131,7 @@ pub(crate) fn facts(folder: &Path) -> Value {
         "memory": memory.map(str::trim),
         "kernel": run("uname", &["-sr"]),
         "file_system": run("stat", &["--file-system", "--format=%T", &folder.display().to_string()]),
+        "flush_microseconds_at_least": flush,
         "rustc": run("rustc", &["--version"]),
         "sqlite": rusqlite::version(),
         "postgresql": run("pgbench", &["--version"]),
