@@ -38,8 +38,7 @@ impl Sqlite {
             let (file, writer) = open::open(&path, &options)?;
             let readers =
                 Readers::start(&file, options.readers).map_err(|failure| failure.explain(&path))?;
-            let writer = Writer::start(file, writer)
-                .map_err(|cause| OpenError::Database(Arc::new(cause)))?;
+            let writer = Writer::start(file, writer).map_err(|failure| failure.explain(&path))?;
             Ok(Self { writer, readers })
         });
         opening

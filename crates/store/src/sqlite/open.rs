@@ -31,6 +31,8 @@ static CREATING: Mutex<()> = Mutex::new(());
 #[derive(Debug, Clone)]
 pub(super) struct File {
     url: String,
+    /// Where SQLite keeps what is not in the file itself yet.
+    log: PathBuf,
     pub(super) busy_timeout: Duration,
 }
 
@@ -41,8 +43,15 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(File, SqliteConnec
     let absolute =
         std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
     find_or_create(&absolute, options.create)?;
+    // SQLite follows links, and has the log beside what they lead to.
+    let resolved = absolute.canonicalize();
+    let mut log = resolved
+        .map_err(|cause| OpenError::Database(Arc::new(cause)))?
+        .into_os_string();
+    log.push("-wal");
     let file = File {
         url: file_url(&absolute),
+        log: log.into(),
         busy_timeout: options.busy_timeout,
     };
     let conn = prepare(&file).map_err(|failure| failure.explain(path))?;
@@ -57,6 +66,28 @@ impl File {
         // FULL: an answered write survives a power cut.
         conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         Ok(conn)
+    }
+
+    /// Has the commits of a connection not flushed, by which they are faster and may be lost, all later ones
+    /// included.  Checkpoints are flushed.
+    pub(super) fn leave_flushing(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
+        conn.batch_execute("PRAGMA synchronous = NORMAL;")
+    }
+
+    #[cfg(test)]
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Flushes what was committed, by whomever.
+    pub(super) fn flush_log(&self) -> io::Result<()> {
+        // SQLite locks the file and what is shared, never the log: closing it drops no lock.
+        match OpenOptions::new().write(true).open(&self.log) {
+            Ok(log) => log.sync_data(),
+            // The last connection was closed and has moved all of it into the file, and flushed that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a connection one that cannot write.

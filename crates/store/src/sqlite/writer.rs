@@ -1,12 +1,13 @@
-//! Writing: one thread that owns the one connection that writes.
+//! Writing: one thread that owns the one connection that writes, and one that waits for the disk.
 //!
-//! Questions queue up; the thread answers what has queued in one transaction, each question in a
-//! savepoint of its own, and replies after the commit.  With every commit flushed to the disk this
-//! is what makes many writers fast: one flush serves all of them.
+//! Questions queue up; the writing thread answers what has queued in one transaction, each question in a
+//! savepoint of its own.  Its commits are not flushed by SQLite: the other thread flushes the log, and only
+//! then are the answers given.  With every answered write on the disk this is what makes many writers
+//! fast: one flush serves all of them, and the next transaction is on its way meanwhile.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use std::time::Instant;
 use diesel::sql_query;
 use diesel::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::open::{Failure, File};
 use crate::StoreError;
@@ -32,22 +33,51 @@ const BEGINS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Writer {
     /// `None` once closed.
-    queue: Mutex<Option<SyncSender<Box<dyn Job>>>>,
+    queue: Mutex<Option<SyncSender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What the writing thread hears.
+enum Message {
+    Question(Box<dyn Job>),
+    /// The disk is done with so many batches.
+    Flushed(usize),
+    /// The disk failed.  What it has of the log is not known, and asking once more tells nothing.
+    Broken(Arc<io::Error>),
+    /// No question comes after this.
+    Close,
+}
+
 impl Writer {
-    /// Starts the thread on `conn`; `file` is for when the connection breaks.
-    pub(super) fn start(file: File, conn: SqliteConnection) -> io::Result<Self> {
-        let (queue, questions) = mpsc::sync_channel(QUEUE);
+    /// Starts the threads on `conn`; `file` is for when the connection breaks.
+    pub(super) fn start(file: File, conn: SqliteConnection) -> Result<Self, Failure> {
+        let log = file.clone();
+        Self::start_on(file, conn, move || log.flush_log())
+    }
+
+    /// `flush` brings all that was committed to the disk.
+    fn start_on(
+        file: File,
+        mut conn: SqliteConnection,
+        flush: impl FnMut() -> io::Result<()> + Send + 'static,
+    ) -> Result<Self, Failure> {
+        file.leave_flushing(&mut conn).map_err(Failure::Query)?;
+        let (queue, messages) = mpsc::sync_channel(QUEUE);
         let writing = Thread {
             file,
             conn: Some(conn),
-            questions,
+            disk: Disk::start(flush, queue.clone()).map_err(Failure::Thread)?,
+            inbox: Inbox {
+                messages,
+                flushing: 0,
+                broken: None,
+                is_closed: false,
+            },
         };
         let thread = thread::Builder::new()
             .name("arklow-writer".to_owned())
-            .spawn(move || writing.run())?;
+            .spawn(move || writing.run())
+            .map_err(Failure::Thread)?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
@@ -71,23 +101,35 @@ impl Writer {
 
     /// Takes no more questions, waits until those in the queue are answered, and disconnects.
     pub(super) async fn close(&self) {
-        drop(lock(&self.queue).take());
+        let queue = lock(&self.queue).take();
         let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(|| thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                warn!("the writing thread did not end as it should");
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Some(queue) = queue {
+                drop(queue.send(Message::Close));
             }
+            thread.map_or(Ok(()), JoinHandle::join)
+        });
+        if !matches!(closing.await, Ok(Ok(()))) {
+            warn!("the writing thread did not end as it should");
         }
     }
 
     fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
         let queue = lock(&self.queue);
         let queue = queue.as_ref().ok_or(StoreError::Closed)?;
-        queue.try_send(job).map_err(|refused| match refused {
+        let sent = queue.try_send(Message::Question(job));
+        sent.map_err(|refused| match refused {
             TrySendError::Full(_) => StoreError::Busy,
             TrySendError::Disconnected(_) => StoreError::Closed,
         })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(queue) = lock(&self.queue).take() {
+            drop(queue.send(Message::Close));
+        }
     }
 }
 
@@ -100,32 +142,47 @@ struct Thread {
     file: File,
     /// `None` after it failed, until it is needed again.
     conn: Option<SqliteConnection>,
-    questions: Receiver<Box<dyn Job>>,
+    disk: Disk,
+    inbox: Inbox,
 }
 
 impl Thread {
     fn run(mut self) {
-        while let Ok(first) = self.questions.recv() {
+        while let Some(first) = self.inbox.next() {
             let mut batch = vec![first];
-            let result = self.commit(&mut batch);
-            if matches!(result, Err(StoreError::Busy)) {
+            let failure = match self.commit(&mut batch) {
+                Ok(()) => {
+                    self.inbox.flushing += 1;
+                    self.disk.flush(batch);
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            if matches!(failure, StoreError::Busy) {
                 // What has queued up meanwhile would only wait for the same lock again.
-                batch.extend(self.questions.try_iter());
+                while let Some(job) = self.inbox.queued() {
+                    batch.push(job);
+                }
             }
             for job in batch {
-                job.answer(result.clone());
+                job.answer(Err(failure.clone()));
             }
         }
+        // Before the connection: the last one takes the log away.
+        self.disk.end();
     }
 
     /// Runs what is in `batch`, and what has queued up by the time the lock is had, and commits.
     /// An error means that nothing of it happened.
     fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<(), StoreError> {
+        if let Some(cause) = &self.inbox.broken {
+            return Err(StoreError::Database(Arc::clone(cause) as _));
+        }
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.file.connect_writer().map_err(StoreError::from)?,
+            None => self.reconnect()?,
         };
-        let result = begin_and_commit(&mut conn, &self.file, &self.questions, batch);
+        let result = begin_and_commit(&mut conn, &self.file, &mut self.inbox, batch);
         // Only "busy" leaves the connection as it was: it never began.  After anything else it may
         // be in the middle of something, so the next batch gets a new one.
         if matches!(result, Ok(()) | Err(StoreError::Busy)) {
@@ -133,12 +190,18 @@ impl Thread {
         }
         result
     }
+
+    fn reconnect(&self) -> Result<SqliteConnection, StoreError> {
+        let mut conn = self.file.connect_writer().map_err(StoreError::from)?;
+        self.file.leave_flushing(&mut conn).map_err(Fault::from)?;
+        Ok(conn)
+    }
 }
 
 fn begin_and_commit(
     conn: &mut SqliteConnection,
     file: &File,
-    questions: &Receiver<Box<dyn Job>>,
+    inbox: &mut Inbox,
     batch: &mut Vec<Box<dyn Job>>,
 ) -> Result<(), StoreError> {
     let started = Instant::now();
@@ -146,10 +209,22 @@ fn begin_and_commit(
         let mut begun = false;
         let result = conn.immediate_transaction(|conn| {
             begun = true;
-            batch.extend(questions.try_iter().take(BATCH - batch.len()));
-            batch
-                .iter_mut()
-                .try_for_each(|job| in_savepoint(conn, job.as_mut()))
+            while batch.len() < BATCH
+                && let Some(job) = inbox.queued()
+            {
+                batch.push(job);
+            }
+            for job in batch.iter_mut() {
+                in_savepoint(conn, job.as_mut())?;
+            }
+            while batch.len() < BATCH
+                && let Some(mut job) = inbox.next_while_flushing()
+            {
+                let result = in_savepoint(conn, job.as_mut());
+                batch.push(job);
+                result?;
+            }
+            Ok(())
         });
         match result {
             Ok(()) => return Ok(()),
@@ -160,6 +235,122 @@ fn begin_and_commit(
         }
     }
     Err(StoreError::Busy)
+}
+
+/// What the thread is told, and what follows from it.
+struct Inbox {
+    messages: Receiver<Message>,
+    /// How many batches the disk is not done with.
+    flushing: usize,
+    broken: Option<Arc<io::Error>>,
+    is_closed: bool,
+}
+
+impl Inbox {
+    /// The next question, whenever it comes.  `None` once there is none to come.
+    fn next(&mut self) -> Option<Box<dyn Job>> {
+        while !self.is_closed {
+            let message = self.messages.recv().ok()?;
+            if let Some(job) = self.hear(message) {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// The next question that comes before the disk is done with the batch before, for which the one that is
+    /// open would only wait.
+    fn next_while_flushing(&mut self) -> Option<Box<dyn Job>> {
+        while self.flushing > 0 && !self.is_closed {
+            let message = self.messages.recv().ok()?;
+            if let Some(job) = self.hear(message) {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// The next question that has queued up.
+    fn queued(&mut self) -> Option<Box<dyn Job>> {
+        while !self.is_closed {
+            let message = self.messages.try_recv().ok()?;
+            if let Some(job) = self.hear(message) {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    fn hear(&mut self, message: Message) -> Option<Box<dyn Job>> {
+        match message {
+            Message::Question(job) => return Some(job),
+            Message::Flushed(batches) => self.flushing -= batches,
+            Message::Broken(cause) => self.broken = Some(cause),
+            Message::Close => self.is_closed = true,
+        }
+        None
+    }
+}
+
+/// The thread that waits for the disk, and gives the answers.
+struct Disk {
+    /// `None` at the end.
+    committed: Option<Sender<Vec<Box<dyn Job>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Disk {
+    fn start(
+        mut flush: impl FnMut() -> io::Result<()> + Send + 'static,
+        writer: SyncSender<Message>,
+    ) -> io::Result<Self> {
+        let (committed, batches) = mpsc::channel::<Vec<Box<dyn Job>>>();
+        let thread = thread::Builder::new().name("arklow-disk".to_owned());
+        let thread = thread.spawn(move || {
+            let mut broken = None;
+            while let Ok(first) = batches.recv() {
+                let mut done = vec![first];
+                done.extend(batches.try_iter());
+                if broken.is_none()
+                    && let Err(cause) = flush()
+                {
+                    error!(%cause, "the disk does not take what is written; nothing is, until the next start");
+                    let cause = Arc::new(cause);
+                    drop(writer.send(Message::Broken(Arc::clone(&cause))));
+                    broken = Some(cause);
+                }
+                // Before the answers: the writing thread may wait for this.
+                drop(writer.send(Message::Flushed(done.len())));
+                let result = match &broken {
+                    None => Ok(()),
+                    Some(cause) => Err(StoreError::Database(Arc::clone(cause) as _)),
+                };
+                for job in done.into_iter().flatten() {
+                    job.answer(result.clone());
+                }
+            }
+        })?;
+        Ok(Self {
+            committed: Some(committed),
+            thread: Some(thread),
+        })
+    }
+
+    /// Has the questions of a batch that was committed answered once it is on the disk.
+    fn flush(&self, batch: Vec<Box<dyn Job>>) {
+        if let Some(committed) = &self.committed {
+            // Where the thread is gone, so are the replies: closed, for who asked.
+            drop(committed.send(batch));
+        }
+    }
+
+    /// Waits until everything is answered.
+    fn end(&mut self) {
+        drop(self.committed.take());
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            warn!("the thread that flushes did not end as it should");
+        }
+    }
 }
 
 /// Runs one question.  An error is one of the whole batch: the savepoint was lost, which happens
@@ -261,6 +452,18 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn writer() -> (TempDir, File, Writer) {
+        prepared(|file, conn| Writer::start(file, conn))
+    }
+
+    fn writer_on(
+        flush: impl FnMut() -> io::Result<()> + Send + 'static,
+    ) -> (TempDir, File, Writer) {
+        prepared(|file, conn| Writer::start_on(file, conn, flush))
+    }
+
+    fn prepared(
+        start: impl FnOnce(File, SqliteConnection) -> Result<Writer, Failure>,
+    ) -> (TempDir, File, Writer) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("arklow.db");
         let (file, mut conn) = open::open(&path, &Options::default()).unwrap();
@@ -272,7 +475,7 @@ mod tests {
              );",
         )
         .unwrap();
-        let writer = Writer::start(file.clone(), conn).unwrap();
+        let writer = start(file.clone(), conn).unwrap();
         (directory, file, writer)
     }
 
@@ -408,6 +611,68 @@ mod tests {
         assert_eq!(second.blocking_recv().unwrap().unwrap(), 2);
         assert_eq!(first.try_recv().unwrap().unwrap(), 1);
         assert_eq!(notes(&file), [1, 2]);
+    }
+
+    #[test]
+    fn nobody_has_an_answer_before_it_is_on_the_disk_and_the_next_batch_is_on_its_way_meanwhile() {
+        let (flushing, flushes) = channel();
+        let (go_on, wait) = channel();
+        let (_directory, file, writer) = writer_on(move || {
+            flushing.send(()).unwrap();
+            wait.recv_timeout(PATIENCE).unwrap()
+        });
+        let mut first = put(&writer, |conn| note(conn, 1));
+        flushes.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(notes(&file), [1], "committed");
+        let (entered, inside) = channel();
+        let mut second = put(&writer, move |conn| {
+            entered.send(()).unwrap();
+            note(conn, 2)
+        });
+        inside.recv_timeout(PATIENCE).unwrap();
+        assert!(first.try_recv().is_err(), "answered before the flush ended");
+        assert_eq!(
+            notes(&file),
+            [1],
+            "the batch is open while the disk is busy"
+        );
+        go_on.send(Ok(())).unwrap();
+        assert_eq!(first.blocking_recv().unwrap().unwrap(), 1);
+        flushes.recv_timeout(PATIENCE).unwrap();
+        assert!(second.try_recv().is_err(), "answered by an older flush");
+        go_on.send(Ok(())).unwrap();
+        assert_eq!(second.blocking_recv().unwrap().unwrap(), 2);
+    }
+
+    #[test]
+    fn disk_that_failed_once_is_not_believed_again() {
+        let mut flushes = 0;
+        let (_directory, file, writer) = writer_on(move || {
+            flushes += 1;
+            match flushes {
+                2 => Err(io::Error::from(io::ErrorKind::StorageFull)),
+                _ => Ok(()),
+            }
+        });
+        let fine = put(&writer, |conn| note(conn, 1));
+        fine.blocking_recv().unwrap().unwrap();
+        let lost = put(&writer, |conn| note(conn, 2));
+        let answer = lost.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        let next = put(&writer, |conn| note(conn, 3));
+        let answer = next.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        assert!(!notes(&file).contains(&3), "nothing is changed any more");
+    }
+
+    #[test]
+    fn log_is_flushed_where_a_link_leads_to() {
+        let (directory, file, _writer) = writer();
+        let link = directory.path().join("link.db");
+        std::os::unix::fs::symlink(directory.path().join("arklow.db"), &link).unwrap();
+        let (linked, _) = open::open(&link, &Options::default()).unwrap();
+        assert_eq!(linked.log(), file.log());
+        assert!(linked.log().exists());
     }
 
     #[test]
