@@ -68,10 +68,10 @@ impl File {
         Ok(conn)
     }
 
-    /// Has the commits of a connection not flushed, by which they are faster and may be lost, all later ones
-    /// included.  Checkpoints are flushed.
-    pub(super) fn leave_flushing(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
-        conn.batch_execute("PRAGMA synchronous = NORMAL;")
+    /// Leaves to others what takes time at a commit: to flush the log, without which the commit may be lost, all later
+    /// ones included; and to move it into the file.
+    pub(super) fn hurry(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
+        conn.batch_execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
     }
 
     #[cfg(test)]

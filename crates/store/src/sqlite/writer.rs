@@ -1,4 +1,5 @@
-//! Writing: one thread that owns the one connection that writes, and one that waits for the disk.
+//! Writing: one thread that owns the one connection that writes, one that waits for the disk, and one that
+//! moves the log into the file.
 //!
 //! Questions queue up; the writing thread answers what has queued in one transaction, each question in a
 //! savepoint of its own.  Its commits are not flushed by SQLite: the other thread flushes the log, and only
@@ -12,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use diesel::sql_query;
 use diesel::sqlite::SqliteConnection;
+use diesel::{RunQueryDsl as _, sql_query};
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::open::{Failure, File};
 use crate::StoreError;
@@ -26,6 +27,11 @@ use crate::fixed::fixed;
 const QUEUE: usize = 4096;
 /// How many questions share a commit, at most.
 const BATCH: usize = 128;
+/// After how many answers the log is moved into the file; each leaves two to four pages in it.
+const MOVE_AFTER: usize = 256;
+/// How many pages the log may have before the writing thread stops for what is left to move, so that the
+/// log begins anew: 16 MiB.
+const LONG_LOG: i32 = 4096;
 /// How often a transaction is begun, at most, while SQLite calls it busy without having waited.
 const BEGINS: usize = 3;
 
@@ -42,6 +48,8 @@ enum Message {
     Question(Box<dyn Job>),
     /// The disk is done with so many batches.
     Flushed(usize),
+    /// The log is long, and nearly all of it is in the file.
+    CatchUp,
     /// The disk failed.  What it has of the log is not known, and asking once more tells nothing.
     Broken(Arc<io::Error>),
     /// No question comes after this.
@@ -61,16 +69,19 @@ impl Writer {
         mut conn: SqliteConnection,
         flush: impl FnMut() -> io::Result<()> + Send + 'static,
     ) -> Result<Self, Failure> {
-        file.leave_flushing(&mut conn).map_err(Failure::Query)?;
+        file.hurry(&mut conn).map_err(Failure::Query)?;
         let (queue, messages) = mpsc::sync_channel(QUEUE);
+        let mover = file.clone();
         let writing = Thread {
             file,
             conn: Some(conn),
+            mover: Mover::start(mover, queue.clone()).map_err(Failure::Thread)?,
             disk: Disk::start(flush, queue.clone()).map_err(Failure::Thread)?,
             inbox: Inbox {
                 messages,
                 flushing: 0,
                 broken: None,
+                is_to_catch_up: false,
                 is_closed: false,
             },
         };
@@ -143,6 +154,7 @@ struct Thread {
     /// `None` after it failed, until it is needed again.
     conn: Option<SqliteConnection>,
     disk: Disk,
+    mover: Mover,
     inbox: Inbox,
 }
 
@@ -153,7 +165,13 @@ impl Thread {
             let failure = match self.commit(&mut batch) {
                 Ok(()) => {
                     self.inbox.flushing += 1;
+                    self.mover.count(batch.len());
                     self.disk.flush(batch);
+                    if std::mem::take(&mut self.inbox.is_to_catch_up)
+                        && let Some(conn) = &mut self.conn
+                    {
+                        move_log(conn);
+                    }
                     continue;
                 }
                 Err(failure) => failure,
@@ -170,6 +188,7 @@ impl Thread {
         }
         // Before the connection: the last one takes the log away.
         self.disk.end();
+        self.mover.end();
     }
 
     /// Runs what is in `batch`, and what has queued up by the time the lock is had, and commits.
@@ -193,7 +212,7 @@ impl Thread {
 
     fn reconnect(&self) -> Result<SqliteConnection, StoreError> {
         let mut conn = self.file.connect_writer().map_err(StoreError::from)?;
-        self.file.leave_flushing(&mut conn).map_err(Fault::from)?;
+        self.file.hurry(&mut conn).map_err(Fault::from)?;
         Ok(conn)
     }
 }
@@ -243,6 +262,7 @@ struct Inbox {
     /// How many batches the disk is not done with.
     flushing: usize,
     broken: Option<Arc<io::Error>>,
+    is_to_catch_up: bool,
     is_closed: bool,
 }
 
@@ -285,6 +305,7 @@ impl Inbox {
         match message {
             Message::Question(job) => return Some(job),
             Message::Flushed(batches) => self.flushing -= batches,
+            Message::CatchUp => self.is_to_catch_up = true,
             Message::Broken(cause) => self.broken = Some(cause),
             Message::Close => self.is_closed = true,
         }
@@ -351,6 +372,75 @@ impl Disk {
             warn!("the thread that flushes did not end as it should");
         }
     }
+}
+
+/// The thread that moves the log into the file (a checkpoint), which SQLite would do within a commit.
+struct Mover {
+    /// How many answers came since it was last called.
+    answers: usize,
+    /// `None` at the end.
+    call: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Mover {
+    fn start(file: File, writer: SyncSender<Message>) -> io::Result<Self> {
+        let (call, calls) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name("arklow-checkpoint".to_owned());
+        let thread = thread.spawn(move || {
+            let mut conn = None;
+            while let Ok(()) = calls.recv() {
+                if conn.is_none() {
+                    conn = file
+                        .connect_writer()
+                        .inspect_err(|error| warn!(%error, "the log stays: it cannot be moved"))
+                        .ok();
+                }
+                // While others write, some of it is always left.
+                let left = conn.as_mut().and_then(move_log);
+                if left.is_some_and(|pages| pages > LONG_LOG) {
+                    drop(writer.send(Message::CatchUp));
+                }
+            }
+        })?;
+        Ok(Self {
+            answers: 0,
+            call: Some(call),
+            thread: Some(thread),
+        })
+    }
+
+    fn count(&mut self, answers: usize) {
+        self.answers += answers;
+        if self.answers >= MOVE_AFTER
+            && let Some(call) = &self.call
+            // Otherwise it has not even begun with the last call.
+            && call.try_send(()).is_ok()
+        {
+            self.answers = 0;
+        }
+    }
+
+    fn end(&mut self) {
+        drop(self.call.take());
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            warn!("the thread that moves the log did not end as it should");
+        }
+    }
+}
+
+/// Moves what it can without waiting for anybody.  How long the log is, if that can be known.
+fn move_log(conn: &mut SqliteConnection) -> Option<i32> {
+    #[derive(diesel::QueryableByName)]
+    struct Moved {
+        #[diesel(sql_type = diesel::sql_types::Integer)]
+        log: i32,
+    }
+    let moved = sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(conn);
+    // Another process may be at it.
+    let moved: Result<Moved, _> =
+        moved.inspect_err(|error| debug!(%error, "the log cannot be moved now"));
+    moved.ok().map(|moved| moved.log)
 }
 
 /// Runs one question.  An error is one of the whole batch: the savepoint was lost, which happens
@@ -468,7 +558,8 @@ mod tests {
         let path = directory.path().join("arklow.db");
         let (file, mut conn) = open::open(&path, &Options::default()).unwrap();
         conn.batch_execute(
-            "CREATE TABLE parents (id INTEGER PRIMARY KEY);
+            "CREATE TABLE blobs (data BLOB);
+             CREATE TABLE parents (id INTEGER PRIMARY KEY);
              CREATE TABLE notes (
                  id INTEGER PRIMARY KEY,
                  parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED
@@ -673,6 +764,33 @@ mod tests {
         let (linked, _) = open::open(&link, &Options::default()).unwrap();
         assert_eq!(linked.log(), file.log());
         assert!(linked.log().exists());
+    }
+
+    #[test]
+    fn log_begins_anew_while_questions_come_without_a_pause() {
+        const PAGES: u64 = 4;
+        let (_directory, file, writer) = writer();
+        let questions = 4 * LONG_LOG.unsigned_abs() as usize / PAGES as usize;
+        let mut waiting = std::collections::VecDeque::new();
+        for _ in 0..questions {
+            waiting.push_back(put(&writer, move |conn| {
+                diesel::sql_query("INSERT INTO blobs VALUES (zeroblob(?))")
+                    .bind::<BigInt, _>(4096 * PAGES.cast_signed())
+                    .execute(conn)?;
+                Ok(())
+            }));
+            if waiting.len() > BATCH {
+                waiting
+                    .pop_front()
+                    .unwrap()
+                    .blocking_recv()
+                    .unwrap()
+                    .unwrap();
+            }
+        }
+        let log = std::fs::metadata(file.log()).unwrap().len();
+        let limit = 2 * 4096 * u64::from(LONG_LOG.unsigned_abs());
+        assert!(log < limit, "{log} bytes");
     }
 
     #[test]
