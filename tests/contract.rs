@@ -1,5 +1,6 @@
 //! `openapi.yaml` against the operation as it was published, and against its own rules.
 
+use arklow_domain::DeviceName;
 use serde_json::{Value, json};
 
 use crate::harness::{CONTRACT, yaml};
@@ -12,6 +13,8 @@ const ADDITIONS: &[&str] = &[
     "example",
     "examples",
     "headers",
+    "links",
+    "license",
 ];
 
 #[test]
@@ -140,6 +143,26 @@ fn every_other_answer_is_the_envelope_with_its_codes() {
         ),
         (&json!("null"), &json!(1))
     );
+}
+
+/// The contract says of a name what the domain does, with each character up to the last that is white space.
+#[test]
+fn names_that_match_the_contract_are_names() {
+    let schema = &CONTRACT["components"]["schemas"]["StartEnrollmentRequest"]["properties"]["name"];
+    let schema = jsonschema::validator_for(schema).expect("a schema");
+    let mut names = 0;
+    for character in ('\0'..='\u{4000}').chain(['\u{feff}', '\u{1f511}', char::MAX]) {
+        for name in [
+            character.to_string(),
+            format!("a{character}"),
+            format!("{character}a"),
+        ] {
+            let is_name = name.parse::<DeviceName>().is_ok();
+            assert_eq!(schema.is_valid(&json!(name)), is_name, "{name:?}");
+            names += usize::from(is_name);
+        }
+    }
+    assert!(names > 40_000, "{names}");
 }
 
 fn codes_of(list: &Value) -> Vec<&str> {

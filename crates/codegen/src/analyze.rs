@@ -202,7 +202,7 @@ impl Analyzer {
                 "headers",
                 "securitySchemes",
             ],
-            &["examples"],
+            &["examples", "links"],
         );
         for Entry { key, key_at, node } in components
             .get("securitySchemes")
@@ -487,7 +487,6 @@ fn advice(key: &str) -> Option<&'static str> {
         }
         "trace" => "Dropshot has no TRACE routes",
         "$ref" => "write the path item out where it is used",
-        "links" => "links are not generated; remove them or keep them under an `x-` key",
         "nullable" => {
             "in OpenAPI 3.1 write `type: [string, 'null']`, or `anyOf` with `type: 'null'`"
         }

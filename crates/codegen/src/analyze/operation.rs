@@ -488,7 +488,8 @@ impl Analyzer {
             &node,
             "a response",
             &["description", "content", "headers"],
-            &["summary"],
+            // Links say which request may follow; they change no type and no route.
+            &["summary", "links"],
         );
         let content = node
             .get("content")
