@@ -9,6 +9,7 @@
 //! makes it panic. The same text gives the same files, byte for byte.
 
 mod analyze;
+mod compare;
 mod diagnostic;
 mod emit;
 mod file;
@@ -22,6 +23,7 @@ mod spec;
 
 use quote::quote;
 
+pub use compare::{Break, Incomparable, Level, Version, compare};
 pub use diagnostic::{Diagnostic, Location};
 pub use file::{GeneratedFile, MARK};
 

@@ -1,6 +1,7 @@
 //! The generator over documents: what it makes of them, and what it refuses.
 
 mod cases;
+mod compare;
 mod refusals;
 mod robustness;
 

@@ -1,9 +1,9 @@
-//! No input makes the generator panic: broken and mutilated documents, and, where there is one, a corpus of real ones.
+//! No input makes the generator or the comparison panic: broken and mutilated documents, and, where there is one, a corpus of real ones.
 
 use std::fs;
 use std::path::PathBuf;
 
-use arklow_codegen::generate;
+use arklow_codegen::{compare, generate};
 
 use super::{entries, folder, options};
 
@@ -22,6 +22,7 @@ fn mutilated_documents_are_carried_or_refused() {
             let truncated = &lines[..index];
             for mutant in [without.as_slice(), doubled.as_slice(), truncated] {
                 judge(&mutant.join("\n"));
+                judge_compared(&text, &mutant.join("\n"));
                 count += 1;
             }
             for word in [
@@ -41,6 +42,7 @@ fn mutilated_documents_are_carried_or_refused() {
                     let mut mutant = lines.clone();
                     mutant[index] = &replaced;
                     judge(&mutant.join("\n"));
+                    judge_compared(&text, &mutant.join("\n"));
                     count += 1;
                 }
             }
@@ -116,6 +118,9 @@ fn corpus_is_carried_or_refused() {
             let Ok(text) = fs::read_to_string(&path) else {
                 continue;
             };
+            if let Ok(breaks) = compare(&text, &text) {
+                assert_eq!(breaks, [], "{} against itself", path.display());
+            }
             match generate(&text, &options()) {
                 Ok(_) => carried += 1,
                 Err(refusals) => {
@@ -130,6 +135,14 @@ fn corpus_is_carried_or_refused() {
     }
     eprintln!("corpus: {carried} carried, {refused} refused");
     assert!(carried > 0, "the folder holds documents");
+}
+
+/// A document and a mutant of it, in either order.
+fn judge_compared(text: &str, mutant: &str) {
+    for (old, new) in [(text, mutant), (mutant, text)] {
+        let outcome = std::panic::catch_unwind(|| compare(old, new));
+        assert!(outcome.is_ok(), "panicked comparing with\n{mutant}");
+    }
 }
 
 /// Both outcomes are fine; a panic or a fault of the generator is not.
