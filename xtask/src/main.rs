@@ -1,10 +1,11 @@
-//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask bench`, `cargo xtask ci`.
+//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask bench`, `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
 
 mod bench;
 mod ci;
 mod codegen;
+mod contract;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,15 @@ enum Task {
         #[arg(long, value_name = "DIR", hide = true, conflicts_with = "spec", default_value_os_t = root())]
         root: PathBuf,
     },
+    /// Lints the contract and tries the server against it; `contract diff` tells whom a change of it breaks.
+    ///
+    /// Needs Python 3.11 and Node.js 20.19 or newer, and installs its tools below `target` and `contract`.  `diff` needs git
+    /// alone.
+    #[command(after_help = EXIT_CODES)]
+    Contract {
+        #[command(subcommand)]
+        part: Option<contract::Part>,
+    },
     /// Measures how fast the server is, against the raw database and against peers.
     ///
     /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
@@ -66,6 +76,7 @@ fn main() -> ExitCode {
             ..
         } => codegen::document(&spec, &out, check),
         Task::Codegen { check, root, .. } => codegen::repository(&root, check),
+        Task::Contract { part } => contract::run(part),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Ci { list: true } => {
             ci::list();

@@ -64,11 +64,14 @@ fn list(spot: &Spot, key: &str, root: &Rc<Node>) -> Vec<Spot> {
 
 /// The path with `{}` for each variable.
 fn without_names(path: &str) -> String {
-    let segments = path.split('/').map(|segment| match segment.find('{') {
-        Some(at) => format!("{}{{}}", &segment[..at]),
-        None => segment.to_owned(),
-    });
-    segments.collect::<Vec<_>>().join("/")
+    let parts = path
+        .split('{')
+        .enumerate()
+        .map(|(index, part)| match part.split_once('}') {
+            Some((_, rest)) if index > 0 => format!("{{}}{rest}"),
+            _ => part.to_owned(),
+        });
+    parts.collect()
 }
 
 /// What a parameter is told from others by: on the wire the place of a variable in the path, not its name.
