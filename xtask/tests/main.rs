@@ -2,6 +2,7 @@
 
 mod ci;
 mod codegen;
+mod contract;
 mod postgres;
 mod tidy;
 
