@@ -274,11 +274,16 @@ impl Git<'_> {
             .output();
         let output =
             output.context("cannot run git, which knows the older contract; install it")?;
-        if String::from_utf8_lossy(&output.stderr).contains("not a git repository") {
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("not a git repository") {
             bail!(
                 "{} is not in a git repository, so there is no older contract",
                 self.root.display()
             );
+        }
+        // Git tells what to do about it.
+        if said.contains("dubious ownership") {
+            bail!("{}", said.trim());
         }
         Ok(output)
     }

@@ -281,6 +281,13 @@ fn pause() {
 
 fn build() -> anyhow::Result<PathBuf> {
     let mut build = Command::new("cargo");
+    // What `cargo xtask` was told of xtask makes build scripts, such as that of ring, run anew.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&*name);
+        }
+    }
     build
         .args(["build", "--locked", "--package", "arklow"])
         .current_dir(root());
