@@ -77,7 +77,9 @@ fn output() -> PathBuf {
 /// Cargo's folder for what it builds.
 fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    root().join(target)
+    let root = root();
+    // Without `xtask/..` in it, for it is shown.
+    root.canonicalize().unwrap_or(root).join(target)
 }
 
 /// Runs a command to its end and fails if it does, saying `what` failed.
