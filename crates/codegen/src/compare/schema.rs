@@ -131,6 +131,10 @@ impl Comparison<'_> {
         if !self.seen.insert((old.pointer.clone(), new.pointer.clone())) {
             return;
         }
+        let discriminator = |spot: &Spot| spot.node.get("discriminator").map(|node| node.to_json());
+        if discriminator(old) != discriminator(new) {
+            self.keyword_changed(Change::Other, "discriminator", old, new);
+        }
         let before = alternatives(old, self.old_root);
         let after = alternatives(new, self.new_root);
         self.null(&before, &after, new);

@@ -322,14 +322,23 @@ impl Comparison<'_> {
     fn schemas(&mut self, before: &Spot, after: &Spot, direction: Direction) {
         let old = before.get("schema", self.old);
         let new = after.get("schema", self.new);
-        if let (Some(old), Some(new)) = (old, new) {
-            schema::compare(
+        match (old, new) {
+            (Some(old), Some(new)) => schema::compare(
                 (self.old, &old),
                 (self.new, &new),
                 direction,
                 &self.operation,
                 self.findings,
-            );
+            ),
+            (Some(old), None) if direction == Direction::Response => {
+                let message = "response: it may be anything now".to_owned();
+                self.removed("response-schema-removed", &old.use_of(), message);
+            }
+            (None, Some(new)) if direction == Direction::Request => {
+                let message = "request: it may not be anything any more".to_owned();
+                self.changed("request-schema-added", &new.use_of(), message);
+            }
+            _ => {}
         }
     }
 
