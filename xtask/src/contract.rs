@@ -33,8 +33,8 @@ pub(crate) enum Part {
     /// Lists what `openapi.yaml` breaks for those who were built against an older one, by file and line.
     ///
     /// Compares the working file with the merge base of HEAD and `origin/main` (`main` without it).  On the main branch
-    /// that is HEAD itself: then with the latest tag `v…` before it, or else with the commit before it.  What is gone has
-    /// its place in the old file, `openapi.yaml@REVISION:LINE`.
+    /// that is HEAD itself: then, and where there is no such branch, with the latest tag `v…` before it, or else with the
+    /// commit before it.  What is gone has its place in the old file, `openapi.yaml@REVISION:LINE`.
     ///
     /// A break on the level `wire` breaks who sends requests or reads answers; one on the level `source` breaks who
     /// compiles against generated names.  Fails if a break has no entry in `contract-breaks.md`, whose head says how to

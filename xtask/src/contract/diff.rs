@@ -174,10 +174,7 @@ impl Git<'_> {
             }
         }
         let Some(main) = main else {
-            return Err(self.without_history(&format!(
-                "there is no branch {}; name a revision with --against",
-                MAIN.join(" or ")
-            )));
+            return self.before_head("there is no main branch here");
         };
         let base = self.ask(&["merge-base", "HEAD", main])?;
         let commit = base.ok_or_else(|| {
@@ -187,11 +184,11 @@ impl Git<'_> {
             let (name, why) = (short(&commit), format!("the merge base with {main}"));
             return Ok(Some(Base { commit, name, why }));
         }
-        self.before_head()
+        self.before_head("HEAD is on the main branch")
     }
 
-    /// On the main branch: the last version that was released, or else the commit before.
-    fn before_head(&self) -> anyhow::Result<Option<Base>> {
+    /// Without a branch to merge into: the last version that was released, or else the commit before.
+    fn before_head(&self, because: &str) -> anyhow::Result<Option<Base>> {
         let Some(previous) = self.commit("HEAD^")? else {
             // The parent of a shallow clone's last commit exists, elsewhere.
             return match self.is_shallow() {
@@ -210,12 +207,12 @@ impl Git<'_> {
         if let Some(name) = tag
             && let Some(commit) = self.commit(&name)?
         {
-            let why = "the last release".to_owned();
+            let why = format!("the last release; {because}");
             return Ok(Some(Base { commit, name, why }));
         }
         let (name, why) = (
             short(&previous),
-            "the commit before HEAD, which is on the main branch".to_owned(),
+            format!("the commit before HEAD; {because}"),
         );
         Ok(Some(Base {
             commit: previous,
