@@ -202,7 +202,8 @@ impl Desk {
     /// A server on a free port.
     ///
     /// Its limits would end the run after ten enrolments, and are tested elsewhere.  That failures lock a user cannot be
-    /// switched off; every second code is right, so a hundred failures in a row do not happen.
+    /// switched off; every second code is right, so a hundred failures in a row do not happen.  A body may take its time:
+    /// on a busy machine the tester may stand still between the head of a request and its body.
     fn serve(&self) -> anyhow::Result<Server> {
         let log = self.scratch.join("server.log");
         let child = self
@@ -216,7 +217,14 @@ impl Desk {
                 "--max-devices",
                 "50",
             ])
-            .args(["--lock-after", "100", "--step-up", "12h"])
+            .args([
+                "--lock-after",
+                "100",
+                "--step-up",
+                "12h",
+                "--body-timeout",
+                "5m",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).with_context(|| format!("cannot create {}", log.display()))?)
