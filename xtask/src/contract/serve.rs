@@ -202,29 +202,16 @@ impl Desk {
     /// A server on a free port.
     ///
     /// Its limits would end the run after ten enrolments, and are tested elsewhere.  That failures lock a user cannot be
-    /// switched off; every second code is right, so a hundred failures in a row do not happen.  A body may take its time:
+    /// switched off; every second code is right, so a hundred failures in a row do not happen.  A request may take its time:
     /// on a busy machine the tester may stand still between the head of a request and its body.
     fn serve(&self) -> anyhow::Result<Server> {
         let log = self.scratch.join("server.log");
         let child = self
             .command()
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--limits",
-                "off",
-                "--max-devices",
-                "50",
-            ])
-            .args([
-                "--lock-after",
-                "100",
-                "--step-up",
-                "12h",
-                "--body-timeout",
-                "5m",
-            ])
+            .args(["serve", "--listen", "127.0.0.1:0", "--limits", "off"])
+            .args(["--max-devices", "50", "--lock-after", "100"])
+            .args(["--step-up", "12h", "--body-timeout", "5m"])
+            .args(["--request-deadline", "5m"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).with_context(|| format!("cannot create {}", log.display()))?)
