@@ -174,7 +174,7 @@ fn write(root: &Path, files: &[GeneratedFile]) -> anyhow::Result<()> {
 }
 
 /// The files below a folder, relative to `root`; none if it does not exist.
-fn files_below(root: &Path, folder: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn files_below(root: &Path, folder: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     let mut open = vec![PathBuf::from(folder)];
     while let Some(folder) = open.pop() {

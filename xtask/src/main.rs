@@ -1,4 +1,5 @@
-//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask bench`, `cargo xtask ci`.
+//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask bench`,
+//! `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
 
@@ -6,6 +7,8 @@ mod bench;
 mod ci;
 mod codegen;
 mod contract;
+mod node;
+mod sdk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +53,19 @@ enum Task {
         #[command(subcommand)]
         part: Option<contract::Part>,
     },
+    /// Writes what the TypeScript package in `sdk/typescript` has from `openapi.yaml`. Needs Node.
+    #[command(after_help = EXIT_CODES)]
+    Sdk {
+        /// Writes nothing; lists what is stale and fails if anything is.
+        #[arg(long)]
+        check: bool,
+        /// Runs the tests of the package against the server, which is built for it.
+        #[arg(long, conflicts_with = "check")]
+        test: bool,
+        /// Another copy of this repository, for the tests of this command.
+        #[arg(long, value_name = "DIR", hide = true, conflicts_with = "test", default_value_os_t = root())]
+        root: PathBuf,
+    },
     /// Measures how fast the server is, against the raw database and against peers.
     ///
     /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
@@ -77,6 +93,8 @@ fn main() -> ExitCode {
         } => codegen::document(&spec, &out, check),
         Task::Codegen { check, root, .. } => codegen::repository(&root, check),
         Task::Contract { part } => contract::run(part),
+        Task::Sdk { test: true, .. } => sdk::test(),
+        Task::Sdk { check, root, .. } => sdk::generate(&root, check),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Ci { list: true } => {
             ci::list();

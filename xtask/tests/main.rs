@@ -4,6 +4,7 @@ mod ci;
 mod codegen;
 mod contract;
 mod postgres;
+mod sdk;
 mod tidy;
 
 use std::ffi::OsStr;
