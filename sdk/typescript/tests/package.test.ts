@@ -1,0 +1,119 @@
+// The package as somebody gets it: packed, installed, type-checked by two compilers, run, bundled.
+
+import { execFile } from "node:child_process";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+
+import { build } from "esbuild";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { Arklow } from "./arklow.js";
+import { contract } from "./contract.js";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const run = promisify(execFile);
+
+/** The folder of somebody's project. */
+let consumer: string;
+let packed: { version: string; files: { path: string }[] };
+
+beforeAll(async () => {
+  consumer = await mkdtemp(join(tmpdir(), "arklow-consumer-"));
+  const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", consumer], { cwd: root });
+  const answer = JSON.parse(stdout);
+  packed = Object.values<typeof packed & { filename: string }>(answer)[0]!;
+  const tarball = `arklow-sdk-${packed.version}.tgz`;
+  await writeFile(join(consumer, "package.json"), '{ "private": true, "type": "module" }');
+  // From the folders that the lock file filled, so that this needs no network.
+  const dependencies = ["openapi-fetch", "openapi-typescript-helpers"].map((name) => join(root, "node_modules", name));
+  const install = ["install", "--offline", "--ignore-scripts", "--install-links", `./${tarball}`, ...dependencies];
+  await run("npm", install, { cwd: consumer });
+  await copyFile(join(root, "tests/consumer/main.ts"), join(consumer, "main.ts"));
+});
+afterAll(() => rm(consumer, { recursive: true }));
+
+test("the tarball has the version of the contract, the contract, and nothing that nobody needs", async () => {
+  expect(packed.version).toBe(contract.info.version);
+  const modules = ["client", "errors", "index", "schema"].flatMap((name) => [`dist/${name}.d.ts`, `dist/${name}.js`]);
+  expect(packed.files.map(({ path }) => path).sort()).toEqual(
+    ["LICENSE", "README.md", "openapi.yaml", "package.json", ...modules].sort(),
+  );
+  const installed = fileURLToPath(import.meta.resolve("@arklow/sdk/openapi.yaml", `file://${consumer}/main.js`));
+  expect(await readFile(installed, "utf8")).toBe(await readFile(join(root, "../../openapi.yaml"), "utf8"));
+});
+
+const settings = {
+  "a browser, with a bundler": { module: "ESNext", moduleResolution: "Bundler", lib: ["ES2022", "DOM"], types: [] },
+  Node: { module: "NodeNext", lib: ["ES2022"], types: ["node"], typeRoots: [join(root, "node_modules/@types")] },
+};
+
+test.each(
+  Object.entries(settings).flatMap(([name, options]) =>
+    ["typescript", "typescript-7"].map((compiler) => [compiler, name, options] as const),
+  ),
+)("%s accepts a consumer for %s", async (compiler, name, options) => {
+  const folder = join(consumer, `${compiler} ${name}`);
+  await mkdir(folder);
+  const compilerOptions = {
+    target: "ES2022",
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noUncheckedIndexedAccess: true,
+    skipLibCheck: false,
+    rootDir: consumer,
+    outDir: join(folder, "out"),
+    ...options,
+  };
+  await writeFile(
+    join(folder, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: [join(consumer, "main.ts")] }),
+  );
+  const tsc = join(root, "node_modules", compiler, "bin/tsc");
+  const { stdout } = await run(process.execPath, [tsc, "--project", folder]).catch((reason) => reason);
+  expect(stdout).toBe("");
+});
+
+test("the consumer runs on Node", async () => {
+  const arklow = await Arklow.serve();
+  try {
+    const { device, token } = await arklow.caller();
+    await build({
+      entryPoints: [join(consumer, "main.ts")],
+      outfile: join(consumer, "main.js"),
+      format: "esm",
+      target: "es2022",
+    });
+    const { stdout } = await run(process.execPath, [join(consumer, "main.js"), arklow.baseUrl, token, device]);
+    expect(JSON.parse(stdout)).toEqual({ devices: [device], codes: 10, refused: "no such device" });
+  } finally {
+    await arklow.stop();
+  }
+});
+
+/** How many bytes a browser loads for this source. */
+async function weight(source: string): Promise<number> {
+  const { outputFiles } = await build({
+    stdin: { contents: source, resolveDir: consumer },
+    bundle: true,
+    minify: true,
+    format: "esm",
+    platform: "browser",
+    write: false,
+    logLevel: "error",
+  });
+  return gzipSync(outputFiles[0]!.contents).length;
+}
+
+test("a browser loads less than 4 kB, and only what is used", async () => {
+  const all = await weight('import * as sdk from "@arklow/sdk"; console.log(sdk)');
+  const little = await weight('import { retryAfter } from "@arklow/sdk"; console.log(retryAfter)');
+  const nothing = await weight('import "@arklow/sdk"');
+  console.info(`bundled and compressed: ${all} bytes; one helper: ${little}; nothing: ${nothing}`);
+  expect(all).toBeLessThan(4000);
+  expect(little).toBeLessThan(250);
+  expect(nothing).toBeLessThan(30);
+});
