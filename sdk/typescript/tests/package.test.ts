@@ -19,29 +19,32 @@ const run = promisify(execFile);
 
 /** The folder of somebody's project. */
 let consumer: string;
-let packed: { version: string; files: { path: string }[] };
+let tarball: string;
 
 beforeAll(async () => {
   consumer = await mkdtemp(join(tmpdir(), "arklow-consumer-"));
-  const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", consumer], { cwd: root });
-  const answer = JSON.parse(stdout);
-  packed = Object.values<typeof packed & { filename: string }>(answer)[0]!;
-  const tarball = `arklow-sdk-${packed.version}.tgz`;
+  const { stdout } = await run("npm", ["pack", "--silent", "--pack-destination", consumer], { cwd: root });
+  tarball = join(consumer, stdout.trim());
   await writeFile(join(consumer, "package.json"), '{ "private": true, "type": "module" }');
   // From the folders that the lock file filled, so that this needs no network.
   const dependencies = ["openapi-fetch", "openapi-typescript-helpers"].map((name) => join(root, "node_modules", name));
-  const install = ["install", "--offline", "--ignore-scripts", "--install-links", `./${tarball}`, ...dependencies];
+  const install = ["install", "--offline", "--ignore-scripts", "--install-links", tarball, ...dependencies];
   await run("npm", install, { cwd: consumer });
   await copyFile(join(root, "tests/consumer/main.ts"), join(consumer, "main.ts"));
+  const readme = await readFile(join(root, "README.md"), "utf8");
+  const blocks = [...readme.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code);
+  await writeFile(join(consumer, "readme.ts"), blocks.join("\n"));
 });
 afterAll(() => rm(consumer, { recursive: true }));
 
 test("the tarball has the version of the contract, the contract, and nothing that nobody needs", async () => {
-  expect(packed.version).toBe(contract.info.version);
+  const { stdout } = await run("tar", ["--list", "--file", tarball]);
   const modules = ["client", "errors", "index", "schema"].flatMap((name) => [`dist/${name}.d.ts`, `dist/${name}.js`]);
-  expect(packed.files.map(({ path }) => path).sort()).toEqual(
-    ["LICENSE", "README.md", "openapi.yaml", "package.json", ...modules].sort(),
+  expect(stdout.trim().split("\n").sort()).toEqual(
+    ["LICENSE", "README.md", "openapi.yaml", "package.json", ...modules].map((path) => `package/${path}`).sort(),
   );
+  const manifest = JSON.parse(await readFile(join(consumer, "node_modules/@arklow/sdk/package.json"), "utf8"));
+  expect(manifest.version).toBe(contract.info.version);
   const installed = fileURLToPath(import.meta.resolve("@arklow/sdk/openapi.yaml", `file://${consumer}/main.js`));
   expect(await readFile(installed, "utf8")).toBe(await readFile(join(root, "../../openapi.yaml"), "utf8"));
 });
@@ -55,7 +58,7 @@ test.each(
   Object.entries(settings).flatMap(([name, options]) =>
     ["typescript", "typescript-7"].map((compiler) => [compiler, name, options] as const),
   ),
-)("%s accepts a consumer for %s", async (compiler, name, options) => {
+)("%s accepts a consumer for %s, and what the README shows", async (compiler, name, options) => {
   const folder = join(consumer, `${compiler} ${name}`);
   await mkdir(folder);
   const compilerOptions = {
@@ -70,7 +73,7 @@ test.each(
   };
   await writeFile(
     join(folder, "tsconfig.json"),
-    JSON.stringify({ compilerOptions, files: [join(consumer, "main.ts")] }),
+    JSON.stringify({ compilerOptions, files: ["main.ts", "readme.ts"].map((name) => join(consumer, name)) }),
   );
   const tsc = join(root, "node_modules", compiler, "bin/tsc");
   const { stdout } = await run(process.execPath, [tsc, "--project", folder]).catch((reason) => reason);
