@@ -23,12 +23,10 @@ export interface ClientOptions
   token?: Token | undefined;
 }
 
-/** A method for each HTTP method, and openapi-fetch's middleware. */
+/** A method for each HTTP method of the contract, and openapi-fetch's middleware. */
 export interface Client {
   GET: Method<"get">;
   POST: Method<"post">;
-  PUT: Method<"put">;
-  PATCH: Method<"patch">;
   DELETE: Method<"delete">;
   use(...middleware: Middleware[]): void;
   eject(...middleware: Middleware[]): void;
