@@ -1,7 +1,7 @@
 // The package as somebody gets it: packed, installed, type-checked by two compilers, run, bundled.
 
 import { execFile } from "node:child_process";
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,7 +23,7 @@ let tarball: string;
 
 beforeAll(async () => {
   consumer = await mkdtemp(join(tmpdir(), "arklow-consumer-"));
-  const { stdout } = await run("npm", ["pack", "--silent", "--pack-destination", consumer], { cwd: root });
+  const { stdout } = await run("npm", ["pack", "--silent", "--pack-destination", consumer], { cwd: await copy() });
   tarball = join(consumer, stdout.trim());
   await writeFile(join(consumer, "package.json"), '{ "private": true, "type": "module" }');
   // From the folders that the lock file filled, so that this needs no network.
@@ -36,6 +36,21 @@ beforeAll(async () => {
   await writeFile(join(consumer, "readme.ts"), blocks.join("\n"));
 });
 afterAll(() => rm(consumer, { recursive: true }));
+
+/** A copy of what a package is made of, so that nobody who uses `dist` meanwhile finds it gone. */
+async function copy(): Promise<string> {
+  const repository = join(consumer, "repository");
+  const folder = join(repository, "sdk/typescript");
+  await mkdir(folder, { recursive: true });
+  for (const name of ["LICENSE", "openapi.yaml"]) {
+    await copyFile(join(root, "../..", name), join(repository, name));
+  }
+  for (const name of ["README.md", "package.json", "src", "tsconfig.build.json", "tsconfig.json"]) {
+    await cp(join(root, name), join(folder, name), { recursive: true });
+  }
+  await symlink(join(root, "node_modules"), join(folder, "node_modules"));
+  return folder;
+}
 
 test("the tarball has the version of the contract, the contract, and nothing that nobody needs", async () => {
   const { stdout } = await run("tar", ["--list", "--file", tarball]);
