@@ -14,6 +14,7 @@
 //! | `keys` | rotating and retiring root keys beside a server |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
+//! | `docs` | the documentation at `/swagger/ui` |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
 
@@ -23,6 +24,7 @@ mod cases;
 mod commands;
 mod contract;
 mod crash;
+mod docs;
 mod faults;
 mod harness;
 mod keys;

@@ -1,5 +1,5 @@
-//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask bench`,
-//! `cargo xtask ci`.
+//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask docs-ui`,
+//! `cargo xtask bench`, `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
 
@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod contract;
+mod docs_ui;
 mod node;
 mod sdk;
 
@@ -66,6 +67,16 @@ enum Task {
         #[arg(long, value_name = "DIR", hide = true, conflicts_with = "test", default_value_os_t = root())]
         root: PathBuf,
     },
+    /// Takes Swagger UI, which the server embeds, out of its npm package.  Needs Node.
+    #[command(after_help = EXIT_CODES)]
+    DocsUi {
+        /// Writes nothing that is committed; lists what differs from the package and fails if anything does.
+        #[arg(long)]
+        check: bool,
+        /// Another copy of this repository, for the tests of this command.
+        #[arg(long, value_name = "DIR", hide = true, default_value_os_t = root())]
+        root: PathBuf,
+    },
     /// Measures how fast the server is, against the raw database and against peers.
     ///
     /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
@@ -95,6 +106,7 @@ fn main() -> ExitCode {
         Task::Contract { part } => contract::run(part),
         Task::Sdk { test: true, .. } => sdk::test(),
         Task::Sdk { check, root, .. } => sdk::generate(&root, check),
+        Task::DocsUi { check, root } => docs_ui::run(&root, check),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Ci { list: true } => {
             ci::list();

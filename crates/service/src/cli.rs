@@ -145,6 +145,9 @@ pub(crate) struct DevArgs {
     /// The loopback address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR", default_value = LISTEN, value_parser = address)]
     pub(crate) listen: SocketAddr,
+    /// Whether the documentation is served at /swagger/ui.
+    #[arg(long, value_name = "ON_OR_OFF", default_value = "on")]
+    pub(crate) docs: Switch,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -201,6 +204,15 @@ pub(crate) struct ServeArgs {
         value_parser = wait
     )]
     pub(crate) busy_timeout: Duration,
+    /// Whether the documentation is served at /swagger/ui, with the contract at /swagger/ui/json and
+    /// /swagger/ui/yaml; nobody needs a token for it.
+    #[arg(
+        long,
+        env = "ARKLOW_DOCS",
+        value_name = "ON_OR_OFF",
+        default_value = "on"
+    )]
+    pub(crate) docs: Switch,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]

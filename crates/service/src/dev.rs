@@ -11,7 +11,7 @@ use arklow_store::{DatabaseUrl, Options, Store};
 use serde_json::json;
 
 use crate::app::{App, Sources};
-use crate::cli::DevArgs;
+use crate::cli::{DevArgs, Switch};
 use crate::commands::device::{self, Confirmation};
 use crate::commands::session;
 use crate::commands::{self, user};
@@ -38,17 +38,17 @@ pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError>
     let url = DatabaseUrl::sqlite(&file).map_err(CliError::TemporaryPath)?;
     let store = commands::open(&url, Options::default()).await?;
     let format = Format::from_flag(args.json);
-    commands::closing(
-        &store,
-        serve_demo(&store, &url, args.listen, format, sources),
-    )
-    .await
+    let config = Config {
+        docs: args.docs,
+        ..Config::on(args.listen)
+    };
+    commands::closing(&store, serve_demo(&store, &url, config, format, sources)).await
 }
 
 async fn serve_demo(
     store: &Store,
     database: &DatabaseUrl,
-    listen: SocketAddr,
+    config: Config,
     format: Format,
     sources: Sources,
 ) -> Result<(), CliError> {
@@ -59,9 +59,10 @@ async fn serve_demo(
     let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
     let app = App::new(store.clone(), keys, sources.clone(), Policy::default());
     let demo = Demo::create(&app, &sources).await?;
-    serve::serve(app, Config::on(listen), |address| {
+    let docs = config.docs;
+    serve::serve(app, config, |address| {
         warn(database);
-        demo.print(format, address)
+        demo.print(format, address, docs)
     })
     .await
 }
@@ -107,7 +108,7 @@ impl Demo {
         })
     }
 
-    fn print(&self, format: Format, address: SocketAddr) -> Result<(), CliError> {
+    fn print(&self, format: Format, address: SocketAddr, docs: Switch) -> Result<(), CliError> {
         let Self {
             user_id,
             device_id,
@@ -115,9 +116,13 @@ impl Demo {
         } = self;
         let url = format!("http://{address}");
         let token = session.token.expose();
+        let docs = (docs == Switch::On).then(|| format!("{url}/swagger/ui"));
+        let read = docs.as_ref().map(|docs| format!("docs:      {docs}\n"));
+        let read = read.unwrap_or_default();
         let human = format!(
             "token:     {token}\n\
              device id: {device_id}\n\
+             {read}\
              \n\
              Ten new backup codes:\n\
              \n\
@@ -127,6 +132,7 @@ impl Demo {
         );
         let object = json!({
             "url": url,
+            "docs": docs,
             "token": token,
             "user_id": user_id.to_string(),
             "device_id": device_id.to_string(),

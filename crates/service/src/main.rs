@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `cli` | the flags and the variables behind them |
 //! | `serve`, `dev`, `commands` | what each command does |
+//! | `docs` | the documentation in the browser |
 //! | `keys` | the key file |
 //! | `app`, `policy` | what operations work with: store, keys, clock, randomness; what an operator decides |
 //! | `api` | the generated trait, answered by `ops` |
@@ -23,6 +24,7 @@ mod auth;
 mod cli;
 mod commands;
 mod dev;
+mod docs;
 mod error;
 mod keys;
 mod log;

@@ -18,13 +18,15 @@ use crate::cli::{ServeArgs, Switch};
 use crate::error::CliError;
 use crate::keys::Keys;
 use crate::policy::Policy;
-use crate::{commands, log, output, wire};
+use crate::{commands, docs, log, output, wire};
 
 /// How a server is run.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) settings: Settings,
+    /// Whether there is documentation to look at.
+    pub(crate) docs: Switch,
     /// How long running requests may take after a signal.
     pub(crate) shutdown_grace: Duration,
 }
@@ -38,6 +40,7 @@ impl Config {
                 retry_after: wire::RETRY_AFTER,
                 ..Settings::default()
             },
+            docs: Switch::On,
             shutdown_grace: Duration::from_secs(10),
         }
     }
@@ -46,6 +49,7 @@ impl Config {
         let mut config = Self::on(args.listen);
         config.settings.deadline = args.request_deadline;
         config.settings.body_timeout = args.body_timeout;
+        config.docs = args.docs;
         config.shutdown_grace = args.shutdown_grace;
         config
     }
@@ -96,7 +100,8 @@ pub(crate) async fn serve(
     let mut signals = Signals::listen()?;
     let store = app.store.clone();
     let app = Arc::new(app);
-    let server = start(Arc::clone(&app), config.listen, config.settings)?;
+    let grace = config.shutdown_grace;
+    let server = start(Arc::clone(&app), config)?;
     let address = server.local_addr();
     output::note(&format!("listening on http://{address}"));
     ready(address)?;
@@ -109,7 +114,6 @@ pub(crate) async fn serve(
             return Err(CliError::Ended(reason));
         }
     };
-    let grace = config.shutdown_grace;
     info!("{signal}: accepting nothing more, running requests have {grace:?}");
     let stop = async {
         match tokio::time::timeout(grace, server.close()).await {
@@ -125,15 +129,14 @@ pub(crate) async fn serve(
     }
 }
 
-fn start(
-    app: Arc<App>,
-    listen: SocketAddr,
-    settings: Settings,
-) -> Result<HttpServer<Served<Server>>, CliError> {
-    let description = api_description::<Server>().map_err(CliError::Server)?;
-    let served = Served::new(Server::new(app), settings);
+fn start(app: Arc<App>, config: Config) -> Result<HttpServer<Served<Server>>, CliError> {
+    let mut description = api_description::<Server>().map_err(CliError::Server)?;
+    if config.docs == Switch::On {
+        docs::register(&mut description).map_err(|error| CliError::Server(Box::new(error)))?;
+    }
+    let served = Served::new(Server::new(app), config.settings);
     let config = ConfigDropshot {
-        bind_address: listen,
+        bind_address: config.listen,
         // A change that has begun is carried through, whether or not its caller waits for it.
         default_handler_task_mode: HandlerTaskMode::Detached,
         ..ConfigDropshot::default()
