@@ -1,0 +1,35 @@
+// Times and codes as people read them.
+
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", year: "numeric" });
+const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+export function day(time: string | Date): string {
+  const date = new Date(time);
+  return isToday(date) ? "today" : DAY.format(date);
+}
+
+export function moment(time: string | Date): string {
+  const date = new Date(time);
+  return isToday(date) ? `today at ${clock(date)}` : DAY.format(date);
+}
+
+export function clock(time: string | Date): string {
+  return TIME.format(new Date(time));
+}
+
+/** How long it is until then, such as `14:07`, or `1:02:03`. */
+export function duration(until: Date): string {
+  const seconds = Math.max(0, Math.ceil((until.getTime() - Date.now()) / 1000));
+  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  const shown = parts[0] === 0 ? parts.slice(1) : parts;
+  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, "0"))).join(":");
+}
+
+/** A secret in groups of four. */
+export function grouped(secret: string): string {
+  return secret.match(/.{1,4}/g)?.join(" ") ?? secret;
+}
+
+function isToday(date: Date): boolean {
+  return DAY.format(date) === DAY.format(new Date());
+}
