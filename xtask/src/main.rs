@@ -1,9 +1,10 @@
 //! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask docs-ui`,
-//! `cargo xtask bench`, `cargo xtask ci`.
+//! `cargo xtask browser`, `cargo xtask bench`, `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
 
 mod bench;
+mod browser;
 mod ci;
 mod codegen;
 mod contract;
@@ -77,6 +78,15 @@ enum Task {
         #[arg(long, value_name = "DIR", hide = true, default_value_os_t = root())]
         root: PathBuf,
     },
+    /// Drives the documentation and the security page in Chromium, against the server.  Needs Node and Chromium.
+    ///
+    /// Pictures of what the pages look like are in `target/browser` afterwards.
+    #[command(after_help = EXIT_CODES)]
+    Browser {
+        /// What `playwright test` takes, such as the name of a file or `--grep TITLE`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measures how fast the server is, against the raw database and against peers.
     ///
     /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
@@ -107,6 +117,7 @@ fn main() -> ExitCode {
         Task::Sdk { test: true, .. } => sdk::test(),
         Task::Sdk { check, root, .. } => sdk::generate(&root, check),
         Task::DocsUi { check, root } => docs_ui::run(&root, check),
+        Task::Browser { arguments } => browser::run(&arguments),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Ci { list: true } => {
             ci::list();

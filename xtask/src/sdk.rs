@@ -3,7 +3,7 @@
 //! Knows no TypeScript: `scripts/generate.mjs` of the package says what is derived, and how.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -53,6 +53,21 @@ pub(crate) fn generate(root: &Path, check: bool) -> anyhow::Result<()> {
 pub(crate) fn test() -> anyhow::Result<()> {
     let package = root().join(PACKAGE);
     node::install(&package)?;
+    let server = server()?;
+    let status = Command::new("npm")
+        .args(["test", "--silent"])
+        .env("ARKLOW_BIN", server)
+        .current_dir(package)
+        .status()
+        .context("cannot run npm")?;
+    if !status.success() {
+        bail!("the tests of {PACKAGE} failed");
+    }
+    Ok(())
+}
+
+/// Builds the server and says where it is.
+pub(crate) fn server() -> anyhow::Result<PathBuf> {
     // As `cargo test --workspace` builds the server, which has done that mostly; by itself it would have other features.
     let status = Command::new("cargo")
         .args(["test", "--workspace", "--locked", "--no-run", "--quiet"])
@@ -64,14 +79,5 @@ pub(crate) fn test() -> anyhow::Result<()> {
         bail!("the server cannot be built");
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let status = Command::new("npm")
-        .args(["test", "--silent"])
-        .env("ARKLOW_BIN", root().join(target).join("debug/arklow"))
-        .current_dir(package)
-        .status()
-        .context("cannot run npm")?;
-    if !status.success() {
-        bail!("the tests of {PACKAGE} failed");
-    }
-    Ok(())
+    Ok(root().join(target).join("debug/arklow"))
 }

@@ -3,24 +3,20 @@
 use std::fs;
 use std::path::Path;
 
-use super::{has_node, repository, xtask};
+use super::sdk::with_node;
+use super::{repository, xtask};
 
 const FOLDER: &str = "crates/service/swagger-ui";
 
 #[test]
 fn vendored_swagger_ui_is_the_published_one() {
-    if !has_node() {
-        return;
+    if let Some(checked) = with_node(&["docs-ui", "--check"]) {
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     }
-    let checked = xtask(&repository(), ["docs-ui", "--check"]);
-    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
 }
 
 #[test]
 fn vendored_file_that_differs_is_named_and_replaced() {
-    if !has_node() {
-        return;
-    }
     let copy = tempfile::tempdir().expect("a folder can be made");
     let folder = copy.path().join(FOLDER);
     let vendored = folder.join("vendored");
@@ -28,11 +24,12 @@ fn vendored_file_that_differs_is_named_and_replaced() {
     for name in ["package.json", "package-lock.json", ".npmrc"] {
         fs::copy(repository().join(FOLDER).join(name), folder.join(name)).expect("a copy");
     }
-    let run = |more: &[&str]| {
-        let root = copy.path().to_str().expect("UTF-8");
-        xtask(copy.path(), [&["docs-ui", "--root", root], more].concat())
+    let root = copy.path().to_str().expect("a path of text");
+    let Some(written) = with_node(&["docs-ui", "--root", root]) else {
+        return;
     };
-    assert_eq!(run(&[]).code, Some(0));
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    let run = |more: &[&str]| xtask(copy.path(), [&["docs-ui", "--root", root], more].concat());
     let committed = names(&repository().join(FOLDER).join("vendored"));
     assert_eq!(names(&vendored), committed);
 

@@ -1,5 +1,6 @@
 //! The tasks as a developer runs them, and the rules of this repository that no compiler checks.
 
+mod browser;
 mod ci;
 mod codegen;
 mod contract;
@@ -45,14 +46,4 @@ fn run(command: &mut Command) -> Ended {
         stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
         stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
     }
-}
-
-/// Whether Node is there, which CI must have.
-fn has_node() -> bool {
-    let has = Command::new("npm").arg("--version").output().is_ok();
-    if !has {
-        assert!(std::env::var_os("CI").is_none(), "CI has Node");
-        eprintln!("skipped: Node is not installed");
-    }
-    has
 }

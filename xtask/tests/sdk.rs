@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -103,7 +104,10 @@ fn without_node_the_command_says_what_to_install() {
 }
 
 /// How a task ended that needs Node and its packages; nothing on a machine without them, unless it is CI's.
-fn with_node(arguments: &[&str]) -> Option<Ended> {
+pub(crate) fn with_node(arguments: &[&str]) -> Option<Ended> {
+    // One builds the package that another is about to read.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let ended = xtask(&repository(), arguments);
     let is_missing = ended.stderr.contains("Node 20 or newer is needed")
         || ended.stderr.contains("`npm ci` failed");
