@@ -13,6 +13,7 @@ pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
     let options = Options {
         command: "cargo xtask codegen".to_owned(),
         scaffold: false,
+        client_hooks: Some("crate::transport::Transport".to_owned()),
     };
     let files = generate(&root.join("openapi.yaml"), "openapi.yaml", &options, check)?;
     Output::below(root, "crates/", files).sync(check, "cargo xtask codegen")
@@ -33,6 +34,7 @@ pub(crate) fn document(spec: &Path, out: &Path, check: bool) -> anyhow::Result<(
     let options = Options {
         command: format!("cargo xtask codegen --spec {name} --out DIR"),
         scaffold: true,
+        client_hooks: None,
     };
     let files = generate(spec, &spec.display().to_string(), &options, check)?;
     let output = Output::below(out, "", files);

@@ -1,78 +1,61 @@
-//! Client of the Arklow API, for other services.
-//!
-//! The methods are generated from `openapi.yaml` by Progenitor; the types are those of the server. Every answer that is
-//! not a success is an [`Error::ErrorResponse`] with the status, the headers and the typed envelope.
-//!
-//! ```no_run
-//! use arklow_client::types::RegenerateTotpRequest;
-//!
-//! # async fn example(token: &str) -> Result<(), Box<dyn std::error::Error>> {
-//! let client = arklow_client::with_token("http://localhost:3123", token)?;
-//! let request = RegenerateTotpRequest { device_id: "4611686018427387904".to_owned() };
-//! match client.post_v1_self_mfa_regenerate_totp().body(request).send().await {
-//!     Ok(answer) => println!("{} new codes", answer.data.as_ref().map_or(0, |data| data.backup_codes.len())),
-//!     Err(arklow_client::Error::ErrorResponse(answer)) => println!("{}: {}", answer.status(), answer.errors[0].code),
-//!     Err(error) => return Err(error.into()),
-//! }
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
+mod builder;
+mod client;
+mod error;
+#[expect(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::unwrap_used,
+    missing_docs,
+    unused_imports,
+    reason = "Progenitor writes for any document and has lints of its own"
+)]
+#[cfg_attr(
+    feature = "mock",
+    expect(clippy::semicolon_if_nothing_returned, reason = "as above")
+)]
 #[rustfmt::skip]
-mod generated;
-
-use std::fmt;
-use std::time::Duration;
-
-use reqwest::header::{HeaderMap, HeaderValue};
+pub mod generated;
+mod token;
+mod transport;
 
 pub use arklow_api::types;
-pub use generated::*;
+pub use builder::{BuildError, Builder};
+pub use client::{Client, Page};
+pub use error::{Error, ErrorCode, Refusal, Unexpected};
+pub use token::{Token, UnusableToken};
 
-/// How long a request may take. The server answers within 15 s of its own.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A client that sends `token`, an Arklow session token, with every request to `base_url`.
+/// Stand-ins for the server, for the tests of services that call it (feature `mock`).
 ///
-/// Follows no redirect, so that the token reaches no other host, and never prints it.
+/// [`MockServerExt`](mock::MockServerExt) gives `httpmock`'s server a typed method for each operation.
 ///
-/// # Errors
+/// ```
+/// use arklow_client::mock::{MockServer, MockServerExt};
+/// use arklow_client::types::{ApiError, ErrorEnvelope, RegenerateTotpRequest};
+/// use arklow_client::{Client, ErrorCode};
 ///
-/// [`UnusableToken`] for a text that cannot be the value of a header.
-pub fn with_token(base_url: &str, token: &str) -> Result<Client, UnusableToken> {
-    let mut value = HeaderValue::from_str(token).map_err(|_| UnusableToken(None))?;
-    value.set_sensitive(true);
-    let headers = HeaderMap::from_iter([(
-        reqwest::header::HeaderName::from_static("x-arklow-auth"),
-        value,
-    )]);
-    let http = reqwest::Client::builder()
-        .default_headers(headers)
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        .build()
-        .map_err(|error| UnusableToken(Some(error)))?;
-    Ok(Client::new_with_client(
-        base_url.trim_end_matches('/'),
-        http,
-    ))
-}
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let server = MockServer::start_async().await;
+/// let request = RegenerateTotpRequest { device_id: "7".to_owned() };
+/// let mock = server.post_v1_self_mfa_regenerate_totp(|when, then| {
+///     when.body(&request);
+///     let reason = ApiError { code: "RATE_LIMITED".to_owned(), message: "too often".to_owned() };
+///     let then = then.too_many_requests(&ErrorEnvelope { data: (), errors: vec![reason] });
+///     then.into_inner().header("retry-after", "60");
+/// });
+///
+/// let client = Client::builder(server.base_url()).token("arks_test").build().unwrap();
+/// let error = client.post_v1_self_mfa_regenerate_totp(request).await.unwrap_err();
+/// assert_eq!(error.code(), Some(ErrorCode::RateLimited));
+/// assert_eq!(error.retry_after().unwrap().as_secs(), 60);
+/// mock.assert();
+/// # });
+/// ```
+#[cfg(feature = "mock")]
+pub mod mock {
+    pub use httpmock;
+    pub use httpmock::MockServer;
 
-/// Why there is no client for a token.
-#[derive(Debug)]
-pub struct UnusableToken(Option<reqwest::Error>);
-
-impl fmt::Display for UnusableToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            None => "the token holds characters that a header cannot carry",
-            Some(_) => "the HTTP client cannot be set up",
-        })
-    }
-}
-
-impl std::error::Error for UnusableToken {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.as_ref().map(|error| error as _)
-    }
+    pub use crate::generated::mock::{MockServerExt, operations};
 }

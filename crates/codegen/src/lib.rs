@@ -34,6 +34,9 @@ pub struct Options {
     pub command: String,
     /// Also the manifests and roots that make two crates of the files.
     pub scaffold: bool,
+    /// A type such as `crate::Transport`, through which the client sends: its crate implements Progenitor's
+    /// `ClientHooks` for it.
+    pub client_hooks: Option<String>,
 }
 
 /// What came of a document.
@@ -69,7 +72,7 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
     let command = options.command.as_str();
     let package = names::package_name(&api.title);
     let api_crate = format!("{}_api", package.replace('-', "_"));
-    let (lowered, notes) = emit::openapi30::lower(api);
+    let (lowered, mut notes) = emit::openapi30::lower(api);
     let lowered = sorted(lowered);
     let schemas = sorted(emit::server::schemas(api));
     check_schemas(&schemas)?;
@@ -87,6 +90,17 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
         pub mod server;
         pub mod types;
     };
+    let hooks = options.client_hooks.as_deref();
+    let mut client = emit::client::emit(api, &lowered, &api_crate, hooks)?;
+    // A document that cannot be mocked has a client all the same.
+    let mock = emit::client::mock(api, &lowered, &api_crate);
+    match &mock {
+        Ok(_) => client.extend(quote! {
+            #[cfg(feature = "mock")]
+            pub mod mock;
+        }),
+        Err(error) => notes.push(format!("the client has no mocks: {error}")),
+    }
     let mut files = vec![
         json(
             "api/src/generated/openapi-3.0.json",
@@ -125,9 +139,17 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
             "client/src/generated/mod.rs",
             &about("The client"),
             command,
-            emit::client::emit(api, &lowered, &api_crate)?,
+            client,
         )?,
     ];
+    if let Ok(mock) = mock {
+        files.push(file::rust(
+            "client/src/generated/mock.rs",
+            &about("Stand-ins for the server"),
+            command,
+            mock,
+        )?);
+    }
     if options.scaffold {
         let title = api.title.replace('\n', " ");
         let scaffold = [

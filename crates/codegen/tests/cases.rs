@@ -89,7 +89,10 @@ fn cases_compile_and_the_vendor_case_runs() {
     // The versions of this repository, which were fetched to build this test.
     fs::copy(repository.join("Cargo.lock"), workspace.join("Cargo.lock"))
         .expect("the lock file can be copied");
-    cargo(&workspace, &["check", "--workspace", "--quiet"]);
+    cargo(
+        &workspace,
+        &["check", "--workspace", "--all-features", "--quiet"],
+    );
     cargo(&workspace, &["run", "--package", "probe", "--quiet"]);
 }
 
@@ -105,8 +108,24 @@ fn published_operation_compiles_on_its_own() {
     }
     for part in ["api", "client"] {
         fs::copy(&lock, root.join(part).join("Cargo.lock")).expect("the lock file can be copied");
-        cargo(&root.join(part), &["check", "--quiet"]);
+        cargo(&root.join(part), &["check", "--all-features", "--quiet"]);
     }
+}
+
+/// A method of the mocks is called after the status.
+#[test]
+fn status_without_a_name_costs_the_mocks_and_is_noted() {
+    let named = include_str!("../../../tests/seed.yaml").to_owned();
+    let nameless = named.replace("'200':", "'299':");
+    assert_ne!(named, nameless);
+    let generated = |text: &str| generate(text, &options()).expect("it is carried");
+    let is_mock = |file: &GeneratedFile| file.path == "client/src/generated/mock.rs";
+    let (named, nameless) = (generated(&named), generated(&nameless));
+    assert!(named.files.iter().any(is_mock) && !nameless.files.iter().any(is_mock));
+    let note = "the client has no mocks: status 299 has no name".to_owned();
+    assert!(nameless.notes.contains(&note) && !named.notes.contains(&note));
+    let declares = |file: &GeneratedFile| file.contents.contains("pub mod mock;");
+    assert!(!nameless.files.iter().any(declares));
 }
 
 fn write(path: &Path, contents: &str) {

@@ -26,6 +26,7 @@ fn options() -> Options {
     Options {
         command: "cargo xtask codegen --spec openapi.yaml --out DIR".to_owned(),
         scaffold: true,
+        client_hooks: None,
     }
 }
 

@@ -1,14 +1,17 @@
-//! The client: Progenitor's code over our types.
+//! The client and the mocks of its server: Progenitor's code over our types.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
 use heck::ToPascalCase;
 use proc_macro2::TokenStream;
-use progenitor_impl::{GenerationSettings, Generator, InterfaceStyle, TagStyle, TypeImpl};
+use progenitor_impl::{
+    GenerationSettings, Generator, HooksMode, InterfaceStyle, TagStyle, TypeImpl,
+};
+use quote::quote;
 use serde_json::Value;
 
-use crate::ir::{Api, TypeKind};
+use crate::ir::{Api, Status, TypeKind};
 
 /// Generates from the lowered document. Every component is replaced by the type of the api crate, so that Progenitor
 /// makes no types.
@@ -16,9 +19,53 @@ use crate::ir::{Api, TypeKind};
 /// # Errors
 ///
 /// What Progenitor says; after a successful lowering that is a fault of this generator.
-pub(crate) fn emit(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenStream, String> {
-    let document: openapiv3::OpenAPI =
-        serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())?;
+pub(crate) fn emit(
+    api: &Api,
+    lowered: &Value,
+    api_crate: &str,
+    hooks: Option<&str>,
+) -> Result<TokenStream, String> {
+    let document = document(lowered)?;
+    let mut settings = settings(api, api_crate)?;
+    if let Some(path) = hooks {
+        let path: syn::Path = syn::parse_str(path).map_err(|error| error.to_string())?;
+        settings
+            .with_inner_type(quote! { #path })
+            .with_hooks(HooksMode::Expected);
+    }
+    let tokens = told(|| Generator::new(&settings).generate_tokens(&document))?;
+    match own_type(&tokens) {
+        Some(name) => Err(format!("Progenitor made a type `{name}` of its own")),
+        None => Ok(tokens),
+    }
+}
+
+/// Stand-ins for the server, for the tests of whoever uses the client: an extension of `httpmock`.
+///
+/// # Errors
+///
+/// What Progenitor cannot mock: a status without a name, after which it would call a method.
+pub(crate) fn mock(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenStream, String> {
+    let mut answers = api
+        .operations
+        .iter()
+        .flat_map(|operation| &operation.answers);
+    if let Some(status) = answers.find_map(|answer| match answer.status {
+        Status::Exact(status) if answer.name == format!("Status{status}") => Some(status),
+        _ => None,
+    }) {
+        return Err(format!("status {status} has no name"));
+    }
+    let document = document(lowered)?;
+    let settings = settings(api, api_crate)?;
+    told(|| Generator::new(&settings).httpmock(&document, "crate"))
+}
+
+fn document(lowered: &Value) -> Result<openapiv3::OpenAPI, String> {
+    serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())
+}
+
+fn settings(api: &Api, api_crate: &str) -> Result<GenerationSettings, String> {
     let mut settings = GenerationSettings::new();
     settings
         .with_interface(InterfaceStyle::Builder)
@@ -40,18 +87,16 @@ pub(crate) fn emit(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenS
             ));
         }
     }
-    // Progenitor asserts what the lowering sees to; should that ever miss, the author still gets a sentence.
-    let generate = || {
-        Generator::new(&settings)
-            .generate_tokens(&document)
-            .map_err(|error| error.to_string())
-    };
-    let tokens = std::panic::catch_unwind(AssertUnwindSafe(generate))
-        .unwrap_or_else(|_| Err("Progenitor panicked".to_owned()))?;
-    match own_type(&tokens) {
-        Some(name) => Err(format!("Progenitor made a type `{name}` of its own")),
-        None => Ok(tokens),
-    }
+    Ok(settings)
+}
+
+/// Progenitor asserts what the lowering sees to; should that ever miss, the author still gets a sentence.
+fn told(
+    generate: impl FnOnce() -> progenitor_impl::Result<TokenStream>,
+) -> Result<TokenStream, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(generate))
+        .map_err(|_| "Progenitor panicked".to_owned())?
+        .map_err(|error| error.to_string())
 }
 
 /// A type that was not replaced by ours, so that the two sides would not agree.

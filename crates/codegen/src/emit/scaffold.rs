@@ -62,10 +62,16 @@ publish = false
 # What a description shows as code is no test.
 doctest = false
 
+[features]
+# Stand-ins for the server, for the tests of whoever uses the client.
+mock = ["dep:httpmock", "dep:regex"]
+
 [dependencies]
 {package}-api = {{ path = "../api", default-features = false }}
 chrono = {{ version = "0.4.45", default-features = false, features = ["serde", "std"] }}
+httpmock = {{ version = "0.9.0", default-features = false, optional = true }}
 progenitor-client = "0.15.1"
+regex = {{ version = "1.12.2", default-features = false, features = ["std"], optional = true }}
 reqwest = {{ version = "0.13.5", default-features = false, features = ["json", "query", "rustls", "stream"] }}
 serde = {{ version = "1.0.229", features = ["derive"] }}
 serde_json = "1.0.150"

@@ -261,3 +261,6 @@ pub mod builder {
 pub mod prelude {
     pub use self::super::Client;
 }
+
+#[cfg(feature = "mock")]
+pub mod mock;

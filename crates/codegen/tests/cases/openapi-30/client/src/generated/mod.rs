@@ -208,3 +208,6 @@ pub mod builder {
 pub mod prelude {
     pub use self::super::Client;
 }
+
+#[cfg(feature = "mock")]
+pub mod mock;

@@ -805,3 +805,6 @@ pub mod builder {
 pub mod prelude {
     pub use self::super::Client;
 }
+
+#[cfg(feature = "mock")]
+pub mod mock;
