@@ -6,11 +6,11 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use arklow_client::generated::{Client, Error, ResponseValue};
 use arklow_client::types::{
     BackupCodeRequest, ErrorEnvelope, RegenerateTotpRequest, RemoveDeviceRequest,
     StartEnrollmentRequest, TotpCodeRequest, VerificationType,
 };
-use arklow_client::{Client, Error, ResponseValue};
 use arklow_domain::{BackupCode, Keyring, UserId};
 use arklow_store::{AuditEvent, AuditFilter, AuditRecord, Options, Store};
 use reqwest::header::HeaderMap;
@@ -426,8 +426,11 @@ impl Server {
         self.base.strip_prefix("http://").expect("an address")
     }
 
+    /// The client as it is generated, which sends each request once.
     pub(crate) fn client(&self, token: &str) -> Client {
-        arklow_client::with_token(&self.base, token).expect("a client")
+        let builder = arklow_client::Client::builder(&self.base).token(token);
+        let client = builder.retries(0).build().expect("a client");
+        client.generated().clone()
     }
 
     /// Regenerates through the generated client.

@@ -11,6 +11,7 @@
 //! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `canary` | nothing that the process prints holds a secret |
+//! | `client` | the client as a service uses it, and its stand-ins for the server |
 //! | `keys` | rotating and retiring root keys beside a server |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
@@ -21,6 +22,7 @@
 mod authenticator;
 mod canary;
 mod cases;
+mod client;
 mod commands;
 mod contract;
 mod crash;

@@ -261,34 +261,97 @@ fn domain_has_no_runtime_no_wire_and_no_database() {
     );
 }
 
+/// What the client brings to everybody who uses it: crates, and the features that they have, such as `hyper feature "http1"`.
+fn tree_of_the_client(options: &[&str]) -> BTreeSet<String> {
+    let arguments = [
+        &[
+            "tree",
+            "--package=arklow-client",
+            "--edges=normal,features",
+            "--prefix=none",
+            "--format={p}",
+            "--target=all",
+            "--offline",
+            "--locked",
+        ],
+        options,
+    ];
+    let tree = cargo(arguments.concat());
+    assert_eq!(tree.code, Some(0), "{}", tree.stderr);
+    let lines = tree.stdout.lines();
+    lines
+        .map(|line| match line.split_once(" feature ") {
+            Some((name, feature)) => {
+                let feature = feature.split(' ').next().unwrap_or_default();
+                format!(
+                    "{} feature {feature}",
+                    name.split(' ').next().unwrap_or_default()
+                )
+            }
+            None => line.split(' ').next().unwrap_or_default().to_owned(),
+        })
+        .collect()
+}
+
+/// What is of a server, of a database, or of the commands.
+fn is_of_the_server(name: &str) -> bool {
+    const BANNED: [&str; 14] = [
+        "axum",
+        "clap",
+        "deadpool",
+        "diesel",
+        "dropshot",
+        "jsonschema",
+        "libsqlite3-sys",
+        "rusqlite",
+        "schemars",
+        "slog",
+        "tempfile",
+        "tokio-postgres",
+        "tracing-subscriber",
+        "warp",
+    ];
+    let of_hyper = ["hyper feature \"server\"", "hyper-util feature \"server\""];
+    BANNED.iter().any(|banned| name.starts_with(banned))
+        || of_hyper.contains(&name)
+        || name.starts_with("arklow") && !["arklow-api", "arklow-client"].contains(&crate_of(name))
+        || name == "arklow-api feature \"server\""
+}
+
+fn crate_of(name: &str) -> &str {
+    name.split(' ').next().unwrap_or_default()
+}
+
 #[test]
 fn client_brings_nothing_of_the_server() {
-    let tree = cargo([
-        "tree",
-        "--package",
-        "arklow-client",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
-        "--offline",
-        "--locked",
-    ]);
-    assert_eq!(tree.code, Some(0), "{}", tree.stderr);
-    let names: BTreeSet<&str> = tree
-        .stdout
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .collect();
-    assert!(names.contains("reqwest"), "the tree is listed");
-    for banned in ["dropshot", "diesel", "slog", "jsonschema"] {
+    let tree = tree_of_the_client(&[]);
+    for expected in ["arklow-api", "reqwest", "hyper feature \"client\""] {
         assert!(
-            !names.contains(banned),
-            "`client` brings `{banned}` to everybody who uses it"
+            tree.contains(expected),
+            "the tree is listed, but for {expected}: {tree:?}"
         );
     }
+    let brought: Vec<&String> = tree.iter().filter(|name| is_of_the_server(name)).collect();
+    assert!(
+        brought.is_empty(),
+        "`client` brings {brought:?} to everybody who uses it"
+    );
+    assert!(
+        !tree.contains("httpmock") && !tree.contains("regex"),
+        "only with `mock`"
+    );
+}
+
+/// The test above, tested: a stand-in for a server is one.
+#[test]
+fn mocks_of_the_client_are_behind_their_feature() {
+    let tree = tree_of_the_client(&["--features=mock"]);
+    assert!(tree.contains("httpmock") && tree.contains("regex"));
+    let brought: Vec<&String> = tree.iter().filter(|name| is_of_the_server(name)).collect();
+    assert_eq!(
+        brought,
+        ["hyper feature \"server\"", "hyper-util feature \"server\""]
+    );
 }
 
 #[test]
