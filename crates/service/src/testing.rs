@@ -105,10 +105,12 @@ impl Ada {
 /// Where all test requests come from.
 pub(crate) fn origin() -> Origin {
     Origin {
+        operation: "post_v1_self_mfa_regenerate_totp".to_owned(),
         request_id: "00000000-0000-4000-8000-000000000000".to_owned(),
         remote_address: SocketAddr::from(([192, 0, 2, 1], 50_000)),
         user_agent: None,
         forwarded_for: Vec::new(),
+        prefer: Vec::new(),
     }
 }
 

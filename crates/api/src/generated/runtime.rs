@@ -55,9 +55,11 @@ impl Default for Settings {
     }
 }
 
-/// Where a request comes from.
+/// Where a request comes from and where it goes, as far as its head tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
+    /// The `operationId` of the operation that it asks for.
+    pub operation: String,
     /// The id that the answer carries as `x-request-id`.
     pub request_id: String,
     /// The peer of the connection; headers that claim another are not consulted.
@@ -68,6 +70,8 @@ pub struct Origin {
     /// visible ASCII is one empty entry, so that it is not skipped over. The client or a proxy claims them, and the
     /// adapter does not judge them.
     pub forwarded_for: Vec<String>,
+    /// The `Prefer` headers (RFC 7240), in order, as far as they are visible ASCII. The adapter heeds none.
+    pub prefer: Vec<String>,
 }
 
 /// A credential as it came. It has no `Display` and a silent `Debug`.
@@ -241,6 +245,14 @@ pub(super) const fn status(code: u16) -> StatusCode {
     }
 }
 
+/// Reads the status of an answer that stands for several.
+pub(super) fn read_status<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<StatusCode, D::Error> {
+    let code: u16 = serde::Deserialize::deserialize(deserializer)?;
+    StatusCode::from_u16(code).map_err(serde::de::Error::custom)
+}
+
 /// What an operation's answer is over HTTP.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -391,13 +403,18 @@ pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
         .collect();
     // The last were written by those who are nearest.
     forwarded_for.drain(..forwarded_for.len().saturating_sub(MAX_FORWARDED));
+    let prefer = headers.get_all("prefer").iter();
     Origin {
+        operation: rqctx.endpoint.operation_id.clone(),
         request_id: rqctx.request_id.clone(),
         remote_address: rqctx.request.remote_addr(),
         user_agent: user_agent
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned),
         forwarded_for,
+        prefer: prefer
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect(),
     }
 }
 

@@ -219,19 +219,26 @@ pub struct DeleteV1SelfMfaRemoveRequest {
 }
 
 /// What `get_v1_self` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum GetV1SelfAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::SelfEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }
@@ -276,21 +283,29 @@ impl GetV1SelfAnswer {
 }
 
 /// What `get_v1_self_mfa` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum GetV1SelfMfaAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::MfaDeviceListEnvelope),
     /// The body is not acceptable; every violation is listed.
+    #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }
@@ -339,38 +354,53 @@ impl GetV1SelfMfaAnswer {
 }
 
 /// What `post_v1_self_mfa_enroll_start` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PostV1SelfMfaEnrollStartAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::EnrollmentEnvelope),
     /// The body is not acceptable; every violation is listed.
+    #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The session is not MFA-fresh.
+    #[serde(rename = "403")]
     Forbidden(types::ErrorEnvelope),
     /// The body did not arrive in time.
+    #[serde(rename = "408")]
     RequestTimeout(types::ErrorEnvelope),
     /// The user has as many confirmed devices as are allowed.
+    #[serde(rename = "409")]
     Conflict(types::ErrorEnvelope),
     /// The body is too large.
+    #[serde(rename = "413")]
     ContentTooLarge(types::ErrorEnvelope),
     /// The body is not declared as JSON.
+    #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
     /// Too often.
+    #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }
@@ -448,40 +478,56 @@ impl PostV1SelfMfaEnrollStartAnswer {
 }
 
 /// What `post_v1_self_mfa_enroll_confirm` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PostV1SelfMfaEnrollConfirmAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::ConfirmEnrollmentEnvelope),
     /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The session is not MFA-fresh.
+    #[serde(rename = "403")]
     Forbidden(types::ErrorEnvelope),
     /// The caller has no such device.
+    #[serde(rename = "404")]
     NotFound(types::ErrorEnvelope),
     /// The body did not arrive in time.
+    #[serde(rename = "408")]
     RequestTimeout(types::ErrorEnvelope),
     /// The device cannot be confirmed.
+    #[serde(rename = "409")]
     Conflict(types::ErrorEnvelope),
     /// The body is too large.
+    #[serde(rename = "413")]
     ContentTooLarge(types::ErrorEnvelope),
     /// The body is not declared as JSON.
+    #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
     /// No code is looked at now, right or wrong.
+    #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }
@@ -563,38 +609,53 @@ impl PostV1SelfMfaEnrollConfirmAnswer {
 }
 
 /// What `post_v1_self_mfa_verify_totp` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PostV1SelfMfaVerifyTotpAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::VerifyTotpEnvelope),
     /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The caller has no such device.
+    #[serde(rename = "404")]
     NotFound(types::ErrorEnvelope),
     /// The body did not arrive in time.
+    #[serde(rename = "408")]
     RequestTimeout(types::ErrorEnvelope),
     /// The caller's device was never confirmed.
+    #[serde(rename = "409")]
     Conflict(types::ErrorEnvelope),
     /// The body is too large.
+    #[serde(rename = "413")]
     ContentTooLarge(types::ErrorEnvelope),
     /// The body is not declared as JSON.
+    #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
     /// No code is looked at now, right or wrong.
+    #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }
@@ -672,38 +733,53 @@ impl PostV1SelfMfaVerifyTotpAnswer {
 }
 
 /// What `post_v1_self_mfa_verify_totp_backup` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PostV1SelfMfaVerifyTotpBackupAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::VerifyBackupCodeEnvelope),
     /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The caller has no such device.
+    #[serde(rename = "404")]
     NotFound(types::ErrorEnvelope),
     /// The body did not arrive in time.
+    #[serde(rename = "408")]
     RequestTimeout(types::ErrorEnvelope),
     /// The caller's device was never confirmed.
+    #[serde(rename = "409")]
     Conflict(types::ErrorEnvelope),
     /// The body is too large.
+    #[serde(rename = "413")]
     ContentTooLarge(types::ErrorEnvelope),
     /// The body is not declared as JSON.
+    #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
     /// No code is looked at now, right or wrong.
+    #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }
@@ -781,40 +857,56 @@ impl PostV1SelfMfaVerifyTotpBackupAnswer {
 }
 
 /// What `post_v1_self_mfa_regenerate_totp` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PostV1SelfMfaRegenerateTotpAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::RegenerateTotpEnvelope),
     /// The body is not acceptable; every violation is listed.
+    #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The session is not MFA-fresh.
+    #[serde(rename = "403")]
     Forbidden(types::ErrorEnvelope),
     /// The caller has no such device.
+    #[serde(rename = "404")]
     NotFound(types::ErrorEnvelope),
     /// The body did not arrive in time.
+    #[serde(rename = "408")]
     RequestTimeout(types::ErrorEnvelope),
     /// The caller's device was never confirmed.
+    #[serde(rename = "409")]
     Conflict(types::ErrorEnvelope),
     /// The body is too large.
+    #[serde(rename = "413")]
     ContentTooLarge(types::ErrorEnvelope),
     /// The body is not declared as JSON.
+    #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
     /// Too often.
+    #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }
@@ -896,38 +988,53 @@ impl PostV1SelfMfaRegenerateTotpAnswer {
 }
 
 /// What `delete_v1_self_mfa_remove` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum DeleteV1SelfMfaRemoveAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::RemoveDeviceEnvelope),
     /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
+    #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The caller has no such device.
+    #[serde(rename = "404")]
     NotFound(types::ErrorEnvelope),
     /// The body did not arrive in time.
+    #[serde(rename = "408")]
     RequestTimeout(types::ErrorEnvelope),
     /// The caller's device was never confirmed.
+    #[serde(rename = "409")]
     Conflict(types::ErrorEnvelope),
     /// The body is too large.
+    #[serde(rename = "413")]
     ContentTooLarge(types::ErrorEnvelope),
     /// The body is not declared as JSON.
+    #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
     /// No code is looked at now, right or wrong.
+    #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
     /// A fault of the server.
+    #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
+    #[serde(rename = "503")]
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
         /// After how many seconds it is worth trying again.
+        #[serde(rename = "retry-after")]
         retry_after: i64,
     },
 }

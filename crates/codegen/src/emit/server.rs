@@ -213,7 +213,9 @@ fn request(operation: &Operation, nullables: &Nullables<'_>, types: &TokenStream
 fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
     let name = format_ident!("{}Answer", operation.type_name);
     let docs = doc(&format!(
-        "What `{}` answers: one variant for each status that the document declares.",
+        "What `{}` answers: one variant for each status that the document declares.\n\n\
+         It is read from JSON by a key for the status, `{{\"200\": …}}`, and below it the body, or an object of `body` and \
+         the headers that have to be given.",
         operation.name
     ));
     let variants = operation.answers.iter().map(|of| answer_variant(of, types));
@@ -221,7 +223,7 @@ fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
     let replies = operation.answers.iter().map(answer_reply);
     quote! {
         #docs
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
         pub enum #name {
             #(#variants)*
         }
@@ -259,15 +261,22 @@ fn has_fields(answer: &Answer) -> bool {
 
 fn answer_variant(answer: &Answer, types: &TokenStream) -> TokenStream {
     let name = ident(&answer.name);
+    let key = match answer.status {
+        Status::Exact(status) => status.to_string(),
+        Status::Range(class) => format!("{class}XX"),
+        Status::Default => "default".to_owned(),
+    };
+    let key = quote! { #[serde(rename = #key)] };
     let docs = doc(&answer.description);
     let body = answer.body.as_ref().map(|body| rust_type(body, types));
     if !has_fields(answer) {
         let body = body.map(|body| quote! { (#body) });
-        return quote! { #docs #name #body, };
+        return quote! { #docs #key #name #body, };
     }
     let status = (!matches!(answer.status, Status::Exact(_))).then(|| {
         quote! {
             /// A status of this class.
+            #[serde(deserialize_with = "runtime::read_status")]
             status: StatusCode,
         }
     });
@@ -289,9 +298,10 @@ fn answer_variant(answer: &Answer, types: &TokenStream) -> TokenStream {
         } else {
             quote! { Option<#of> }
         };
-        quote! { #docs #name: #of, }
+        let wire = header.wire.to_ascii_lowercase();
+        quote! { #docs #[serde(rename = #wire)] #name: #of, }
     });
-    quote! { #docs #name { #status #body #(#headers)* }, }
+    quote! { #docs #key #name { #status #body #(#headers)* }, }
 }
 
 fn answer_status(answer: &Answer) -> TokenStream {

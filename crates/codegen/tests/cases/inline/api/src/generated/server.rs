@@ -58,9 +58,12 @@ pub struct PostV1DevicesRenewRequest {
 pub struct GetV1DevicesRequest {}
 
 /// What `post_v1_devices_renew` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PostV1DevicesRenewAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::PostV1DevicesRenewOkBody),
 }
 
@@ -80,9 +83,12 @@ impl PostV1DevicesRenewAnswer {
 }
 
 /// What `get_v1_devices` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum GetV1DevicesAnswer {
     /// Default Response
+    #[serde(rename = "200")]
     Ok(types::PostV1DevicesRenewOkBody),
 }
 

@@ -39,15 +39,21 @@ pub struct GetThingRequest {
 }
 
 /// What `get_thing` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum GetThingAnswer {
     /// The thing.
+    #[serde(rename = "200")]
     Ok(types::Thing),
     /// None.
+    #[serde(rename = "404")]
     NotFound,
     /// Broken.
+    #[serde(rename = "default")]
     Default {
         /// A status of this class.
+        #[serde(deserialize_with = "runtime::read_status")]
         status: StatusCode,
         /// The body.
         body: types::ErrorType,

@@ -208,27 +208,36 @@ pub struct ModAckIngressActionRequest {
 pub struct PingRequest {}
 
 /// What `get_v1_orgs_by_org_id_sources` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum GetV1OrgsByOrgIdSourcesAnswer {
     /// The page.
+    #[serde(rename = "200")]
     Ok {
         /// The body.
         body: types::GetV1OrgsByOrgIdSourcesOkBody,
         /// x-total
+        #[serde(rename = "x-total")]
         x_total: i64,
         /// x-next
+        #[serde(rename = "x-next")]
         x_next: Option<String>,
     },
     /// Refused.
+    #[serde(rename = "4XX")]
     ClientError {
         /// A status of this class.
+        #[serde(deserialize_with = "runtime::read_status")]
         status: StatusCode,
         /// The body.
         body: types::Fault,
     },
     /// Refused.
+    #[serde(rename = "5XX")]
     ServerError {
         /// A status of this class.
+        #[serde(deserialize_with = "runtime::read_status")]
         status: StatusCode,
         /// The body.
         body: types::Fault,
@@ -271,13 +280,18 @@ impl GetV1OrgsByOrgIdSourcesAnswer {
 }
 
 /// What `put_v1_orgs_by_org_id_sources` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PutV1OrgsByOrgIdSourcesAnswer {
     /// The source.
+    #[serde(rename = "200")]
     Ok(types::Source),
     /// Refused.
+    #[serde(rename = "default")]
     Default {
         /// A status of this class.
+        #[serde(deserialize_with = "runtime::read_status")]
         status: StatusCode,
         /// The body.
         body: types::Fault,
@@ -305,13 +319,18 @@ impl PutV1OrgsByOrgIdSourcesAnswer {
 }
 
 /// What `put_v1_orgs_by_org_id_keys` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PutV1OrgsByOrgIdKeysAnswer {
     /// The key.
+    #[serde(rename = "200")]
     Ok(::std::collections::BTreeMap<String, ::serde_json::Value>),
     /// Refused.
+    #[serde(rename = "4XX")]
     ClientError {
         /// A status of this class.
+        #[serde(deserialize_with = "runtime::read_status")]
         status: StatusCode,
         /// The body.
         body: types::Fault,
@@ -341,13 +360,18 @@ impl PutV1OrgsByOrgIdKeysAnswer {
 }
 
 /// What `delete_v1_orgs_by_org_id_keys` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum DeleteV1OrgsByOrgIdKeysAnswer {
     /// Gone.
+    #[serde(rename = "204")]
     NoContent,
     /// Refused.
+    #[serde(rename = "4XX")]
     ClientError {
         /// A status of this class.
+        #[serde(deserialize_with = "runtime::read_status")]
         status: StatusCode,
         /// The body.
         body: types::Fault,
@@ -377,13 +401,18 @@ impl DeleteV1OrgsByOrgIdKeysAnswer {
 }
 
 /// What `mod_ack_ingress_action` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum ModAckIngressActionAnswer {
     /// Taken.
+    #[serde(rename = "200")]
     Ok(types::ModAckIngressActionOkBody),
     /// Bad.
+    #[serde(rename = "400")]
     BadRequest(types::Fault),
     /// Late.
+    #[serde(rename = "409")]
     Conflict(String),
 }
 
@@ -407,13 +436,18 @@ impl ModAckIngressActionAnswer {
 }
 
 /// What `ping` answers: one variant for each status that the document declares.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is read from JSON by a key for the status, `{"200": …}`, and below it the body, or an object of `body` and the headers that have to be given.
+#[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
 pub enum PingAnswer {
     /// Pong.
+    #[serde(rename = "200")]
     Ok(::serde_json::Value),
     /// Pong of another kind.
+    #[serde(rename = "2XX")]
     Success {
         /// A status of this class.
+        #[serde(deserialize_with = "runtime::read_status")]
         status: StatusCode,
         /// The body.
         body: ::serde_json::Value,
