@@ -12,6 +12,7 @@
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `canary` | nothing that the process prints holds a secret |
 //! | `client` | the client as a service uses it, and its stand-ins for the server |
+//! | `mock` | the mock server: every answer of the contract, and requests judged as by the server |
 //! | `keys` | rotating and retiring root keys beside a server |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
@@ -30,6 +31,7 @@ mod docs;
 mod faults;
 mod harness;
 mod keys;
+mod mock;
 mod postgres;
 mod races;
 mod readme;

@@ -111,8 +111,9 @@ fn test_command_is_the_one_that_ci_runs() {
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
     const CARGO: [&str; 4] = ["--workspace", "--release", "--spec", "--out"];
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 20] = [
         &["dev"],
+        &["mock"],
         &["serve"],
         &["user", "create"],
         &["user", "disable"],

@@ -110,6 +110,11 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Try it out: a throwaway database, a demo user, and a request to send.
     Dev(DevArgs),
+    /// Answer from the contract alone, for frontends: its examples, without a database.
+    ///
+    /// Requests are checked as the server checks them; what is answered are the examples of the contract.  The header
+    /// `prefer: code=429` asks for another documented status, `prefer: example=NAME` for another example.
+    Mock(MockArgs),
     /// Serve the API until SIGTERM or SIGINT.
     Serve(Box<ServeArgs>),
     /// Create, disable and unlock users.
@@ -148,6 +153,16 @@ pub(crate) struct DevArgs {
     /// Whether the documentation is served at /swagger/ui.
     #[arg(long, value_name = "ON_OR_OFF", default_value = "on")]
     pub(crate) docs: Switch,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MockArgs {
+    /// The loopback address to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = LISTEN, value_parser = address)]
+    pub(crate) listen: SocketAddr,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,

@@ -27,7 +27,10 @@ const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 /// Serves a demo user until a signal.
 pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError> {
     if !args.listen.ip().is_loopback() {
-        return Err(CliError::NotLoopback(args.listen));
+        return Err(CliError::NotLoopback {
+            command: "dev",
+            address: args.listen,
+        });
     }
     let directory = tempfile::Builder::new()
         .prefix("arklow-dev-")

@@ -21,8 +21,13 @@ pub(crate) enum CliError {
         #[source]
         cause: io::Error,
     },
-    #[error("`arklow dev` serves this machine only, and {0} is no loopback address (--listen)")]
-    NotLoopback(SocketAddr),
+    #[error(
+        "`arklow {command}` serves this machine only, and {address} is no loopback address (--listen)"
+    )]
+    NotLoopback {
+        command: &'static str,
+        address: SocketAddr,
+    },
     #[error("cannot open `{url}` (--database-url)")]
     Open {
         url: DatabaseUrl,
@@ -98,7 +103,7 @@ impl CliError {
             Self::Listen { .. } => {
                 Some("use an address of this machine, such as `--listen 127.0.0.1:0`")
             }
-            Self::NotLoopback(_) => Some(
+            Self::NotLoopback { .. } => Some(
                 "use `--listen 127.0.0.1:0`, or `arklow serve` for a server that others may reach",
             ),
             Self::Open {
@@ -172,7 +177,7 @@ impl CliError {
     /// As `--help` documents it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotLoopback(_) => ExitCode::from(2),
+            Self::NotLoopback { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `cli` | the flags and the variables behind them |
-//! | `serve`, `dev`, `commands` | what each command does |
+//! | `serve`, `dev`, `mock`, `commands` | what each command does |
 //! | `docs` | the documentation in the browser |
 //! | `keys` | the key file |
 //! | `app`, `policy` | what operations work with: store, keys, clock, randomness; what an operator decides |
@@ -28,6 +28,7 @@ mod docs;
 mod error;
 mod keys;
 mod log;
+mod mock;
 mod ops;
 mod output;
 mod policy;
@@ -69,6 +70,7 @@ fn start(command: Command) -> Result<(), CliError> {
 async fn run(command: Command, sources: Sources) -> Result<(), CliError> {
     match command {
         Command::Dev(args) => dev::run(args, sources).await,
+        Command::Mock(args) => mock::run(args).await,
         Command::Serve(args) => serve::run(*args, sources).await,
         Command::User(command) => commands::user::run(command, &sources).await,
         Command::Session(command) => commands::session::run(command, &sources).await,

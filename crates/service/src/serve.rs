@@ -1,12 +1,14 @@
 //! Serving: from an open database to a listening server, and back.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arklow_api::server::{Served, Settings, api_description};
+use arklow_api::server::{Api, Served, Settings, api_description};
 use arklow_store::Options;
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, HttpServer, ServerBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -89,26 +91,38 @@ fn warn_of_no_limits() {
     warn!("the limits are off: only the failures of each user are counted");
 }
 
-/// Serves until a signal.  Calls `ready` once requests are accepted, with the address, which has
-/// the real port also if any was asked for.
+/// Serves the application until a signal, as [`until_signal`] does.
 pub(crate) async fn serve(
     app: App,
     config: Config,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    // Before anybody learns that there is somebody to send them to.
-    let mut signals = Signals::listen()?;
     let store = app.store.clone();
     let app = Arc::new(app);
+    let server = Server::new(Arc::clone(&app));
+    until_signal(server, config, ready, app.keys.watch(&store), store.close()).await
+}
+
+/// Serves until a signal, and does what is to be done `beside` it and at its `end`.  Calls `ready` once
+/// requests are accepted, with the address, which has the real port also if any was asked for.
+pub(crate) async fn until_signal<A: Api>(
+    api: A,
+    config: Config,
+    ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
+    beside: impl Future<Output = Infallible>,
+    end: impl Future<Output = ()>,
+) -> Result<(), CliError> {
+    // Before anybody learns that there is somebody to send them to.
+    let mut signals = Signals::listen()?;
     let grace = config.shutdown_grace;
-    let server = start(Arc::clone(&app), config)?;
+    let server = start(api, config)?;
     let address = server.local_addr();
     output::note(&format!("listening on http://{address}"));
     ready(address)?;
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        never = app.keys.watch(&store) => match never {},
+        never = beside => match never {},
         ended = server.wait_for_shutdown() => {
             let reason = ended.err().unwrap_or_else(|| "it gave no reason".to_owned());
             return Err(CliError::Ended(reason));
@@ -121,7 +135,7 @@ pub(crate) async fn serve(
             Ok(Err(error)) => warn!(error, "the server did not end as it should"),
             Err(_) => warn!("some requests were still running and are cut off"),
         }
-        store.close().await;
+        end.await;
     };
     tokio::select! {
         () = stop => Ok(()),
@@ -129,12 +143,12 @@ pub(crate) async fn serve(
     }
 }
 
-fn start(app: Arc<App>, config: Config) -> Result<HttpServer<Served<Server>>, CliError> {
-    let mut description = api_description::<Server>().map_err(CliError::Server)?;
+fn start<A: Api>(api: A, config: Config) -> Result<HttpServer<Served<A>>, CliError> {
+    let mut description = api_description::<A>().map_err(CliError::Server)?;
     if config.docs == Switch::On {
         docs::register(&mut description).map_err(|error| CliError::Server(Box::new(error)))?;
     }
-    let served = Served::new(Server::new(app), config.settings);
+    let served = Served::new(api, config.settings);
     let config = ConfigDropshot {
         bind_address: config.listen,
         // A change that has begun is carried through, whether or not its caller waits for it.

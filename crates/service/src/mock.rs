@@ -1,0 +1,166 @@
+//! `arklow mock`: the contract, answered with its own examples.
+//!
+//! It stands behind the generated adapter as the server does, so a request is judged alike: token, media type, size, JSON,
+//! schema. Past that nothing is looked at and nothing is kept.
+
+mod contract;
+mod prefer;
+mod sample;
+
+use std::convert::Infallible;
+
+use arklow_api::server::{
+    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, Fault,
+    GetV1SelfAnswer, GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, Origin, Place,
+    PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
+    PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
+    PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
+    PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
+    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, Violation,
+};
+use arklow_api::types::ErrorEnvelope;
+use arklow_domain::SessionToken;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use self::contract::Contract;
+use self::prefer::Preferences;
+use crate::cli::MockArgs;
+use crate::error::CliError;
+use crate::output::{self, Format};
+use crate::serve::{self, Config};
+use crate::wire;
+
+/// What the binary was built from.
+const CONTRACT: &str = include_str!("../../../openapi.yaml");
+
+/// A token of the right form. The mock takes any.
+const TOKEN: &str = "arks_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// Serves until a signal.
+pub(crate) async fn run(args: MockArgs) -> Result<(), CliError> {
+    if !args.listen.ip().is_loopback() {
+        return Err(CliError::NotLoopback {
+            command: "mock",
+            address: args.listen,
+        });
+    }
+    let contract = Contract::read(CONTRACT).map_err(|error| CliError::Server(error.into()))?;
+    let format = Format::from_flag(args.json);
+    let ready = |address| {
+        output::note(
+            "\n\
+             *** A MOCK: every answer is an example of the contract, whatever was sent. ***\n\
+             *** Nothing is stored, no code is looked at, any well-formed token will do. ***\n",
+        );
+        print(format, &format!("http://{address}"))
+    };
+    let nothing_else = std::future::pending::<Infallible>();
+    let mock = Mock { contract };
+    serve::until_signal(mock, Config::on(args.listen), ready, nothing_else, async {}).await
+}
+
+fn print(format: Format, url: &str) -> Result<(), CliError> {
+    let human = format!(
+        "token: {TOKEN}\n\
+         \n\
+         Ten backup codes, and how it looks when there are none:\n\
+         \n\
+         curl -sS -X POST {url}/v1/self/mfa/regenerate/totp -H 'content-type: application/json' \
+         -H 'x-arklow-auth: {TOKEN}' -d '{{\"device_id\":\"1\"}}'\n\
+         curl -sS -X POST {url}/v1/self/mfa/regenerate/totp -H 'content-type: application/json' \
+         -H 'x-arklow-auth: {TOKEN}' -d '{{\"device_id\":\"1\"}}' -H 'prefer: code=429'\n\
+         \n\
+         `prefer: code=STATUS` asks for another documented status, `example=NAME` for another example.\n"
+    );
+    output::data(format, &human, &json!({ "url": url, "token": TOKEN }))
+}
+
+/// Answers every operation with an example.
+struct Mock {
+    contract: Contract,
+}
+
+/// The answer that a request gets if it is valid. Chosen before that is known: who asks for what is not documented is told
+/// so first.
+struct Chosen {
+    status: u16,
+    answer: Value,
+}
+
+impl Chosen {
+    /// As the type that the operation answers with.
+    fn into_answer<A: DeserializeOwned>(self) -> A {
+        let answer = json!({ self.status.to_string(): self.answer });
+        serde_json::from_value(answer).expect("a test reads every answer of the contract")
+    }
+}
+
+macro_rules! operations {
+    ($($operation:ident($request:ident) -> $answer:ident,)*) => {
+        $(async fn $operation(&self, chosen: Chosen, _: $request) -> $answer {
+            chosen.into_answer()
+        })*
+    };
+}
+
+impl Api for Mock {
+    type Caller = Chosen;
+
+    async fn authenticate(
+        &self,
+        origin: Origin,
+        credentials: Credentials,
+    ) -> Result<Chosen, Fault> {
+        let Credentials::ApiKey(secret) = credentials;
+        SessionToken::parse(secret.expose()).ok_or(Fault::Unauthenticated)?;
+        let operation = self
+            .contract
+            .operation(&origin.operation)
+            .ok_or(Fault::Internal)?;
+        let (status, example) = operation
+            .choose(&Preferences::read(&origin.prefer))
+            .map_err(|message| {
+                Fault::InvalidRequest(vec![Violation {
+                    place: Place::Header,
+                    pointer: "/prefer".to_owned(),
+                    message,
+                    rule: "enum".to_owned(),
+                }])
+            })?;
+        Ok(Chosen {
+            status,
+            answer: example.answer.clone(),
+        })
+    }
+
+    fn fault(&self, fault: &Fault) -> ErrorEnvelope {
+        wire::envelope(fault)
+    }
+
+    operations! {
+        get_v1_self(GetV1SelfRequest) -> GetV1SelfAnswer,
+        get_v1_self_mfa(GetV1SelfMfaRequest) -> GetV1SelfMfaAnswer,
+        post_v1_self_mfa_enroll_start(PostV1SelfMfaEnrollStartRequest)
+            -> PostV1SelfMfaEnrollStartAnswer,
+        post_v1_self_mfa_enroll_confirm(PostV1SelfMfaEnrollConfirmRequest)
+            -> PostV1SelfMfaEnrollConfirmAnswer,
+        post_v1_self_mfa_verify_totp(PostV1SelfMfaVerifyTotpRequest)
+            -> PostV1SelfMfaVerifyTotpAnswer,
+        post_v1_self_mfa_verify_totp_backup(PostV1SelfMfaVerifyTotpBackupRequest)
+            -> PostV1SelfMfaVerifyTotpBackupAnswer,
+        post_v1_self_mfa_regenerate_totp(PostV1SelfMfaRegenerateTotpRequest)
+            -> PostV1SelfMfaRegenerateTotpAnswer,
+        delete_v1_self_mfa_remove(DeleteV1SelfMfaRemoveRequest) -> DeleteV1SelfMfaRemoveAnswer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printed_token_is_well_formed() {
+        assert!(SessionToken::parse(TOKEN).is_some());
+    }
+}
