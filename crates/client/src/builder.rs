@@ -31,11 +31,14 @@ impl Builder {
             // The server gives a body 10 s to arrive and itself 15 s to answer.
             timeout: Duration::from_secs(30),
             retries: 2,
-            http: reqwest::Client::builder().user_agent(concat!(
-                env!("CARGO_PKG_NAME"),
-                "/",
-                env!("CARGO_PKG_VERSION")
-            )),
+            http: reqwest::Client::builder()
+                .user_agent(concat!(
+                    env!("CARGO_PKG_NAME"),
+                    "/",
+                    env!("CARGO_PKG_VERSION")
+                ))
+                // Before a proxy would close it: a change that is sent into a closing connection is not sent again.
+                .pool_idle_timeout(Duration::from_secs(15)),
         }
     }
 
