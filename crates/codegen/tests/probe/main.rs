@@ -51,14 +51,10 @@ impl Api for Vendor {
             "500" => panic!("a canary: hunter2"),
             "503" => std::future::pending().await,
             "418" => {
-                let body = types::Fault {
-                    data: (),
-                    errors: Vec::new(),
-                };
-                return GetV1OrgsByOrgIdSourcesAnswer::ClientError {
-                    status: "418".parse().unwrap(),
-                    body,
-                };
+                // An answer can be read, too.
+                let body = json!({ "data": null, "errors": [] });
+                let answer = json!({ "4XX": { "status": 418, "body": body } });
+                return serde_json::from_value(answer).unwrap();
             }
             "302" => {
                 let body = types::Fault {
