@@ -307,6 +307,7 @@ export interface components {
             /** @description The `id` of the device. */
             device_id: string;
             /**
+             * Format: totp-code
              * @description Six digits. Spaces and dashes between them do not matter. What cannot be a code is answered with
              *     MALFORMED_CODE and counts as no attempt.
              */
@@ -343,6 +344,7 @@ export interface components {
             /** @description The `id` of the device. */
             device_id: string;
             /**
+             * Format: backup-code
              * @description A code as people type it: spaces, dashes and letter case do not matter, I, L and O stand for 1, 1 and 0; at
              *     most 64 bytes. What cannot be a code is answered with MALFORMED_CODE and counts as no attempt.
              */
@@ -368,7 +370,10 @@ export interface components {
             /** @description The `id` of the device. */
             device_id: string;
             verification_type: components["schemas"]["VerificationType"];
-            /** @description A TOTP code or a backup code of the device, as `verification_type` says. */
+            /**
+             * Format: mfa-code
+             * @description A TOTP code or a backup code of the device, as `verification_type` says.
+             */
             code: string;
         };
         /** @description The envelope of a removal. Both keys are always present. */
