@@ -224,7 +224,9 @@ impl Seat<'_> {
 
     /// Gives up the connection; the next question gets another one.
     pub(super) fn disconnect(&mut self) {
-        self.conn.take().map(part);
+        if let Some(conn) = self.conn.take() {
+            part(conn);
+        }
     }
 }
 

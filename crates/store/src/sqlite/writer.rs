@@ -542,7 +542,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn writer() -> (TempDir, File, Writer) {
-        prepared(|file, conn| Writer::start(file, conn))
+        prepared(Writer::start)
     }
 
     fn writer_on(
