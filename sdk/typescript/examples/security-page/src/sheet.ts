@@ -12,6 +12,8 @@ export interface Sheet<Result> {
   readonly isBusy: boolean;
   /** What went wrong the last time. */
   problem: Problem | undefined;
+  /** The id of the element that says so: one dialog may lie on another. */
+  readonly problemId: string;
   /** Whether Escape and the cross close it. */
   canClose: boolean;
   /** Shows what has changed. */
@@ -39,6 +41,7 @@ export function open<Result>(
       return isBusy;
     },
     problem: undefined,
+    problemId: `problem-${opened}`,
     canClose: true,
     draw,
     async run(work) {

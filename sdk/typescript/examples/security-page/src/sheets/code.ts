@@ -69,8 +69,8 @@ export function codeForm<Result>(
             </label>`,
           )}
         </fieldset>`}
-    ${state.kind === "totp" ? totpField(isWrong) : backupField(isWrong)}
-    ${problemView(sheet.problem, "problem")}
+    ${state.kind === "totp" ? totpField(isWrong, sheet.problemId) : backupField(isWrong, sheet.problemId)}
+    ${problemView(sheet.problem, sheet.problemId)}
     <footer>
       <button type="submit" class=${action.isDangerous ? "danger" : "primary"} aria-disabled=${sheet.isBusy || waits}>
         ${action.label}
@@ -79,7 +79,7 @@ export function codeForm<Result>(
   </form>`;
 }
 
-function totpField(isWrong: boolean): TemplateResult {
+function totpField(isWrong: boolean, problemId: string): TemplateResult {
   return html`<label class="field">
     <span>Six-digit code</span>
     <input
@@ -93,12 +93,12 @@ function totpField(isWrong: boolean): TemplateResult {
       required
       autofocus
       aria-invalid=${isWrong}
-      aria-describedby="problem"
+      aria-describedby=${problemId}
     />
   </label>`;
 }
 
-function backupField(isWrong: boolean): TemplateResult {
+function backupField(isWrong: boolean, problemId: string): TemplateResult {
   return html`<label class="field">
     <span>Backup code</span>
     <input
@@ -112,7 +112,7 @@ function backupField(isWrong: boolean): TemplateResult {
       required
       autofocus
       aria-invalid=${isWrong}
-      aria-describedby="problem"
+      aria-describedby=${problemId}
     />
     <small>Spaces, dashes and capitals do not matter. It works once.</small>
   </label>`;

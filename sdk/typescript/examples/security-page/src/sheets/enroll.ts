@@ -86,11 +86,11 @@ function nameView(sheet: Sheet<Enrolled>, send: (name: string) => Promise<void>)
           autofocus
           value="Phone"
           aria-invalid=${sheet.problem !== undefined}
-          aria-describedby="problem"
+          aria-describedby=${sheet.problemId}
         />
         <small>So that you tell it from your other devices.</small>
       </label>
-      ${problemView(sheet.problem, "problem")}
+      ${problemView(sheet.problem, sheet.problemId)}
       <footer><button type="submit" class="primary" aria-disabled=${sheet.isBusy}>Continue</button></footer>
     </form>`;
 }

@@ -16,7 +16,7 @@ export function regenerate(
         You get ten new codes for <strong>${device.name}</strong>. Every backup code that you have for it stops working at
         that moment.
       </p>
-      ${problemView(sheet.problem, "problem")}
+      ${problemView(sheet.problem, sheet.problemId)}
       <footer>
         <button type="button" @click=${() => sheet.close()}>Keep the old ones</button>
         <button
