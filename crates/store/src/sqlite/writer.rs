@@ -30,8 +30,8 @@ const BATCH: usize = 128;
 /// After how many answers the log is moved into the file; each leaves two to four pages in it.
 const MOVE_AFTER: usize = 256;
 /// How many pages the log may have before the writing thread stops for what is left to move, so that the
-/// log begins anew: 16 MiB.
-const LONG_LOG: i32 = 4096;
+/// log begins anew: 64 MiB.  With 16 MiB one request in a hundred met such a stop.
+const LONG_LOG: i32 = 16_384;
 /// How often a transaction is begun, at most, while SQLite calls it busy without having waited.
 const BEGINS: usize = 3;
 
