@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use arklow_store::DatabaseUrl;
+use arklow_store::{DatabaseUrl, Options};
 use clap::ValueEnum;
 
 use crate::Arguments;
@@ -340,20 +340,26 @@ impl Bench<'_> {
         }
         postgres.psql(&database, "VACUUM ANALYZE")?;
         let requests = crowd.regenerations("regenerations")?;
-        let connections = CONNECTIONS.to_string();
-        let flags = ["--database-connections", connections.as_str()];
-        let server = Server::start(&self.arguments.arklow, &database, &crowd.keys, &flags)?;
+        let server = Server::start(&self.arguments.arklow, &database, &crowd.keys, &[])?;
         let time = self.arguments.load();
-        let (mut ours, mut theirs) = (0.0, 0.0);
+        // As many as the load has to the server, and as many as the server has to the database.
+        let clients = [CONNECTIONS, Options::default().connections];
+        let (mut ours, mut theirs) = (0.0, [0.0; 2]);
         for _ in 0..2 {
-            theirs +=
-                postgres.pgbench(&database, recording, &crowd.people, CONNECTIONS, time)? / 2.0;
+            for (theirs, clients) in theirs.iter_mut().zip(clients) {
+                *theirs +=
+                    postgres.pgbench(&database, recording, &crowd.people, clients, time)? / 2.0;
+            }
             ours += self.peak(&server, &requests)?.per_second / 2.0;
         }
         drop(server);
-        let of = format!("{ours:.0}/s against {theirs:.0}/s");
-        let what = "regenerate on PostgreSQL against pgbench with the same statements";
-        self.figure(what, ours / theirs, Goal::AtLeast(0.8), of);
+        for (theirs, clients) in theirs.into_iter().zip(clients) {
+            let of = format!("{ours:.0}/s against {theirs:.0}/s");
+            let what = format!(
+                "regenerate on PostgreSQL against pgbench with the same statements, {clients} connections"
+            );
+            self.figure(&what, ours / theirs, Goal::AtLeast(0.8), of);
+        }
         crowd.remove();
         Ok(Some(ours))
     }
