@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::root;
+use crate::{root, target};
 
 /// `arguments` are those of `bench`, which explains them with `--help`.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -17,8 +17,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if !status.success() {
         bail!("the server and its benchmark cannot be built");
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let release = root().join(target).join("release");
+    let release = target().join("release");
     let status = Command::new(release.join("arklow-bench"))
         .arg("--arklow")
         .arg(release.join("arklow"))

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::{node, root};
+use crate::{node, root, server};
 
 const TESTS: &str = "tests/browser";
 const SDK: &str = "sdk/typescript";
@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     npm(&root.join(SDK), &["run", "--silent", "build"])?;
     let quietly = ["run", "--silent", "build", "--", "--logLevel", "warn"];
     npm(&root.join(PAGE), &quietly)?;
-    let server = crate::sdk::server()?;
+    let server = server::build()?;
     let status = Command::new("npm")
         .args(["test", "--silent", "--"])
         .args(arguments)

@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use crate::root;
+use crate::{root, target};
 
 /// The folder with the configuration of the tools, below the root.
 const TOOLS: &str = "contract";
@@ -72,14 +72,6 @@ pub(crate) fn run(part: Option<Part>) -> anyhow::Result<()> {
 /// Where the tools, the database and the reports go.
 fn output() -> PathBuf {
     target().join("contract")
-}
-
-/// Cargo's folder for what it builds.
-fn target() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let root = root();
-    // Without `xtask/..` in it, for it is shown.
-    root.canonicalize().unwrap_or(root).join(target)
 }
 
 /// Runs a command to its end and fails if it does, saying `what` failed.

@@ -11,6 +11,7 @@ mod contract;
 mod docs_ui;
 mod node;
 mod sdk;
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -137,4 +138,12 @@ fn main() -> ExitCode {
 /// The root of the repository.
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Cargo's folder for what it builds.
+fn target() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let root = root();
+    // Without `xtask/..` in it, for it is shown.
+    root.canonicalize().unwrap_or(root).join(target)
 }

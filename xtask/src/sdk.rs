@@ -3,13 +3,13 @@
 //! Knows no TypeScript: `scripts/generate.mjs` of the package says what is derived, and how.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
 use crate::codegen::files_below;
-use crate::{node, root};
+use crate::{node, root, server};
 
 const PACKAGE: &str = "sdk/typescript";
 
@@ -53,7 +53,7 @@ pub(crate) fn generate(root: &Path, check: bool) -> anyhow::Result<()> {
 pub(crate) fn test() -> anyhow::Result<()> {
     let package = root().join(PACKAGE);
     node::install(&package)?;
-    let server = server()?;
+    let server = server::build()?;
     let status = Command::new("npm")
         .args(["test", "--silent"])
         .env("ARKLOW_BIN", server)
@@ -64,20 +64,4 @@ pub(crate) fn test() -> anyhow::Result<()> {
         bail!("the tests of {PACKAGE} failed");
     }
     Ok(())
-}
-
-/// Builds the server and says where it is.
-pub(crate) fn server() -> anyhow::Result<PathBuf> {
-    // As `cargo test --workspace` builds the server, which has done that mostly; by itself it would have other features.
-    let status = Command::new("cargo")
-        .args(["test", "--workspace", "--locked", "--no-run", "--quiet"])
-        .args(["--test", "contract"])
-        .current_dir(root())
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the server cannot be built");
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Ok(root().join(target).join("debug/arklow"))
 }

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::{TOOLS, is_installed, must, output, target, verdict};
-use crate::root;
+use super::{TOOLS, is_installed, must, output, verdict};
+use crate::{root, server};
 
 /// Longer than any run takes; past this something hangs.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 pub(super) fn run(seed: u64) -> anyhow::Result<()> {
     let schemathesis = install()?;
-    let arklow = build()?;
+    let arklow = server::build()?;
     let scratch = output().join("run");
     if scratch.exists() {
         fs::remove_dir_all(&scratch).context("cannot remove what the last run left")?;
@@ -272,22 +272,6 @@ fn wait(mut child: Child) -> anyhow::Result<bool> {
 /// Lets a process go on, between two looks at it.
 fn pause() {
     std::thread::park_timeout(Duration::from_millis(20));
-}
-
-fn build() -> anyhow::Result<PathBuf> {
-    let mut build = Command::new("cargo");
-    // What `cargo xtask` was told of xtask makes build scripts, such as that of ring, run anew.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            build.env_remove(&*name);
-        }
-    }
-    build
-        .args(["build", "--locked", "--package", "arklow"])
-        .current_dir(root());
-    must(&mut build, "the server cannot be built")?;
-    Ok(target().join("debug/arklow"))
 }
 
 /// What `contract/requirements.txt` names, in a virtual environment, once; gives the program.
