@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde::de::IgnoredAny;
 
 use crate::diagnostic::{Diagnostic, Location};
 
@@ -19,6 +20,8 @@ const MAX_NODES: usize = 3_000_000;
 pub(crate) struct Node {
     pub(crate) at: Location,
     pub(crate) value: Value,
+    /// The text of a number, boolean or null, where the value alone has lost it: `1.10`, `007`, `True`, `~`.
+    written: Option<String>,
     /// How many nodes this one is, itself included and aliases written out.
     size: usize,
 }
@@ -76,6 +79,14 @@ impl Node {
         }
     }
 
+    /// The text of a number as the document writes it.
+    pub(crate) fn as_written_number(&self) -> Option<&str> {
+        match self.value {
+            Value::Number(_) => self.written.as_deref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -95,9 +106,29 @@ impl Node {
 ///
 /// # Errors
 ///
-/// A diagnostic for the first thing that is not YAML, and for what YAML allows but OpenAPI does not: repeated keys,
-/// keys that are not scalars, several documents, tags.
+/// A diagnostic for the first thing that is neither YAML nor JSON, and for what both allow but OpenAPI does not: repeated
+/// keys, keys that are not scalars, several documents, tags.
 pub(crate) fn read(text: &str) -> Result<Rc<Node>, Diagnostic> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // A YAML parser is no JSON parser: it takes the two escapes of a surrogate pair (RFC 8259 §7) for two characters.
+    let not_json = match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(IgnoredAny) => return json(text),
+        Err(error) => error,
+    };
+    yaml(text).map_err(|not_yaml| {
+        let looks_like_json = text
+            .trim_start()
+            .strip_prefix('{')
+            .is_some_and(|rest| rest.trim_start().starts_with('"'));
+        if looks_like_json && (not_json.is_syntax() || not_json.is_eof()) {
+            json_fault(&not_json)
+        } else {
+            not_yaml
+        }
+    })
+}
+
+fn yaml(text: &str) -> Result<Rc<Node>, Diagnostic> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
@@ -105,13 +136,104 @@ pub(crate) fn read(text: &str) -> Result<Rc<Node>, Diagnostic> {
                 line: error.marker().line(),
                 column: error.marker().col() + 1,
             };
-            Diagnostic::new(at, format!("not YAML: {}", error.info()))
+            let info = error.info();
+            let diagnostic = Diagnostic::new(at, format!("not YAML: {info}"));
+            if info.contains("indentation") {
+                diagnostic.hint(
+                    "indent every line of a `{…}` or `[…]`, its closing bracket too, deeper than the key before it",
+                )
+            } else {
+                diagnostic
+            }
         })?;
         builder.take(event, span)?;
     }
     builder
         .root
         .ok_or_else(|| Diagnostic::new(Location { line: 1, column: 1 }, "the document is empty"))
+}
+
+/// Reads `text`, which is well-formed JSON: what is left to find are places, and escapes that stand for no character.
+fn json(text: &str) -> Result<Rc<Node>, Diagnostic> {
+    let mut builder = Builder::default();
+    let mut rest = text;
+    let mut at = Location { line: 1, column: 1 };
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' | 't' | 'f' | 'n' => rest
+                .find(|next: char| !(next.is_ascii_alphanumeric() || "+-.".contains(next)))
+                .unwrap_or(rest.len()),
+            _ => 1,
+        };
+        let (token, behind) = rest.split_at(length);
+        match first {
+            '{' => builder.begin(at, 0, None, OpenKind::map())?,
+            '[' => builder.begin(at, 0, None, OpenKind::Seq(Vec::new()))?,
+            '}' | ']' => builder.end()?,
+            ' ' | '\t' | '\r' | '\n' | ',' | ':' => {}
+            _ => builder.place(at, Rc::new(json_scalar(token, at)?))?,
+        }
+        if first == '\n' || (first == '\r' && !behind.starts_with('\n')) {
+            at.line += 1;
+            at.column = 1;
+        } else {
+            at.column += token.chars().count();
+        }
+        rest = behind;
+    }
+    builder
+        .root
+        .ok_or_else(|| Diagnostic::new(Location { line: 1, column: 1 }, "the document is empty"))
+}
+
+/// The length of the string literal that `text` begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (index, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return index + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn json_scalar(token: &str, at: Location) -> Result<Node, Diagnostic> {
+    let value: serde_json::Value = serde_json::from_str(token)
+        .map_err(|error| Diagnostic::new(at, format!("not JSON: {}", json_reason(&error))))?;
+    let written = (!value.is_string()).then(|| token.to_owned());
+    let value = match value {
+        serde_json::Value::String(text) => Value::String(text),
+        serde_json::Value::Number(number) => Value::Number(number),
+        serde_json::Value::Bool(value) => Value::Bool(value),
+        _ => Value::Null,
+    };
+    Ok(Node {
+        at,
+        value,
+        written,
+        size: 1,
+    })
+}
+
+fn json_fault(error: &serde_json::Error) -> Diagnostic {
+    let at = Location {
+        line: error.line().max(1),
+        column: error.column().max(1),
+    };
+    Diagnostic::new(at, format!("not JSON: {}", json_reason(error)))
+}
+
+/// What the parser says without the place, which it counts in bytes.
+fn json_reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
+    }
 }
 
 /// A collection that has begun and not ended.
@@ -128,6 +250,16 @@ enum OpenKind {
         seen: HashMap<String, Location>,
         key: Option<(String, Location)>,
     },
+}
+
+impl OpenKind {
+    fn map() -> Self {
+        Self::Map {
+            entries: Vec::new(),
+            seen: HashMap::new(),
+            key: None,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -158,9 +290,15 @@ impl Builder {
                 )),
             },
             Event::Scalar(text, style, anchor, tag) => {
+                let value = scalar(&text, style, tag.as_deref(), at)?;
+                let written = match value {
+                    Value::String(_) => None,
+                    _ => Some(text.into_owned()),
+                };
                 let node = Rc::new(Node {
                     at,
-                    value: scalar(&text, style, tag.as_deref(), at)?,
+                    value,
+                    written,
                     size: 1,
                 });
                 self.anchors.insert(anchor, Rc::clone(&node));
@@ -169,16 +307,9 @@ impl Builder {
             Event::SequenceStart(anchor, tag) => {
                 self.begin(at, anchor, tag.as_deref(), OpenKind::Seq(Vec::new()))
             }
-            Event::MappingStart(anchor, tag) => self.begin(
-                at,
-                anchor,
-                tag.as_deref(),
-                OpenKind::Map {
-                    entries: Vec::new(),
-                    seen: HashMap::new(),
-                    key: None,
-                },
-            ),
+            Event::MappingStart(anchor, tag) => {
+                self.begin(at, anchor, tag.as_deref(), OpenKind::map())
+            }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
         }
     }
@@ -224,7 +355,12 @@ impl Builder {
                 format!("more than {MAX_NODES} values once its aliases are written out"),
             ));
         }
-        let node = Rc::new(Node { at, value, size });
+        let node = Rc::new(Node {
+            at,
+            value,
+            written: None,
+            size,
+        });
         self.anchors.insert(anchor, Rc::clone(&node));
         self.place(at, node)
     }
@@ -255,16 +391,13 @@ fn total<'a>(nodes: impl Iterator<Item = &'a Rc<Node>>) -> usize {
     nodes.fold(0, |sum, node| sum.saturating_add(node.size))
 }
 
+/// A key as it is written: keys are strings (OpenAPI, "Format": the JSON Schema ruleset, keys of the Failsafe schema).
 fn key_text(node: &Node) -> Result<String, Diagnostic> {
-    match &node.value {
-        Value::String(text) if text == "<<" => Err(Diagnostic::new(node.at, "a merge key")
+    match (&node.value, &node.written) {
+        (Value::String(text), _) if text == "<<" => Err(Diagnostic::new(node.at, "a merge key")
             .hint("YAML 1.2 has no merge keys; write the entries out")),
-        Value::String(text) => Ok(text.clone()),
-        // `200:` under `responses` is the one key that is often written as a number.
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::Null => Ok("null".to_owned()),
-        Value::Seq(_) | Value::Map(_) => Err(Diagnostic::new(
+        (Value::String(text), _) | (_, Some(text)) => Ok(text.clone()),
+        _ => Err(Diagnostic::new(
             node.at,
             format!("{} as a key", node.kind()),
         )),
@@ -375,6 +508,82 @@ mod tests {
             items[1].entries()[0].node.at,
             Location { line: 4, column: 8 }
         );
+    }
+
+    #[test]
+    fn keys_are_as_they_are_written() {
+        let text = "{007: 1, 1.10: 1, True: 1, 0x1F: 1, Null: 1, ~: 1, 2e3: 1, '7': 1, no: 1, &a 0o17: 1, x: [*a]}";
+        let root = read(text).expect("a document");
+        let keys: Vec<&str> = root.entries().iter().map(|of| of.key.as_str()).collect();
+        let expected = [
+            "007", "1.10", "True", "0x1F", "Null", "~", "2e3", "7", "no", "0o17",
+        ];
+        assert_eq!(keys[..10], expected);
+    }
+
+    #[test]
+    fn json_is_read_by_the_rules_of_json() {
+        let text = r#"{"a": "\ud83d\udc4b \/", "ü": [-0, 1E2, 1.10, null],
+            "\u00e9": {"b": true}}"#;
+        let root = read(text).expect("a document");
+        assert_eq!(
+            root.to_json(),
+            serde_json::json!({ "a": "👋 /", "ü": [-0.0, 100.0, 1.1, null], "é": { "b": true } })
+        );
+        let list = root.get("ü").expect("the list");
+        assert_eq!(
+            list.at,
+            Location {
+                line: 1,
+                column: 31
+            }
+        );
+        let entry = &root.entries()[2];
+        assert_eq!(
+            entry.key_at,
+            Location {
+                line: 2,
+                column: 13
+            }
+        );
+        assert_eq!(
+            entry.node.entries()[0].node.at,
+            Location {
+                line: 2,
+                column: 29
+            }
+        );
+        let Value::Seq(items) = &list.value else {
+            panic!("a list")
+        };
+        assert_eq!(items[2].as_written_number(), Some("1.10"));
+    }
+
+    #[test]
+    fn broken_json_is_refused_with_its_place() {
+        for (text, said) in [
+            (
+                "{\n \"a\": \"x\\ud83d\"}",
+                "x:2:7: not JSON: unexpected end of hex escape",
+            ),
+            (
+                "{\"a\": 1,\n \"a\": 2}",
+                "x:2:2: key `a` was given before, on line 1",
+            ),
+            (
+                "{\"a\": 1 \"b\": 2}",
+                "x:1:9: not JSON: expected `,` or `}`",
+            ),
+            ("{\"a\": [1", "x:1:8: not JSON: EOF while parsing a list"),
+            ("{a: [1", "x:1:"),
+        ] {
+            let refused = refused(text);
+            assert!(refused.starts_with(said), "{text}: {refused}");
+        }
+        let flow = read("{ a: b, \"c\": 'd', }").map(|node| node.to_json());
+        assert_eq!(flow, Ok(serde_json::json!({ "a": "b", "c": "d" })));
+        let marked = read("\u{feff}{\"a\": \"\\ud83d\\udc4b\"}").map(|node| node.to_json());
+        assert_eq!(marked, Ok(serde_json::json!({ "a": "👋" })));
     }
 
     #[test]
