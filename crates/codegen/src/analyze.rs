@@ -153,10 +153,13 @@ impl Analyzer {
             &["summary", "termsOfService", "contact", "license"],
         );
         api.title = readable(&self.required_text(&info, "title", "info"));
-        // `version: 1` is a number by the letter of YAML and a version to everybody who writes it.
-        api.version = match info.get("version").map(|node| &node.value) {
-            Some(Value::Number(number)) => number.to_string(),
-            _ => readable(&self.required_text(&info, "version", "info")),
+        // `version: 1.10` is a number in YAML, and its author means the text.
+        let written = info
+            .get("version")
+            .and_then(|node| node.as_written_number());
+        api.version = match written.map(str::to_owned) {
+            Some(number) => number,
+            None => readable(&self.required_text(&info, "version", "info")),
         };
         api.description = self.prose(&info, "description");
     }
@@ -252,9 +255,13 @@ impl Analyzer {
             word("in").as_str(),
             word("scheme").to_ascii_lowercase().as_str(),
         ) {
-            ("apiKey", "header", _) => SchemeKind::ApiKey {
-                header: self.required_text(&node, "name", "an API key"),
-            },
+            ("apiKey", "header", _) => {
+                let header = self.required_text(&node, "name", "an API key");
+                if !names::is_header_name(&header) {
+                    self.refuse(node.at, format!("`{header}` is not the name of a header"));
+                }
+                SchemeKind::ApiKey { header }
+            }
             ("http", _, "bearer") => SchemeKind::Bearer,
             // Refused only where an operation wants it: an unused scheme is harmless.
             _ => return,
@@ -326,7 +333,8 @@ impl Analyzer {
         let found = node.get(key)?;
         if found.as_str().is_none() {
             let kind = found.kind();
-            self.refuse(found.at, format!("`{key}` is {kind}, not a string"));
+            self.refuse(found.at, format!("`{key}` is {kind}, not a string"))
+                .maybe_hint(quotes(found));
         }
         found.as_str().map(str::to_owned)
     }
@@ -353,7 +361,8 @@ impl Analyzer {
     fn count(&mut self, node: &Node, key: &str) -> Option<u64> {
         let found = node.get(key)?;
         let count = match &found.value {
-            Value::Number(number) => number.as_u64(),
+            // JSON Schema takes `2.0` for the integer 2.
+            Value::Number(number) => whole(number).and_then(|number| number.as_u64()),
             _ => None,
         };
         if count.is_none() {
@@ -394,7 +403,8 @@ impl Analyzer {
                     self.refuse(
                         item.at,
                         format!("`{key}` holds {}, not a string", item.kind()),
-                    );
+                    )
+                    .maybe_hint(quotes(&item));
                 }
             }
         }
@@ -468,7 +478,7 @@ impl Refusal<'_> {
 
 /// A text as it can stand in a comment of Rust, which has neither lone carriage returns nor marks that turn the direction
 /// of writing.
-fn readable(text: &str) -> String {
+pub(crate) fn readable(text: &str) -> String {
     let is_odd = |character: char| {
         let is_turn = matches!(character, '\u{061c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         is_turn || (character.is_control() && !matches!(character, '\n' | '\t'))
@@ -477,6 +487,29 @@ fn readable(text: &str) -> String {
         .chars()
         .map(|character| if is_odd(character) { ' ' } else { character })
         .collect()
+}
+
+/// What to do about a plain scalar where a string is meant.
+fn quotes(node: &Node) -> Option<&'static str> {
+    matches!(node.value, Value::Number(_) | Value::Bool(_) | Value::Null)
+        .then_some("put it in quotes")
+}
+
+/// A number without a fraction as an integer, which `1.0`, `1e3` and `-0.0` are, too; nothing for any other.
+fn whole(number: &serde_json::Number) -> Option<serde_json::Number> {
+    // Every float from here on is larger than any integer of 64 bits.
+    const END: f64 = 18_446_744_073_709_551_616.0;
+    if !number.is_f64() {
+        return Some(number.clone());
+    }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+    if !(-END / 2.0..END).contains(&float) {
+        return None;
+    }
+    // Its decimal digits: a whole float below 2^64 prints without an exponent.
+    let digits = format!("{float:.0}");
+    let digits = if float == 0.0 { "0" } else { digits.as_str() };
+    serde_json::from_str(digits).ok()
 }
 
 /// What to do about a keyword that is not carried.

@@ -19,6 +19,8 @@ fn ident(name: &str) -> proc_macro2::Ident {
 
 /// Document text as a doc comment.
 fn doc(text: &str) -> TokenStream {
+    // Also names of the wire stand in comments.
+    let text = crate::analyze::readable(text);
     let lines = text.trim_end().lines().map(|line| {
         let line = if line.is_empty() {
             String::new()

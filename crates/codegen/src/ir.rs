@@ -158,6 +158,18 @@ pub(crate) enum IntegerFormat {
     U64,
 }
 
+impl IntegerFormat {
+    /// Whether the Rust type has this value.
+    pub(crate) fn holds(self, number: &serde_json::Number) -> bool {
+        match self {
+            Self::I32 => number.as_i64().is_some_and(|of| i32::try_from(of).is_ok()),
+            Self::I64 => number.is_i64(),
+            Self::U32 => number.as_u64().is_some_and(|of| u32::try_from(of).is_ok()),
+            Self::U64 => number.is_u64(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Limits {
     pub(crate) minimum: Option<serde_json::Number>,

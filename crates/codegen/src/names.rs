@@ -2,6 +2,8 @@
 //!
 //! Knows no IR; says nothing about collisions, which `analyze` refuses.
 
+use heck::ToSnakeCase;
+
 /// `createIngressVariantAction`, `get_v1_self` → a type name such as `GetV1Self`.
 pub(crate) fn type_name(text: &str) -> String {
     let name = type_part(text);
@@ -33,9 +35,37 @@ pub(crate) fn value_name(text: &str) -> String {
     if is_keyword(&name) { name + "_" } else { name }
 }
 
-/// Whether the client's builders have a method, or their code a function, of this name.
+/// Whether the client's builders have a method, or their code a variable, of this name.
 pub(crate) fn is_needed_by_builders(name: &str) -> bool {
-    ["encode_path", "new", "send"].contains(&name)
+    ["header_map", "new", "send"].contains(&name)
+}
+
+/// The name that Progenitor makes of a parameter's, by rules of its own.
+pub(crate) fn progenitor_name(wire: &str) -> String {
+    let text = match wire {
+        "+1" => "plus1".to_owned(),
+        "-1" => "minus1".to_owned(),
+        other => other
+            .replace('\'', "")
+            .replace(|c: char| !(c.is_alphanumeric() || c == '_'), "-")
+            .to_snake_case(),
+    };
+    let text = if text.is_empty() { "x" } else { &text };
+    if text.starts_with(|first: char| first.is_numeric()) {
+        format!("_{text}")
+    } else if is_keyword(text) {
+        format!("{text}_")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Whether a header can have this name: a token of RFC 9110 §5.6.2.
+pub(crate) fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// An enum variant for a literal value; signs keep their meaning.
@@ -102,6 +132,13 @@ fn words(text: &str) -> Vec<String> {
         }
         inside = true;
         previous_lower = character.is_ascii_lowercase() || character.is_ascii_digit();
+    }
+    if words.is_empty() {
+        // `>=` and `ユーザー` have no such word; their characters' numbers tell them apart.
+        words.extend(
+            text.chars()
+                .map(|character| format!("u{:x}", u32::from(character))),
+        );
     }
     words
 }
@@ -198,6 +235,8 @@ mod tests {
         assert_eq!(variant_name("-1"), "Minus1");
         assert_eq!(variant_name("aws_sqs"), "AwsSqs");
         assert_eq!(variant_name(""), "Empty");
+        assert_eq!(variant_name(">="), "U3eU3d");
+        assert_eq!(type_name("ユーザー"), "U30e6U30fcU30b6U30fc");
         assert_eq!(package_name("Arklow"), "arklow");
         assert_eq!(package_name("Größe 2.0"), "gr-e-2-0");
     }

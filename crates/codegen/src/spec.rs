@@ -575,7 +575,7 @@ mod tests {
                 "x:1:9: not JSON: expected `,` or `}`",
             ),
             ("{\"a\": [1", "x:1:8: not JSON: EOF while parsing a list"),
-            ("{a: [1", "x:1:"),
+            ("{a: [1", "x:2:1: not YAML: "),
         ] {
             let refused = refused(text);
             assert!(refused.starts_with(said), "{text}: {refused}");

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{Analyzer, readable};
 use crate::diagnostic::Location;
 use crate::ir::{
-    Answer, Body, Header, HeaderValue, Method, Operation, Parameter, Place, Schema, Status,
+    Answer, Body, Field, Header, HeaderValue, Method, Operation, Parameter, Place, Schema, Status,
     TypeKind,
 };
 use crate::names;
@@ -82,6 +82,22 @@ impl Analyzer {
                 .hint("declare query parameters instead");
             return;
         }
+        let odd = |c: char| c == '%' || c == '\\' || c.is_whitespace() || c.is_control();
+        if path.contains(odd) {
+            self.refuse(
+                at,
+                format!("the path `{path}` contains `%`, `\\`, a space or a control character"),
+            )
+            .hint("Dropshot compares decoded segments, and clients send such characters as others");
+            return;
+        }
+        let inner = path.strip_prefix('/').unwrap_or(path);
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        if inner.split('/').any(str::is_empty) && path != "/" {
+            self.refuse(at, format!("the path `{path}` has an empty segment"))
+                .hint("only the last segment may be empty");
+            return;
+        }
         // Dropshot takes `/v1/self` and `/v1/self/` for one path.
         let segments: Vec<&str> = path
             .split('/')
@@ -99,12 +115,20 @@ impl Analyzer {
             let variable = segment
                 .strip_prefix('{')
                 .and_then(|rest| rest.strip_suffix('}'));
-            if variable.is_none() && segment.contains(['{', '}']) {
+            if variable.unwrap_or(segment).contains(['{', '}']) {
                 self.refuse(
                     at,
                     format!("the path segment `{segment}` is a variable in part"),
                 )
                 .hint("Dropshot routes whole segments only");
+                return;
+            }
+            if variable.is_some_and(|name| name.is_empty() || name.contains(':')) {
+                self.refuse(
+                    at,
+                    format!("the path variable `{segment}` has no name, or a pattern behind it"),
+                )
+                .hint("write the name alone, such as `{id}`, and the pattern into its schema");
                 return;
             }
             if matches!(segment, "." | "..") {
@@ -193,7 +217,7 @@ impl Analyzer {
             deprecated: self.flag(node, "deprecated"),
             parameters,
             body,
-            answers: self.answers(node, entry.key_at, &id, &type_name),
+            answers: self.answers(node, entry.key_at, &id, &type_name, method),
             security: self.security(node.get("security").or(default_security)),
             id,
             type_name,
@@ -232,8 +256,9 @@ impl Analyzer {
             }
         }
         for Parameter { field, .. } in &parameters {
-            let is_body = field.name == "body" && node.get("requestBody").is_some();
-            if is_body || names::is_needed_by_builders(&field.name) {
+            let name = names::progenitor_name(&field.wire);
+            let is_body = name == "body" && node.get("requestBody").is_some();
+            if is_body || names::is_needed_by_builders(&name) {
                 self.refuse(
                     at,
                     format!(
@@ -244,16 +269,21 @@ impl Analyzer {
                 .hint("Progenitor's builders need that name; rename the parameter");
             }
         }
-        // Also across places: the client's methods take arguments by name.
-        let mut seen: BTreeMap<String, String> = BTreeMap::new();
-        for Parameter { place, field } in &parameters {
-            let shown = format!("`{}` in {}", field.wire, place.key());
-            if let Some(first) = seen.insert(field.name.clone(), shown.clone()) {
-                let message = format!(
-                    "the parameters {first} and {shown} are both `{}` in Rust",
-                    field.name
-                );
-                self.refuse(at, message);
+        // Also across places: the client's methods take arguments by name, and they have Progenitor's.
+        for spelling in [
+            |of: &Field| of.name.clone(),
+            |of: &Field| names::progenitor_name(&of.wire),
+        ] {
+            let mut seen: BTreeMap<String, String> = BTreeMap::new();
+            for Parameter { place, field } in &parameters {
+                let shown = format!("`{}` in {}", field.wire, place.key());
+                let name = spelling(field);
+                if let Some(first) = seen.insert(name.clone(), shown.clone()) {
+                    self.refuse(
+                        at,
+                        format!("the parameters {first} and {shown} are both `{name}` in Rust"),
+                    );
+                }
             }
         }
         let variables: Vec<&str> = path
@@ -325,6 +355,9 @@ impl Analyzer {
                 .contains(&wire.to_ascii_lowercase().as_str())
         {
             return None;
+        }
+        if place == Place::Header && !names::is_header_name(&wire) {
+            self.refuse(node.at, format!("`{wire}` is not the name of a header"));
         }
         let default_style = if place == Place::Query {
             "form"
@@ -426,7 +459,14 @@ impl Analyzer {
         json
     }
 
-    fn answers(&mut self, node: &Node, at: Location, id: &str, type_name: &str) -> Vec<Answer> {
+    fn answers(
+        &mut self,
+        node: &Node,
+        at: Location,
+        id: &str,
+        type_name: &str,
+        method: Method,
+    ) -> Vec<Answer> {
         let Some(responses) = self.required(node, "responses", "an operation") else {
             return Vec::new();
         };
@@ -447,7 +487,7 @@ impl Analyzer {
                 );
                 continue;
             };
-            if let Some(answer) = self.answer(node, status, name, type_name) {
+            if let Some(answer) = self.answer(node, status, name, type_name, method) {
                 answers.push(answer);
             }
         }
@@ -482,6 +522,7 @@ impl Analyzer {
         status: Status,
         name: String,
         type_name: &str,
+        method: Method,
     ) -> Option<Answer> {
         let node = self.deref(node, "responses")?;
         self.census(
@@ -494,6 +535,8 @@ impl Analyzer {
         let content = node
             .get("content")
             .filter(|content| !content.entries().is_empty())
+            // What stands here is what GET would send: an answer to HEAD has no content (RFC 9110 §9.3.2).
+            .filter(|_| method != Method::Head)
             .cloned();
         // A media type that was refused leaves an answer without a body behind.
         let media = content.and_then(|content| self.json_media(&content, "an answer"));
@@ -552,11 +595,7 @@ impl Analyzer {
             &["deprecated", "example", "examples", "style", "explode"],
         );
         let schema_node = self.required(&node, "schema", "a header")?;
-        let valid_name = !wire.is_empty()
-            && wire
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        if !valid_name {
+        if !names::is_header_name(wire) {
             self.refuse(node.at, format!("`{wire}` is not the name of a header"));
         }
         let only = match (

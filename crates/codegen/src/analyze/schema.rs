@@ -347,7 +347,7 @@ impl Analyzer {
         for item in listed {
             let Some(wire) = item.as_str().map(str::to_owned) else {
                 self.refuse(item.at, format!("an enum value that is {}", item.kind()))
-                    .hint("only strings are carried; use `minimum` and `maximum` for numbers");
+                    .hint("only strings are carried: put it in quotes if it is one, or use `minimum` and `maximum`");
                 continue;
             };
             let name = names::variant_name(&wire);
@@ -597,6 +597,9 @@ impl Analyzer {
                 Additional::Kept(self.schema(&Rc::clone(values), &format!("{name}Value")))
             }
         };
+        if matches!(additional, Additional::Kept(_)) {
+            self.make_room_for_additional_properties(node, &mut fields);
+        }
         let min_properties = self.count(node, "minProperties");
         let max_properties = self.count(node, "maxProperties");
         match additional {
@@ -616,6 +619,21 @@ impl Analyzer {
                 min_properties,
                 max_properties,
             }),
+        }
+    }
+
+    /// The field that keeps keys without a field is called `additional_properties`.
+    fn make_room_for_additional_properties(&mut self, node: &Node, fields: &mut [Field]) {
+        let longer = format!("{ADDITIONAL}_property");
+        let is_taken = fields.iter().any(|field| field.name == longer);
+        let Some(field) = fields.iter_mut().find(|field| field.name == ADDITIONAL) else {
+            return;
+        };
+        field.name = longer;
+        if is_taken {
+            let message =
+                format!("two properties that would both be `{ADDITIONAL}_property` in Rust");
+            self.refuse(node.at, message);
         }
     }
 
@@ -644,7 +662,18 @@ impl Analyzer {
 
     /// A default that can be filled in. `default: null` on something that may be null stays absent.
     fn default(&mut self, default: &Node, schema: &Schema) -> Option<serde_json::Value> {
-        let value = default.to_json();
+        let mut value = default.to_json();
+        if let (serde_json::Value::Number(number), Schema::Integer { format, .. }) =
+            (&value, schema)
+        {
+            match super::whole(number).filter(|number| format.holds(number)) {
+                Some(whole) => value = whole.into(),
+                None => {
+                    self.refuse(default.at, "a `default` that its own schema refuses");
+                    return None;
+                }
+            }
+        }
         let fits = match (&default.value, schema) {
             (Value::Null, Schema::Nullable(_) | Schema::Null | Schema::Any) => return None,
             (Value::String(_), Schema::String { format: None, .. })
@@ -659,8 +688,13 @@ impl Analyzer {
             _ => false,
         };
         if !fits {
+            let is_text = matches!(schema, Schema::String { .. } | Schema::Ref(_));
             self.refuse(default.at, "this `default` is not carried")
-                .hint("defaults can be strings, numbers, booleans and values of an enum");
+                .hint(
+                    super::quotes(default).filter(|_| is_text).unwrap_or(
+                        "defaults can be strings, numbers, booleans and values of an enum",
+                    ),
+                );
             return None;
         }
         // The limits of the schema bind its default, too.
@@ -701,6 +735,9 @@ impl Analyzer {
         self.census(node, "a schema", carried, &annotations);
     }
 }
+
+/// The field of a struct for the keys that have no field of their own.
+const ADDITIONAL: &str = "additional_properties";
 
 const LIMITS: &[&str] = &[
     "minimum",

@@ -1,9 +1,10 @@
-//! The client and the mocks of its server: Progenitor's code over our types.
+//! The client and the mocks of its server: Progenitor's code over our types, with what it does wrong put right.
 
-use std::collections::BTreeSet;
+mod mend;
+
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
-use heck::ToPascalCase;
 use proc_macro2::TokenStream;
 use progenitor_impl::{
     GenerationSettings, Generator, HooksMode, InterfaceStyle, TagStyle, TypeImpl,
@@ -12,6 +13,7 @@ use quote::quote;
 use serde_json::Value;
 
 use crate::ir::{Api, Status, TypeKind};
+use crate::names;
 
 /// Generates from the lowered document. Every component is replaced by the type of the api crate, so that Progenitor
 /// makes no types.
@@ -25,8 +27,8 @@ pub(crate) fn emit(
     api_crate: &str,
     hooks: Option<&str>,
 ) -> Result<TokenStream, String> {
-    let document = document(lowered)?;
-    let mut settings = settings(api, api_crate)?;
+    let document = document(api, lowered)?;
+    let mut settings = settings(api, api_crate);
     if let Some(path) = hooks {
         let path: syn::Path = syn::parse_str(path).map_err(|error| error.to_string())?;
         settings
@@ -36,7 +38,7 @@ pub(crate) fn emit(
     let tokens = told(|| Generator::new(&settings).generate_tokens(&document))?;
     match own_type(&tokens) {
         Some(name) => Err(format!("Progenitor made a type `{name}` of its own")),
-        None => Ok(tokens),
+        None => Ok(mend::client(api, tokens)),
     }
 }
 
@@ -56,38 +58,94 @@ pub(crate) fn mock(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenS
     }) {
         return Err(format!("status {status} has no name"));
     }
-    let document = document(lowered)?;
-    let settings = settings(api, api_crate)?;
+    let mut parameters = api
+        .operations
+        .iter()
+        .flat_map(|operation| &operation.parameters);
+    if let Some(taken) =
+        parameters.find(|of| names::progenitor_name(&of.field.wire) == "into_inner")
+    {
+        let wire = &taken.field.wire;
+        return Err(format!(
+            "the parameter `{wire}` has the name of a method of theirs"
+        ));
+    }
+    let document = document(api, lowered)?;
+    let settings = settings(api, api_crate);
     told(|| Generator::new(&settings).httpmock(&document, "crate"))
+        .map(|tokens| mend::mock(api, tokens))
 }
 
-fn document(lowered: &Value) -> Result<openapiv3::OpenAPI, String> {
-    serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())
+/// The lowered document with what only Progenitor has to see.
+fn document(api: &Api, lowered: &Value) -> Result<openapiv3::OpenAPI, String> {
+    let keys: BTreeMap<&str, String> = (0..)
+        .zip(&api.types)
+        .map(|(index, def)| (def.name.as_str(), progenitor_key(index)))
+        .collect();
+    let mut lowered = lowered.clone();
+    if let Some(schemas) = lowered["components"]["schemas"].as_object_mut() {
+        *schemas = std::mem::take(schemas)
+            .into_iter()
+            .map(|(name, schema)| (keys.get(name.as_str()).cloned().unwrap_or(name), schema))
+            .collect();
+    }
+    rename_references(&mut lowered, &keys);
+    // The client sends its version as a header, and panics on one that cannot be.
+    lowered["info"]["version"] = header_text(&api.version).into();
+    serde_json::from_value(lowered).map_err(|error| error.to_string())
 }
 
-fn settings(api: &Api, api_crate: &str) -> Result<GenerationSettings, String> {
+/// What a component is called before it is replaced by our type: Progenitor takes names such as `A1b` and `A1B` for one.
+fn progenitor_key(index: usize) -> String {
+    format!("Type{index}")
+}
+
+fn rename_references(value: &mut Value, keys: &BTreeMap<&str, String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let renamed = value
+                    .as_str()
+                    .filter(|_| key == "$ref")
+                    .and_then(|text| text.strip_prefix("#/components/schemas/"))
+                    .and_then(|name| keys.get(name));
+                match renamed {
+                    Some(name) => *value = format!("#/components/schemas/{name}").into(),
+                    None => rename_references(value, keys),
+                }
+            }
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| rename_references(item, keys)),
+        _ => {}
+    }
+}
+
+/// A text as it can stand in a header: what is not visible ASCII is percent-encoded.
+fn header_text(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b' '..=b'~' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+fn settings(api: &Api, api_crate: &str) -> GenerationSettings {
     let mut settings = GenerationSettings::new();
     settings
         .with_interface(InterfaceStyle::Builder)
         .with_tag(TagStyle::Merged);
-    let mut replaced = BTreeSet::new();
-    for def in &api.types {
+    for (index, def) in api.types.iter().enumerate() {
         let impls: &[TypeImpl] = match def.kind {
             TypeKind::Enum(_) => &[TypeImpl::Display],
             _ => &[],
         };
-        // typify looks for a replacement under its own spelling of the name.
-        let spelling = def.name.to_pascal_case();
         let path = format!("::{api_crate}::types::{}", def.name);
-        settings.with_replacement(&spelling, path, impls.iter().copied());
-        if !replaced.insert(spelling) {
-            return Err(format!(
-                "another type is the same as `{}` to Progenitor",
-                def.name
-            ));
-        }
+        settings.with_replacement(progenitor_key(index), path, impls.iter().copied());
     }
-    Ok(settings)
+    settings
 }
 
 /// Progenitor asserts what the lowering sees to; should that ever miss, the author still gets a sentence.

@@ -90,8 +90,15 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<String>) -> Value {
                 operation.id
             ));
         }
+        let plain = without_limits(&body.schema);
+        if plain != body.schema {
+            notes.push(format!(
+                "{}: the client does not check the limits of the body",
+                operation.id
+            ));
+        }
         let content = json!({
-            "content": { "application/json": { "schema": json(&body.schema, Dialect::OpenApi30) } },
+            "content": { "application/json": { "schema": json(&plain, Dialect::OpenApi30) } },
             "required": body.required,
         });
         value["requestBody"] = described(content, body.description.as_ref());
@@ -106,7 +113,11 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<String>) -> Value {
 
 fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<String>) -> Value {
     // Progenitor would make a type of its own for every limited parameter; the server enforces the limits.
-    let plain = without_limits(&of.field.schema);
+    let plain = match without_limits(&of.field.schema) {
+        // A parameter has no way to be null.
+        Schema::Nullable(inner) => *inner,
+        plain => plain,
+    };
     if plain != of.field.schema {
         notes.push(format!(
             "{}: the client does not check the limits of `{}`",
@@ -128,6 +139,8 @@ fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<String>) -> 
     described(value, of.field.description.as_ref())
 }
 
+/// Outside of components Progenitor makes types of its own of limits and formats, such as `uuid::Uuid`, `[String; 2]` and
+/// `NonZeroU32`; ours have none.
 fn without_limits(schema: &Schema) -> Schema {
     match schema {
         Schema::String { format, .. } => {
@@ -148,8 +161,19 @@ fn without_limits(schema: &Schema) -> Schema {
         Schema::Number { .. } => Schema::Number {
             limits: Default::default(),
         },
-        Schema::Nullable(inner) => without_limits(inner),
-        other => other.clone(),
+        Schema::Array { items, .. } => Schema::Array {
+            items: Box::new(without_limits(items)),
+            min_items: None,
+            max_items: None,
+            unique: false,
+        },
+        Schema::Map { values, .. } => Schema::Map {
+            values: Box::new(without_limits(values)),
+            min_properties: None,
+            max_properties: None,
+        },
+        Schema::Nullable(inner) => Schema::Nullable(Box::new(without_limits(inner))),
+        Schema::Any | Schema::Null | Schema::Boolean | Schema::Ref(_) => schema.clone(),
     }
 }
 
@@ -237,8 +261,7 @@ fn key(status: Status) -> String {
 fn response(answer: &Answer) -> Value {
     let mut value = json!({ "description": answer.description });
     if let Some(body) = &answer.body {
-        value["content"] =
-            json!({ "application/json": { "schema": json(body, Dialect::OpenApi30) } });
+        value["content"] = json!({ "application/json": { "schema": json(&without_limits(body), Dialect::OpenApi30) } });
     }
     if !answer.headers.is_empty() {
         let headers = answer.headers.iter().map(|header| {

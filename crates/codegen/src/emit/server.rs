@@ -666,7 +666,8 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
             associated.push(quote! { type #member = Nothing; });
             continue;
         }
-        let raw = format_ident!("Described{}{}", operation.type_name, member);
+        // No type of another operation ends so, whatever its name.
+        let raw = format_ident!("{}{}Description", operation.type_name, member);
         let members = fields.iter().map(|field| {
             let field_name = ident(&field.name);
             let wire = &field.wire;

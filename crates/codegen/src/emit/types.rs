@@ -114,10 +114,13 @@ pub(super) fn structure(
     } else {
         quote! {}
     };
-    let defaults = shape
+    let defaults: Vec<TokenStream> = shape
         .fields
         .iter()
-        .filter_map(|field| default_function(type_name, field, path));
+        .filter_map(|field| default_function(field, path))
+        .collect();
+    // Methods, because names joined from a type's and a field's can be equal for two of them.
+    let defaults = (!defaults.is_empty()).then(|| quote! { impl #name { #(#defaults)* } });
     quote! {
         #docs
         #[derive(Clone, #debug PartialEq, ::serde::Deserialize, ::serde::Serialize)]
@@ -126,7 +129,7 @@ pub(super) fn structure(
             #additional
         }
         #redacted
-        #(#defaults)*
+        #defaults
     }
 }
 
@@ -158,7 +161,7 @@ pub(super) fn structure_field(
             plain,
         ),
         Presence::Defaulted => {
-            let function = default_name(type_name, field);
+            let function = format!("{type_name}::{}", default_name(field));
             (quote! { #[serde(default = #function)] }, plain)
         }
         Presence::Optional => (
@@ -189,17 +192,13 @@ fn boxed(schema: &Schema, plain: &TokenStream, path: &TokenStream) -> TokenStrea
     }
 }
 
-fn default_name(type_name: &str, field: &Field) -> String {
-    format!(
-        "default_{}_{}",
-        crate::names::value_name(type_name),
-        field.name
-    )
+fn default_name(field: &Field) -> String {
+    format!("default_{}", field.name)
 }
 
-fn default_function(type_name: &str, field: &Field, path: &TokenStream) -> Option<TokenStream> {
+fn default_function(field: &Field, path: &TokenStream) -> Option<TokenStream> {
     let default = field.default.as_ref()?;
-    let function = ident(&default_name(type_name, field));
+    let function = ident(&default_name(field));
     let of = rust_type(&field.schema, path);
     let value = match (default, &field.schema) {
         (serde_json::Value::String(text), Schema::Ref(name)) => {

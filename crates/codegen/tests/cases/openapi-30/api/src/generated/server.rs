@@ -214,7 +214,7 @@ impl<A: Api> Routes for Adapter<A> {
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedGetThingPath {
+struct GetThingPathDescription {
     #[serde(rename = "thing-id")]
     thing_id: String,
 }
@@ -223,7 +223,7 @@ struct DescribedGetThingPath {
 struct GetThingParameters;
 
 impl runtime::Parameters for GetThingParameters {
-    type Path = DescribedGetThingPath;
+    type Path = GetThingPathDescription;
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[

@@ -155,7 +155,8 @@ pub mod builder {
             let Self { client, thing_id } = self;
             let thing_id = thing_id.map_err(Error::InvalidRequest)?;
             let url = format!(
-                "{}/things/{}", client.baseurl, encode_path(& thing_id.to_string()),
+                "{}/things/{}", client.baseurl, super::path_segment("thing_id", &
+                thing_id) ?,
             );
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
             header_map
@@ -207,6 +208,36 @@ pub mod builder {
 /// Items consumers will typically use such as the Client.
 pub mod prelude {
     pub use self::super::Client;
+}
+
+/// A path variable as a segment of a path.
+///
+/// # Errors
+///
+/// Values that URL parsers take for another path: nothing is sent.
+fn path_segment<E>(
+    name: &str,
+    value: &(impl ::serde::Serialize + ToString),
+) -> Result<String, Error<E>> {
+    let text = parameter_text(value);
+    if text.is_empty() || text == "." || text == ".." || text.contains('\\') {
+        return Err(
+            Error::InvalidRequest(
+                format!(
+                    "the path variable `{name}` is empty, `.` or `..`, or contains a backslash"
+                ),
+            ),
+        );
+    }
+    Ok(encode_path(&text))
+}
+
+/// A parameter as text: strings, times among them, as they stand in JSON.
+fn parameter_text(value: &(impl ::serde::Serialize + ToString)) -> String {
+    match ::serde_json::to_value(value) {
+        Ok(::serde_json::Value::String(text)) => text,
+        _ => value.to_string(),
+    }
 }
 
 #[cfg(feature = "mock")]

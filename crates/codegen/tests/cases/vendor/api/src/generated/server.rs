@@ -83,10 +83,10 @@ pub struct GetV1OrgsByOrgIdSourcesPath {
 #[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
 pub struct GetV1OrgsByOrgIdSourcesQuery {
     /// `take` on the wire.
-    #[serde(default = "default_get_v1_orgs_by_org_id_sources_query_take")]
+    #[serde(default = "GetV1OrgsByOrgIdSourcesQuery::default_take")]
     pub take: f64,
     /// `skip` on the wire.
-    #[serde(default = "default_get_v1_orgs_by_org_id_sources_query_skip")]
+    #[serde(default = "GetV1OrgsByOrgIdSourcesQuery::default_skip")]
     pub skip: i64,
     /// `count_only` on the wire.
     #[serde(
@@ -103,20 +103,20 @@ pub struct GetV1OrgsByOrgIdSourcesQuery {
     )]
     pub status: Option<types::GetV1OrgsByOrgIdSourcesStatus>,
     /// `order` on the wire.
-    #[serde(default = "default_get_v1_orgs_by_org_id_sources_query_order")]
+    #[serde(default = "GetV1OrgsByOrgIdSourcesQuery::default_order")]
     pub order: types::Order,
 }
 
-fn default_get_v1_orgs_by_org_id_sources_query_take() -> f64 {
-    20f64
-}
-
-fn default_get_v1_orgs_by_org_id_sources_query_skip() -> i64 {
-    0
-}
-
-fn default_get_v1_orgs_by_org_id_sources_query_order() -> types::Order {
-    types::Order::Newest
+impl GetV1OrgsByOrgIdSourcesQuery {
+    fn default_take() -> f64 {
+        20f64
+    }
+    fn default_skip() -> i64 {
+        0
+    }
+    fn default_order() -> types::Order {
+        types::Order::Newest
+    }
 }
 
 /// The header parameters of `get_v1_orgs_by_org_id_sources`.
@@ -842,12 +842,12 @@ impl<A: Api> Routes for Adapter<A> {
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedGetV1OrgsByOrgIdSourcesPath {
+struct GetV1OrgsByOrgIdSourcesPathDescription {
     org_id: String,
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedGetV1OrgsByOrgIdSourcesQuery {
+struct GetV1OrgsByOrgIdSourcesQueryDescription {
     take: Option<f64>,
     skip: Option<i64>,
     count_only: Option<bool>,
@@ -856,7 +856,7 @@ struct DescribedGetV1OrgsByOrgIdSourcesQuery {
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedGetV1OrgsByOrgIdSourcesHeader {
+struct GetV1OrgsByOrgIdSourcesHeaderDescription {
     #[serde(rename = "x-trace")]
     x_trace: Option<String>,
 }
@@ -865,9 +865,9 @@ struct DescribedGetV1OrgsByOrgIdSourcesHeader {
 struct GetV1OrgsByOrgIdSourcesParameters;
 
 impl runtime::Parameters for GetV1OrgsByOrgIdSourcesParameters {
-    type Path = DescribedGetV1OrgsByOrgIdSourcesPath;
-    type Query = DescribedGetV1OrgsByOrgIdSourcesQuery;
-    type Header = DescribedGetV1OrgsByOrgIdSourcesHeader;
+    type Path = GetV1OrgsByOrgIdSourcesPathDescription;
+    type Query = GetV1OrgsByOrgIdSourcesQueryDescription;
+    type Header = GetV1OrgsByOrgIdSourcesHeaderDescription;
     const ALL: &'static [Parameter] = &[
         Parameter {
             place: Place::Query,
@@ -908,7 +908,7 @@ impl runtime::Parameters for GetV1OrgsByOrgIdSourcesParameters {
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedPutV1OrgsByOrgIdSourcesPath {
+struct PutV1OrgsByOrgIdSourcesPathDescription {
     org_id: String,
 }
 
@@ -916,7 +916,7 @@ struct DescribedPutV1OrgsByOrgIdSourcesPath {
 struct PutV1OrgsByOrgIdSourcesParameters;
 
 impl runtime::Parameters for PutV1OrgsByOrgIdSourcesParameters {
-    type Path = DescribedPutV1OrgsByOrgIdSourcesPath;
+    type Path = PutV1OrgsByOrgIdSourcesPathDescription;
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
@@ -929,7 +929,7 @@ impl runtime::Parameters for PutV1OrgsByOrgIdSourcesParameters {
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedPutV1OrgsByOrgIdKeysPath {
+struct PutV1OrgsByOrgIdKeysPathDescription {
     org_id: String,
 }
 
@@ -937,7 +937,7 @@ struct DescribedPutV1OrgsByOrgIdKeysPath {
 struct PutV1OrgsByOrgIdKeysParameters;
 
 impl runtime::Parameters for PutV1OrgsByOrgIdKeysParameters {
-    type Path = DescribedPutV1OrgsByOrgIdKeysPath;
+    type Path = PutV1OrgsByOrgIdKeysPathDescription;
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
@@ -950,7 +950,7 @@ impl runtime::Parameters for PutV1OrgsByOrgIdKeysParameters {
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedDeleteV1OrgsByOrgIdKeysPath {
+struct DeleteV1OrgsByOrgIdKeysPathDescription {
     org_id: String,
 }
 
@@ -958,7 +958,7 @@ struct DescribedDeleteV1OrgsByOrgIdKeysPath {
 struct DeleteV1OrgsByOrgIdKeysParameters;
 
 impl runtime::Parameters for DeleteV1OrgsByOrgIdKeysParameters {
-    type Path = DescribedDeleteV1OrgsByOrgIdKeysPath;
+    type Path = DeleteV1OrgsByOrgIdKeysPathDescription;
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[

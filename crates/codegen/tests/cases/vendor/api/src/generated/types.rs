@@ -457,12 +457,14 @@ pub struct PutV1OrgsByOrgIdKeysBody {
     )]
     pub scopes: Option<Vec<String>>,
     /// `retries` on the wire.
-    #[serde(default = "default_put_v1_orgs_by_org_id_keys_body_retries")]
+    #[serde(default = "PutV1OrgsByOrgIdKeysBody::default_retries")]
     pub retries: i32,
 }
 
-fn default_put_v1_orgs_by_org_id_keys_body_retries() -> i32 {
-    3
+impl PutV1OrgsByOrgIdKeysBody {
+    fn default_retries() -> i32 {
+        3
+    }
 }
 
 /// `Source` of the document.

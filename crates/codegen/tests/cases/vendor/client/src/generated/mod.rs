@@ -327,7 +327,8 @@ pub mod builder {
             let org_id = org_id.map_err(Error::InvalidRequest)?;
             let body = body.map_err(Error::InvalidRequest)?;
             let url = format!(
-                "{}/v1/orgs/{}/keys/", client.baseurl, encode_path(& org_id.to_string()),
+                "{}/v1/orgs/{}/keys/", client.baseurl, super::path_segment("org_id", &
+                org_id) ?,
             );
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
             header_map
@@ -417,7 +418,8 @@ pub mod builder {
             let org_id = org_id.map_err(Error::InvalidRequest)?;
             let body = body.map_err(Error::InvalidRequest)?;
             let url = format!(
-                "{}/v1/orgs/{}/keys/", client.baseurl, encode_path(& org_id.to_string()),
+                "{}/v1/orgs/{}/keys/", client.baseurl, super::path_segment("org_id", &
+                org_id) ?,
             );
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
             header_map
@@ -594,8 +596,8 @@ pub mod builder {
             let take = take.map_err(Error::InvalidRequest)?;
             let x_trace = x_trace.map_err(Error::InvalidRequest)?;
             let url = format!(
-                "{}/v1/orgs/{}/sources/", client.baseurl, encode_path(& org_id
-                .to_string()),
+                "{}/v1/orgs/{}/sources/", client.baseurl, super::path_segment("org_id", &
+                org_id) ?,
             );
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
             header_map
@@ -702,8 +704,8 @@ pub mod builder {
             let org_id = org_id.map_err(Error::InvalidRequest)?;
             let body = body.map_err(Error::InvalidRequest)?;
             let url = format!(
-                "{}/v1/orgs/{}/sources/", client.baseurl, encode_path(& org_id
-                .to_string()),
+                "{}/v1/orgs/{}/sources/", client.baseurl, super::path_segment("org_id", &
+                org_id) ?,
             );
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
             header_map
@@ -804,6 +806,36 @@ pub mod builder {
 /// Items consumers will typically use such as the Client.
 pub mod prelude {
     pub use self::super::Client;
+}
+
+/// A path variable as a segment of a path.
+///
+/// # Errors
+///
+/// Values that URL parsers take for another path: nothing is sent.
+fn path_segment<E>(
+    name: &str,
+    value: &(impl ::serde::Serialize + ToString),
+) -> Result<String, Error<E>> {
+    let text = parameter_text(value);
+    if text.is_empty() || text == "." || text == ".." || text.contains('\\') {
+        return Err(
+            Error::InvalidRequest(
+                format!(
+                    "the path variable `{name}` is empty, `.` or `..`, or contains a backslash"
+                ),
+            ),
+        );
+    }
+    Ok(encode_path(&text))
+}
+
+/// A parameter as text: strings, times among them, as they stand in JSON.
+fn parameter_text(value: &(impl ::serde::Serialize + ToString)) -> String {
+    match ::serde_json::to_value(value) {
+        Ok(::serde_json::Value::String(text)) => text,
+        _ => value.to_string(),
+    }
 }
 
 #[cfg(feature = "mock")]

@@ -1,0 +1,246 @@
+//! What Progenitor's code does wrong, put right in its tokens.
+//!
+//! - A path value such as `..` leaves its segment, because a URL parser folds it: another operation is called.
+//! - A time in a path or header is written as chrono shows it, which is not RFC 3339.
+//! - `reqwest` has no method for OPTIONS.
+//! - A header parameter called `api-version` is sent beside Progenitor's own.
+//! - A path is put into a regular expression of the mocks as it is.
+
+use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
+use quote::quote;
+
+use crate::ir::{Api, Place, Schema, TypeKind};
+
+/// The client, in which every value is the text that the server reads.
+pub(super) fn client(api: &Api, tokens: TokenStream) -> TokenStream {
+    let has = |place| parameters(api).any(|(of, _)| of == place);
+    let has_times =
+        parameters(api).any(|(place, schema)| place == Place::Header && is_time(api, schema));
+    let mended = rewrite(tokens, &|before, rest| {
+        path_value(rest)
+            .or_else(|| header_value(rest, has_times))
+            .or_else(|| options(before, rest))
+    });
+    let text = (has(Place::Path) || has_times || mocks_times(api)).then(parameter_text);
+    let segment = has(Place::Path).then(path_segment);
+    quote! {
+        #mended
+        #segment
+        #text
+    }
+}
+
+/// The mocks, which look for what the client sends.
+pub(super) fn mock(api: &Api, tokens: TokenStream) -> TokenStream {
+    let has_times = mocks_times(api);
+    rewrite(tokens, &|_, rest| {
+        pattern(rest).or_else(|| has_times.then(|| mocked_value(rest)).flatten())
+    })
+}
+
+fn parameters(api: &Api) -> impl Iterator<Item = (Place, &Schema)> {
+    let all = api
+        .operations
+        .iter()
+        .flat_map(|operation| &operation.parameters);
+    all.map(|parameter| (parameter.place, &parameter.field.schema))
+}
+
+fn mocks_times(api: &Api) -> bool {
+    parameters(api).any(|(_, schema)| is_time(api, schema))
+}
+
+fn is_time(api: &Api, schema: &Schema) -> bool {
+    match schema {
+        Schema::String { format, .. } => format.as_deref() == Some("date-time"),
+        Schema::Nullable(inner) => is_time(api, inner),
+        Schema::Ref(name) => api.types.iter().any(|def| match &def.kind {
+            TypeKind::Alias(inner) => def.name == *name && is_time(api, inner),
+            _ => false,
+        }),
+        _ => false,
+    }
+}
+
+fn path_segment() -> TokenStream {
+    quote! {
+        /// A path variable as a segment of a path.
+        ///
+        /// # Errors
+        ///
+        /// Values that URL parsers take for another path: nothing is sent.
+        fn path_segment<E>(
+            name: &str,
+            value: &(impl ::serde::Serialize + ToString),
+        ) -> Result<String, Error<E>> {
+            let text = parameter_text(value);
+            if text.is_empty() || text == "." || text == ".." || text.contains('\\') {
+                return Err(Error::InvalidRequest(format!(
+                    "the path variable `{name}` is empty, `.` or `..`, or contains a backslash"
+                )));
+            }
+            Ok(encode_path(&text))
+        }
+    }
+}
+
+fn parameter_text() -> TokenStream {
+    quote! {
+        /// A parameter as text: strings, times among them, as they stand in JSON.
+        fn parameter_text(value: &(impl ::serde::Serialize + ToString)) -> String {
+            match ::serde_json::to_value(value) {
+                Ok(::serde_json::Value::String(text)) => text,
+                _ => value.to_string(),
+            }
+        }
+    }
+}
+
+/// What stands at the beginning of the tokens, and how many of them it replaces.
+type Replacement = Option<(TokenStream, usize)>;
+
+/// The tokens with all replacements that `find` makes; it is given what stands before and what begins there.
+fn rewrite(
+    tokens: TokenStream,
+    find: &dyn Fn(&[TokenTree], &[TokenTree]) -> Replacement,
+) -> TokenStream {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut output = TokenStream::new();
+    let mut index = 0;
+    while let Some(token) = tokens.get(index) {
+        let (before, rest) = tokens.split_at(index);
+        if let Some((replacement, length)) = find(before, rest) {
+            output.extend(replacement);
+            index += length;
+            continue;
+        }
+        output.extend([match token {
+            TokenTree::Group(group) => {
+                TokenTree::Group(Group::new(group.delimiter(), rewrite(group.stream(), find)))
+            }
+            other => other.clone(),
+        }]);
+        index += 1;
+    }
+    output
+}
+
+fn is_word(token: Option<&TokenTree>, word: &str) -> bool {
+    matches!(token, Some(TokenTree::Ident(ident)) if ident == word)
+}
+
+fn is_mark(token: Option<&TokenTree>, mark: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == mark)
+}
+
+/// What stands in these parentheses.
+fn arguments(token: Option<&TokenTree>) -> Option<Vec<TokenTree>> {
+    match token {
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => {
+            Some(group.stream().into_iter().collect())
+        }
+        _ => None,
+    }
+}
+
+/// `NAME.to_string()`: the name.
+fn shown(tokens: &[TokenTree]) -> Option<&TokenTree> {
+    let name = tokens
+        .first()
+        .filter(|token| matches!(token, TokenTree::Ident(_)))?;
+    let is_shown = is_mark(tokens.get(1), '.')
+        && is_word(tokens.get(2), "to_string")
+        && arguments(tokens.get(3)).is_some_and(|inside| inside.is_empty());
+    is_shown.then_some(name)
+}
+
+/// `encode_path(&NAME.to_string())`
+fn path_value(rest: &[TokenTree]) -> Replacement {
+    if !is_word(rest.first(), "encode_path") {
+        return None;
+    }
+    let inside = arguments(rest.get(1))?;
+    let name = shown(inside.get(1..)?).filter(|_| is_mark(inside.first(), '&'))?;
+    let label = name.to_string();
+    Some((quote! { super::path_segment(#label, &#name)? }, 2))
+}
+
+/// `header_map.append("NAME", VALUE.to_string().try_into()?)`
+fn header_value(rest: &[TokenTree], has_times: bool) -> Replacement {
+    let is_call = is_word(rest.first(), "header_map")
+        && is_mark(rest.get(1), '.')
+        && is_word(rest.get(2), "append");
+    if !is_call {
+        return None;
+    }
+    let inside = arguments(rest.get(3))?;
+    let (name, value) = (inside.first()?, shown(inside.get(2..)?)?);
+    let is_twice = name.to_string().eq_ignore_ascii_case("\"api-version\"");
+    if !(has_times || is_twice) {
+        return None;
+    }
+    let method = if is_twice {
+        quote! { insert }
+    } else {
+        quote! { append }
+    };
+    let text = if has_times {
+        quote! { super::parameter_text(&#value) }
+    } else {
+        quote! { #value.to_string() }
+    };
+    Some((quote! { header_map.#method(#name, #text.try_into()?) }, 4))
+}
+
+/// `client.options(url)`
+fn options(before: &[TokenTree], rest: &[TokenTree]) -> Replacement {
+    let is_call = is_word(rest.first(), "options")
+        && is_mark(before.last(), '.')
+        && is_word(before.iter().rev().nth(1), "client");
+    let inside = arguments(rest.get(1)).filter(|_| is_call)?;
+    let [url] = inside.as_slice() else {
+        return None;
+    };
+    Some((quote! { request(::reqwest::Method::OPTIONS, #url) }, 2))
+}
+
+/// `Regex::new("^/path$")` and `format!("^/path/{}$", …)`, where the path has characters that mean something there.
+fn pattern(rest: &[TokenTree]) -> Replacement {
+    let Some(TokenTree::Literal(literal)) = rest.first() else {
+        return None;
+    };
+    let text = syn::parse_str::<syn::LitStr>(&literal.to_string())
+        .ok()?
+        .value();
+    let path = text.strip_prefix("^/")?.strip_suffix('$')?;
+    let segments: Vec<String> = path
+        .replace(VARIABLE, STAND_IN)
+        .split('/')
+        .map(|segment| match segment {
+            STAND_IN | ".*" | "{}" => segment.to_owned(),
+            constant => escaped(constant),
+        })
+        .collect();
+    let mended = format!("^/{}$", segments.join("/")).replace(STAND_IN, VARIABLE);
+    (mended != text).then(|| (TokenTree::Literal(Literal::string(&mended)).into(), 1))
+}
+
+/// What Progenitor puts for a path variable, and a character that no path has.
+const VARIABLE: &str = "[^/]*";
+const STAND_IN: &str = "\0";
+
+/// A text as a regular expression that matches it.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let is_special = r"\.+*?()|[]{}^$".contains(character);
+            is_special.then_some('\\').into_iter().chain([character])
+        })
+        .collect()
+}
+
+/// `value.to_string()`
+fn mocked_value(rest: &[TokenTree]) -> Replacement {
+    let name = shown(rest).filter(|name| is_word(Some(name), "value"))?;
+    Some((quote! { super::super::parameter_text(&#name) }, 4))
+}
