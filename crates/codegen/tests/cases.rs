@@ -59,11 +59,13 @@ fn cases_compile_and_the_vendor_case_runs() {
             )
         })
         .collect();
-    let obstacles = generate(include_str!("obstacles.yaml"), &options());
-    documents.push((
-        "obstacles".to_owned(),
-        obstacles.expect("it is carried").files,
-    ));
+    for (name, text) in [
+        ("obstacles", include_str!("obstacles.yaml")),
+        ("wire", include_str!("wire.yaml")),
+    ] {
+        let generated = generate(text, &options());
+        documents.push((name.to_owned(), generated.expect("it is carried").files));
+    }
     let mut members = vec!["\"probe\"".to_owned()];
     for (name, files) in documents {
         for file in files {
@@ -82,10 +84,12 @@ fn cases_compile_and_the_vendor_case_runs() {
         &workspace.join("probe/Cargo.toml"),
         include_str!("probe/Cargo.toml.txt"),
     );
-    write(
-        &workspace.join("probe/src/main.rs"),
-        include_str!("probe/main.rs"),
-    );
+    for (name, text) in [
+        ("main.rs", include_str!("probe/main.rs")),
+        ("wire.rs", include_str!("probe/wire.rs")),
+    ] {
+        write(&workspace.join("probe/src").join(name), text);
+    }
     // The versions of this repository, which were fetched to build this test.
     fs::copy(repository.join("Cargo.lock"), workspace.join("Cargo.lock"))
         .expect("the lock file can be copied");

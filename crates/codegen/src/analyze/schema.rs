@@ -347,7 +347,7 @@ impl Analyzer {
         for item in listed {
             let Some(wire) = item.as_str().map(str::to_owned) else {
                 self.refuse(item.at, format!("an enum value that is {}", item.kind()))
-                    .hint("only strings are carried: put it in quotes if it is one, or use `minimum` and `maximum`");
+                    .hint("only strings are carried; use `minimum` and `maximum` for numbers");
                 continue;
             };
             let name = names::variant_name(&wire);

@@ -1,5 +1,7 @@
 //! The generated vendor server with a small implementation, called by the generated vendor client and by hand.
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -162,6 +164,7 @@ async fn main() {
         .unwrap();
     let base = format!("http://{}", server.local_addr());
 
+    every_case_can_be_routed();
     dropshot_and_document_agree();
     client_and_server_agree(&base).await;
     parameters_are_judged(&base).await;
@@ -172,6 +175,16 @@ async fn main() {
     faults_are_answered(&base).await;
     server.close().await.unwrap();
     println!("vendor case: passed");
+    wire::run().await;
+    println!("wire case: passed");
+}
+
+/// Dropshot panics at start on routes that it cannot have.
+fn every_case_can_be_routed() {
+    inline_api::server::stub_api_description().unwrap();
+    obstacles_api::server::stub_api_description().unwrap();
+    three_oh_api::server::stub_api_description().unwrap();
+    wire_api::server::stub_api_description().unwrap();
 }
 
 /// What Dropshot understands of the trait is what Progenitor is told.

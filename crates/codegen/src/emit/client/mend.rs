@@ -3,7 +3,7 @@
 //! - A path value such as `..` leaves its segment, because a URL parser folds it: another operation is called.
 //! - A time in a path or header is written as chrono shows it, which is not RFC 3339.
 //! - `reqwest` has no method for OPTIONS.
-//! - A header parameter called `api-version` is sent beside Progenitor's own.
+//! - Progenitor sends a header `api-version` of its own, also where the document has a parameter of this name.
 //! - A path is put into a regular expression of the mocks as it is.
 
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
@@ -18,7 +18,8 @@ pub(super) fn client(api: &Api, tokens: TokenStream) -> TokenStream {
         parameters(api).any(|(place, schema)| place == Place::Header && is_time(api, schema));
     let mended = rewrite(tokens, &|before, rest| {
         path_value(rest)
-            .or_else(|| header_value(rest, has_times))
+            .or_else(|| version_header(rest))
+            .or_else(|| has_times.then(|| header_value(rest)).flatten())
             .or_else(|| options(before, rest))
     });
     let text = (has(Place::Path) || has_times || mocks_times(api)).then(parameter_text);
@@ -166,30 +167,37 @@ fn path_value(rest: &[TokenTree]) -> Replacement {
 }
 
 /// `header_map.append("NAME", VALUE.to_string().try_into()?)`
-fn header_value(rest: &[TokenTree], has_times: bool) -> Replacement {
+fn header_value(rest: &[TokenTree]) -> Replacement {
+    let inside = appended(rest)?;
+    let (name, value) = (inside.first()?, shown(inside.get(2..)?)?);
+    let text = quote! { super::parameter_text(&#value) };
+    Some((quote! { header_map.append(#name, #text.try_into()?) }, 4))
+}
+
+/// The arguments of `header_map.append(…)`.
+fn appended(rest: &[TokenTree]) -> Option<Vec<TokenTree>> {
     let is_call = is_word(rest.first(), "header_map")
         && is_mark(rest.get(1), '.')
         && is_word(rest.get(2), "append");
-    if !is_call {
-        return None;
-    }
-    let inside = arguments(rest.get(3))?;
-    let (name, value) = (inside.first()?, shown(inside.get(2..)?)?);
-    let is_twice = name.to_string().eq_ignore_ascii_case("\"api-version\"");
-    if !(has_times || is_twice) {
-        return None;
-    }
-    let method = if is_twice {
-        quote! { insert }
-    } else {
-        quote! { append }
-    };
-    let text = if has_times {
-        quote! { super::parameter_text(&#value) }
-    } else {
-        quote! { #value.to_string() }
-    };
-    Some((quote! { header_map.#method(#name, #text.try_into()?) }, 4))
+    arguments(rest.get(3)).filter(|_| is_call)
+}
+
+/// `header_map.append(HeaderName::from_static("api-version"), …);`, where a parameter has this name.
+fn version_header(rest: &[TokenTree]) -> Replacement {
+    let inside = appended(rest)?;
+    let is_own = inside
+        .iter()
+        .any(|token| is_word(Some(token), "HeaderName"));
+    let (own, behind) = rest.split_at_checked(5)?;
+    (is_own && is_mark(own.last(), ';') && names_version(behind)).then(|| (TokenStream::new(), 5))
+}
+
+fn names_version(tokens: &[TokenTree]) -> bool {
+    tokens.iter().any(|token| match token {
+        TokenTree::Literal(literal) => literal.to_string().eq_ignore_ascii_case("\"api-version\""),
+        TokenTree::Group(group) => names_version(&group.stream().into_iter().collect::<Vec<_>>()),
+        _ => false,
+    })
 }
 
 /// `client.options(url)`
