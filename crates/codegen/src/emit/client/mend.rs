@@ -5,6 +5,7 @@
 //! - `reqwest` has no method for OPTIONS.
 //! - Progenitor sends a header `api-version` of its own, also where the document has a parameter of this name.
 //! - A path is put into a regular expression of the mocks as it is.
+//! - The mocks pass a number or a text that is a whole body by value, where a reference is wanted.
 
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 use quote::quote;
@@ -34,8 +35,23 @@ pub(super) fn client(api: &Api, tokens: TokenStream) -> TokenStream {
 /// The mocks, which look for what the client sends.
 pub(super) fn mock(api: &Api, tokens: TokenStream) -> TokenStream {
     let has_times = mocks_times(api);
+    let has_plain_bodies = bodies(api).any(|body| {
+        !matches!(
+            body,
+            Schema::Any | Schema::Array { .. } | Schema::Map { .. } | Schema::Ref(_)
+        )
+    });
     rewrite(tokens, &|_, rest| {
-        pattern(rest).or_else(|| has_times.then(|| mocked_value(rest)).flatten())
+        pattern(rest)
+            .or_else(|| has_times.then(|| mocked_value(rest)).flatten())
+            .or_else(|| has_plain_bodies.then(|| mocked_body(rest)).flatten())
+    })
+}
+
+fn bodies(api: &Api) -> impl Iterator<Item = &Schema> {
+    api.operations.iter().flat_map(|operation| {
+        let body = operation.body.iter().map(|body| &body.schema);
+        body.chain(operation.answers.iter().filter_map(|of| of.body.as_ref()))
     })
 }
 
@@ -251,4 +267,13 @@ fn escaped(text: &str) -> String {
 fn mocked_value(rest: &[TokenTree]) -> Replacement {
     let name = shown(rest).filter(|name| is_word(Some(name), "value"))?;
     Some((quote! { super::super::parameter_text(&#name) }, 4))
+}
+
+/// `json_body_obj(value)`
+fn mocked_body(rest: &[TokenTree]) -> Replacement {
+    let inside = arguments(rest.get(1)).filter(|_| is_word(rest.first(), "json_body_obj"))?;
+    let [value] = inside.as_slice() else {
+        return None;
+    };
+    Some((quote! { json_body_obj(&#value) }, 2))
 }
