@@ -4,6 +4,7 @@
 
 import createFetchClient, {
   type ClientOptions as FetchClientOptions,
+  defaultPathSerializer,
   type HeadersOptions,
   type Middleware,
   type ParamsOption,
@@ -76,7 +77,7 @@ export type AnswerOf<Operation> = Operation extends { responses: infer Responses
  */
 export function createClient({ token, ...options }: ClientOptions): Client {
   // A redirect would carry the token to wherever it points.
-  const client = createFetchClient<paths>({ redirect: "manual", ...options });
+  const client = createFetchClient<paths>({ redirect: "manual", ...options, pathSerializer: serializePath });
   client.use(authenticate(token), refuseForeignAnswers);
   return client as unknown as Client;
 }
@@ -97,6 +98,17 @@ export async function unwrap<Data>(answer: PromiseLike<Answer<{ data: Data | nul
     throw new UnexpectedAnswerError(response);
   }
   return data.data;
+}
+
+/** Writes values into a path; throws for those that the URL parser of `fetch` takes for another path, so nothing is sent. */
+function serializePath(path: string, values: Record<string, unknown>): string {
+  for (const [, name] of path.matchAll(/\{([^{}]+)\}/g)) {
+    const text = String(values[name!] ?? "");
+    if (["", ".", ".."].includes(text) || text.includes("\\")) {
+      throw new TypeError(`the path variable \`${name}\` is missing, empty, \`.\` or \`..\`, or contains a backslash`);
+    }
+  }
+  return defaultPathSerializer(path, values);
 }
 
 function authenticate(token: Token | undefined): Middleware {

@@ -109,6 +109,44 @@ test.each(["", "arks_secret\narks_secret", "arks_ünlike"])("a token that none i
   expect(`${reason.message}${reason.stack}`).not.toContain("arks_secret");
 });
 
+/** A call of a path that has variables: those of this contract have none yet. */
+function calling(fetch: (request: Request) => Promise<Response>) {
+  const api = createClient({ baseUrl: "http://arklow.test/base", fetch, token: "arks_1" });
+  const remove = api.DELETE as unknown as (path: string, options: object) => Promise<unknown>;
+  return (user: unknown, link: unknown) =>
+    remove("/users/{user}/links/{link}", { params: { path: { user, link } } });
+}
+
+test.each(["", ".", "..", "\\", "a\\..", "..\\users\\u2", null, undefined])(
+  "the path value %j is refused before anything is sent",
+  async (value) => {
+    let sent = 0;
+    const call = calling(async () => {
+      sent += 1;
+      return Response.json({ data: {}, errors: null });
+    });
+    await expect(call("u1", value)).rejects.toThrow("the path variable `link` is");
+    await expect(call(value, "l1")).rejects.toThrow("the path variable `user` is");
+    expect(sent).toBe(0);
+  },
+);
+
+test.each(["...", "%2e%2e", ".%2e", "%", "/", "../..", "a/../b", "?", "#", " ", "\t", ".\n.", "..\n", "ü", "{link}", "$&", 7, true])(
+  "the path value %j stays in its segment",
+  async (value) => {
+    const urls: URL[] = [];
+    const call = calling(async (request) => {
+      urls.push(new URL(request.url));
+      return Response.json({ data: {}, errors: null });
+    });
+    await call(value, value);
+    const [url] = urls;
+    expect(url!.search + url!.hash).toBe("");
+    const segments = url!.pathname.split("/").map(decodeURIComponent);
+    expect(segments).toEqual(["", "base", "users", String(value), "links", String(value)]);
+  },
+);
+
 test("a redirect is not followed, for the token would go with it", async () => {
   let visits = 0;
   const elsewhere = await serve((_, response) => {
