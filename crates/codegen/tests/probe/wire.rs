@@ -91,6 +91,8 @@ impl Api for Wire {
 }
 
 pub async fn run() {
+    // The vendor case silenced it.
+    drop(std::panic::take_hook());
     let wire = Wire::default();
     let count = Arc::clone(&wire.0);
     let log = slog::Logger::root(slog::Discard, slog::o!());
