@@ -100,6 +100,78 @@ fn deep_schemas_are_carried_or_refused() {
     }
 }
 
+/// Limits, formats and defaults in every place where a schema can stand without a name: Progenitor makes no type of them.
+#[test]
+fn schemas_without_a_name_are_carried_or_refused() {
+    let schemas = [
+        "{ type: string, format: uuid }",
+        "{ type: string, format: uuid, minLength: 1, maxLength: 40, pattern: '^[0-9a-f-]+$' }",
+        "{ type: string, format: ipv4 }",
+        "{ type: string, format: ip }",
+        "{ type: string, format: binary }",
+        "{ type: string, format: date }",
+        "{ type: string, format: date-time, minLength: 20 }",
+        "{ type: string, enum: [a, '', '<', '>'] }",
+        "{ type: [string, 'null'], format: uuid, maxLength: 3 }",
+        "{ const: only }",
+        "{ type: 'null' }",
+        "{ type: integer, minimum: 1 }",
+        "{ type: integer, format: int32, minimum: 1.0, maximum: 1e2, multipleOf: 2.0 }",
+        "{ type: integer, format: uint8, exclusiveMinimum: -0.5 }",
+        "{ type: [integer, 'null'], format: uint64, maximum: 18446744073709551615 }",
+        "{ type: number, format: float, minimum: -0.0, exclusiveMaximum: 1e300 }",
+        "{ type: boolean }",
+        "{}",
+        "{ type: array, minItems: 2, maxItems: 2, items: { type: string, format: uuid } }",
+        "{ type: array, uniqueItems: true, items: { type: array, items: { type: integer, minimum: 1 } } }",
+        "{ type: object, additionalProperties: { type: string, format: uuid }, maxProperties: 1 }",
+        "{ type: object, additionalProperties: { type: [integer, 'null'], minimum: 1 } }",
+        "{ type: object, properties: { a: { type: string, format: uuid } } }",
+        "{ anyOf: [{ type: string, format: uuid }, { type: integer, minimum: 1 }] }",
+        "{ $ref: '#/components/schemas/Limited' }",
+    ];
+    let mut carried = 0;
+    for schema in schemas {
+        let places = [
+            format!("parameters: [{{ name: q, in: query, schema: {schema} }}],"),
+            format!("parameters: [{{ name: x-q, in: header, schema: {schema} }}],"),
+            format!("requestBody: {{ content: {{ application/json: {{ schema: {schema} }} }} }},"),
+            format!(
+                "requestBody: {{ content: {{ application/json: {{ schema: {{ type: array, items: {schema} }} }} }} }},"
+            ),
+        ];
+        for (index, place) in places.iter().enumerate() {
+            for answer in [schema, "{ type: object, additionalProperties: %s }"] {
+                let answer = answer.replace("%s", schema);
+                let text = format!(
+                    "openapi: 3.1.0\ninfo: {{ title: T, version: 1 }}\npaths:\n  /a:\n    put: {{ operationId: a, {place} responses: {{ '200': {{ description: d, content: {{ application/json: {{ schema: {answer} }} }} }}, '400': {{ description: d, content: {{ application/json: {{ schema: {schema} }} }} }} }} }}\ncomponents: {{ schemas: {{ Limited: {{ type: string, minLength: 1, format: uuid }} }} }}"
+                );
+                match generate(&text, &options()) {
+                    Ok(generated) => {
+                        let client = "client/src/generated/mod.rs";
+                        let client = generated.files.iter().find(|file| file.path == client);
+                        let client = &client.expect("there is a client").contents;
+                        for foreign in ["uuid::", "NonZero", "std::net", "; 2usize]"] {
+                            assert!(!client.contains(foreign), "{foreign}\n{text}");
+                        }
+                        carried += 1;
+                    }
+                    // A body can be anything; a parameter is one value.
+                    Err(refusals) => {
+                        let is_refused = |of: &arklow_codegen::Diagnostic| {
+                            of.message
+                                .contains("is not a string, number, boolean or enum")
+                        };
+                        let is_expected = index < 2 && refusals.iter().all(is_refused);
+                        assert!(is_expected, "{refusals:?}\n{text}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(carried > 150, "only {carried} were carried");
+}
+
 /// `CODEGEN_CORPUS` names a folder of documents; each is carried or refused.
 #[test]
 fn corpus_is_carried_or_refused() {
