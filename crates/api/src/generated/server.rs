@@ -147,26 +147,26 @@ pub struct GetV1SelfRequest {}
 #[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
 pub struct GetV1SelfMfaQuery {
     /// How many devices at most.
-    #[serde(default = "default_get_v1_self_mfa_query_take")]
+    #[serde(default = "GetV1SelfMfaQuery::default_take")]
     pub take: i64,
     /// How many of the newest devices to leave out.
-    #[serde(default = "default_get_v1_self_mfa_query_skip")]
+    #[serde(default = "GetV1SelfMfaQuery::default_skip")]
     pub skip: i64,
     /// With `true`, `items` is empty and `count` is all there is.
-    #[serde(default = "default_get_v1_self_mfa_query_count_only")]
+    #[serde(default = "GetV1SelfMfaQuery::default_count_only")]
     pub count_only: bool,
 }
 
-fn default_get_v1_self_mfa_query_take() -> i64 {
-    20
-}
-
-fn default_get_v1_self_mfa_query_skip() -> i64 {
-    0
-}
-
-fn default_get_v1_self_mfa_query_count_only() -> bool {
-    false
+impl GetV1SelfMfaQuery {
+    fn default_take() -> i64 {
+        20
+    }
+    fn default_skip() -> i64 {
+        0
+    }
+    fn default_count_only() -> bool {
+        false
+    }
 }
 
 /// What `get_v1_self_mfa` is asked.
@@ -1672,7 +1672,7 @@ impl runtime::Parameters for GetV1SelfParameters {
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-struct DescribedGetV1SelfMfaQuery {
+struct GetV1SelfMfaQueryDescription {
     take: Option<i64>,
     skip: Option<i64>,
     count_only: Option<bool>,
@@ -1683,7 +1683,7 @@ struct GetV1SelfMfaParameters;
 
 impl runtime::Parameters for GetV1SelfMfaParameters {
     type Path = Nothing;
-    type Query = DescribedGetV1SelfMfaQuery;
+    type Query = GetV1SelfMfaQueryDescription;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
         Parameter {
