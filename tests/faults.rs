@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Caller, Home, PATIENCE, REGENERATE, Server, place, text};
+use crate::harness::{Answer, Caller, Home, NO_LIMITS, PATIENCE, REGENERATE, Server, place, text};
 
 /// A connection on which a request is written by hand.
 struct Wire(TcpStream);
@@ -207,10 +207,10 @@ async fn answer_to_very_many_violations_is_bounded() {
         .map(|n| format!(r#","k{n}":1,"k{n}":1"#))
         .collect();
     let answer = Answer::to(server.post(&ada.token, format!(r#"{{"device_id":"1"{keys}}}"#))).await;
-    assert_eq!((answer.status, answer.messages().len()), (400, 1001));
+    assert_eq!((answer.status, answer.messages().len()), (400, 21));
     assert_eq!(
-        answer.messages()[1000],
-        "the body breaks the schema in 2000 further places"
+        answer.messages()[20],
+        "the body breaks the schema in 2980 further places"
     );
 }
 
@@ -243,7 +243,6 @@ async fn media_types_other_than_json_are_415() {
         &["content-type: text/plain"],
         &["content-type: application/x-www-form-urlencoded"],
         &["content-type: application/jsonp"],
-        &["content-type: application/json; charset=utf-16"],
         &["content-type: application/json, text/plain"],
         &[JSON, "content-type: text/plain"],
         &["content-type: \u{00e4}"],
@@ -260,6 +259,9 @@ async fn media_types_other_than_json_are_415() {
         JSON,
         "content-type: Application/JSON;charset=\"UTF-8\"",
         "content-type: application/json ; odata=verbose",
+        // RFC 8259 §11: there is no such parameter, and JSON is UTF-8.
+        "content-type: application/json; charset=utf-16",
+        "content-type: application/json; charset=\"iso-8859-1\"; charset",
     ] {
         let mut wire = Wire::begin(&server, &[&key, length, accepted]);
         wire.send(r#"{"device_id":"1"}"#);
@@ -436,10 +438,21 @@ async fn t22_ambiguous_framing_is_refused() {
         &["content-length: +17"],
         &["content-length: 17", "transfer-encoding: gzip"],
         &["x-arklow-auth : again", "content-length: 17"],
+        &["content-length: 40", "transfer-encoding: chunked"],
+        &["transfer-encoding: chunked", "content-length: 40"],
+        &["Transfer-Encoding:chunked", "host: x", "CONTENT-LENGTH:40"],
+        &[
+            "content-length: 40",
+            "content-length: 40",
+            "transfer-encoding: chunked",
+        ],
     ];
     for headers in ambiguous {
         let mut wire = Wire::begin(&server, &[&[key(&ada).as_str(), JSON], *headers].concat());
         let body = format!(r#"{{"device_id":"{}"}}"#, ada.device);
+        let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        let is_chunked = headers.concat().contains("chunked");
+        let body = if is_chunked { chunked } else { body };
         drop(wire.0.write_all(body.as_bytes()));
         let mut answer = Vec::new();
         drop(wire.0.read_to_end(&mut answer));
@@ -454,6 +467,282 @@ async fn t22_ambiguous_framing_is_refused() {
         0,
         "none of them was carried out"
     );
+}
+
+/// The second request on a connection is judged as the first, also if it comes in one piece with it.
+#[tokio::test]
+async fn t22_ambiguous_framing_of_a_pipelined_request_is_refused() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(&[]);
+    let key = key(&ada);
+    let body = format!(r#"{{"device_id":"{}"}}"#, ada.device);
+    let head = format!("POST {REGENERATE} HTTP/1.1\r\nhost: test\r\n{key}\r\n{JSON}\r\n");
+    let harmless = format!("{head}content-length: 2\r\n\r\n{{}}");
+    let ambiguous = format!(
+        "{head}content-length: 40\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    let mut wire = Wire::to(&server);
+    wire.send(&format!("{harmless}{ambiguous}"));
+    let mut answers = Vec::new();
+    drop(wire.0.read_to_end(&mut answers));
+    let answers = text(&answers);
+    assert_eq!(answers.matches("HTTP/1.1 400 ").count(), 2, "{answers}");
+    assert_eq!(home.vandal().count("audit"), 0, "it was not carried out");
+}
+
+/// RFC 9112 §2.2 allows it, and the body of such a request is framed as any other.
+#[tokio::test]
+async fn t22_lines_of_a_head_may_end_in_a_bare_lf_and_chunks_may_not() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(&[]);
+    let body = format!(r#"{{"device_id":"{}"}}"#, ada.device);
+    let head = format!(
+        "POST {REGENERATE} HTTP/1.1\nhost: test\n{}\n{JSON}\n",
+        key(&ada)
+    );
+    let mut wire = Wire::to(&server);
+    wire.send(&format!("{head}content-length: {}\n\n{body}", body.len()));
+    assert_eq!(wire.envelope().status, 200);
+    let mut wire = Wire::to(&server);
+    let chunk = format!("{:x}\n{body}\n0\n\n", body.len());
+    wire.send(&format!("{head}transfer-encoding: chunked\n\n{chunk}"));
+    let (status, _, _) = wire.answer();
+    assert_eq!(status, 400);
+}
+
+/// One request with very many or very long faults, and how long the answer is.
+#[tokio::test]
+async fn t33_no_request_gets_an_answer_that_is_much_longer_than_a_few_kib() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(NO_LIMITS);
+    let before = server.resident_kib();
+    let long = "~".repeat(30_000);
+    let controls = "\\u0001".repeat(1_000);
+    let pairs = |count: usize| r#""a":0,"#.repeat(count);
+    let bodies = [
+        format!(r#"{{"{long}":{{{}"b":0}}}}"#, pairs(5_000)),
+        format!(r#"{{"{controls}":{{{}"b":0}}}}"#, pairs(5_000)),
+        (0..30).fold(format!("{{{}\"b\":0}}", pairs(5_000)), |inner, _| {
+            format!(r#"{{"{}":{inner}}}"#, "€".repeat(300))
+        }),
+        (0..6_000)
+            .map(|n| format!(r#""k{n}":1,"k{n}":1,"#))
+            .collect::<String>()
+            + r#""b":0}"#,
+        format!(r#"{{"device_id":{{"{long}":[{}1]}}}}"#, "1,".repeat(10_000)),
+        format!(r#"{{"device_id":"{}"}}"#, "\"".repeat(2)) + &"x".repeat(60_000),
+    ];
+    let bodies = bodies.map(|body| {
+        if body.starts_with('{') {
+            body
+        } else {
+            format!("{{{body}")
+        }
+    });
+    for body in &bodies {
+        assert!(body.len() < 64 * 1024, "{}", body.len());
+        let request = server.post(&ada.token, body.clone());
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 400);
+        let answer = answer.bytes().await.expect("a body").len();
+        println!("{} bytes were answered with {answer}", body.len());
+        assert!(answer < 8 * 1024, "{answer}");
+    }
+    let query = "take=x&".repeat(5_000);
+    for url in [
+        format!("{}/v1/self/mfa/?{query}", server.base),
+        format!("{}/{}", server.base, "x".repeat(60_000)),
+    ] {
+        let request = reqwest::Client::new()
+            .get(url)
+            .header("x-arklow-auth", &ada.token);
+        let answer = request.send().await.expect("an answer");
+        assert!(answer.status().is_client_error());
+        assert!(answer.bytes().await.expect("a body").len() < 8 * 1024);
+    }
+    // Requests whose answers nobody reads.
+    let key = key(&ada);
+    let length = format!("content-length: {}", bodies[0].len());
+    let unread: Vec<Wire> = (0..64)
+        .map(|_| {
+            let mut wire = Wire::begin(&server, &[&key, JSON, &length]);
+            wire.send(&bodies[0]);
+            wire
+        })
+        .collect();
+    server.user(&ada.token).await;
+    let grown = server.resident_kib().saturating_sub(before);
+    println!("64 unread answers: memory grew by {grown} KiB");
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    drop(unread);
+}
+
+/// RFC 9110 §10.1.1: a client that waits with its body is not asked for one that is thrown away.
+#[tokio::test]
+async fn refused_request_is_not_told_to_continue() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(&[]);
+    let expect = "expect: 100-continue";
+    let length = "content-length: 60000";
+    let too_long = "content-length: 70000";
+    for _ in 0..10 {
+        for (method, headers, expected) in [
+            (
+                "POST",
+                &[JSON, length, expect, "x-arklow-auth: arks_bad"][..],
+                401,
+            ),
+            ("PUT", &[JSON, length, expect], 405),
+            (
+                "POST",
+                &["content-type: text/plain", length, expect, &key(&ada)],
+                415,
+            ),
+            (
+                "POST",
+                &[JSON, too_long, "Expect: 100-Continue", &key(&ada)],
+                413,
+            ),
+        ] {
+            let mut wire = Wire::begin_at(&server, &format!("{method} {REGENERATE}"), headers);
+            let mut answer = Vec::new();
+            wire.0
+                .read_to_end(&mut answer)
+                .expect("the connection is closed");
+            let answer = text(&answer).to_lowercase();
+            assert!(
+                answer.starts_with(&format!("http/1.1 {expected} ")),
+                "{answer}"
+            );
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        }
+        let mut unknown = Wire::begin_at(&server, "POST /nowhere", &[JSON, length, expect]);
+        assert_eq!(unknown.answer().0, 404);
+    }
+    let body = format!(r#"{{"device_id":"{}"}}"#, ada.device);
+    let length = format!("content-length: {}", body.len());
+    let mut wire = Wire::begin(&server, &[&key(&ada), JSON, &length, expect]);
+    let mut interim = [0; 25];
+    wire.0.read_exact(&mut interim).expect("an interim answer");
+    assert_eq!(text(&interim), "HTTP/1.1 100 Continue\r\n\r\n");
+    wire.send(&body);
+    assert_eq!(wire.envelope().status, 200);
+}
+
+/// JSON Schema 2020-12 §4.2.3: a number without a fraction is an integer, however it is written.
+#[tokio::test]
+async fn whole_number_is_an_integer_however_it_is_written() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(&[]);
+    let devices = async |query: &str| {
+        let url = format!("{}/v1/self/mfa/?{query}", server.base);
+        let request = reqwest::Client::new()
+            .get(url)
+            .header("x-arklow-auth", &ada.token);
+        Answer::by("get_v1_self_mfa", request).await
+    };
+    for query in [
+        "take=3.0",
+        "take=3e0",
+        "take=0.3e1&skip=-0",
+        "skip=0.0",
+        "skip=9007199254740991.0",
+    ] {
+        assert_eq!(devices(query).await.status, 200, "{query}");
+    }
+    for (query, message) in [
+        ("take=3.5", "query /take: is not of type integer"),
+        ("take=51.0", "query /take: is more than 50"),
+        ("take=1e300", "query /take: is more than 50"),
+        ("take=0.0", "query /take: is less than 1"),
+        ("skip=-1.0", "query /skip: is less than 0"),
+    ] {
+        let answer = devices(query).await;
+        assert_eq!(
+            (answer.status, answer.messages()),
+            (400, vec![message.to_owned()]),
+            "{query}"
+        );
+    }
+}
+
+/// Rules of a proxy by path would not see what Dropshot makes of it.
+#[tokio::test]
+async fn path_with_an_empty_segment_is_not_routed() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(&[]);
+    let status = |place: &str| {
+        let mut wire = Wire::begin_at(&server, place, &[&key(&ada), "connection: close"]);
+        wire.answer().0
+    };
+    for path in [
+        "/v1/self/",
+        "/v1/self",
+        "/v1/self/mfa/",
+        "/swagger/ui",
+        "/swagger/ui/",
+    ] {
+        assert_eq!(status(&format!("GET {path}")), 200, "{path}");
+    }
+    for place in [
+        "GET //v1//self/",
+        "GET //v1/self/",
+        "GET /v1//self",
+        "GET /v1/self//",
+        "GET /v1/self/mfa//",
+        "PUT /v1//self/",
+        "POST //v1/self/mfa/regenerate/totp",
+        "POST /v1/self/mfa/regenerate/totp/",
+        "GET //swagger/ui",
+        "GET /swagger//ui/json",
+        "GET /swagger/ui//",
+        "GET http://test//v1/self/",
+    ] {
+        assert_eq!(status(place), 404, "{place}");
+    }
+}
+
+/// RFC 9110 §9.1, §9.3.2: what GET answers, without the content.
+#[tokio::test]
+async fn head_is_answered_where_get_is() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(&[]);
+    let ask = |method: &str, path: &str, key: &str| {
+        let mut wire = Wire::begin_at(
+            &server,
+            &format!("{method} {path}"),
+            &[key, "connection: close"],
+        );
+        let mut answer = String::new();
+        wire.0.read_to_string(&mut answer).expect("an answer");
+        let (head, content) = answer.split_once("\r\n\r\n").expect("a head");
+        let vary = ["date: ", "x-request-id: "];
+        let lines = head
+            .lines()
+            .filter(|line| !vary.iter().any(|name| line.starts_with(name)));
+        (
+            lines.map(str::to_owned).collect::<Vec<_>>(),
+            content.to_owned(),
+        )
+    };
+    for path in ["/v1/self/", "/v1/self/mfa/?take=1", "/v1/self/mfa/?take=0"] {
+        for key in [&*key(&ada), "x-arklow-auth: arks_bad"] {
+            let (get, content) = ask("GET", path, key);
+            let (head, none) = ask("HEAD", path, key);
+            assert_eq!(head, get, "{path}");
+            assert!(!content.is_empty() && none.is_empty(), "{path}");
+        }
+    }
+    let (put, _) = ask("PUT", "/v1/self/", &key(&ada));
+    assert!(put.contains(&"allow: GET, HEAD".to_owned()), "{put:?}");
 }
 
 /// What the README says of the limits: an unknown route is Dropshot's to answer.

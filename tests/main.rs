@@ -9,6 +9,7 @@
 //! | `timing` | answers that must not be told apart take the same time |
 //! | `regenerate` | what a regeneration does and refuses |
 //! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
+//! | `connections` | how many there may be, and peers that send nothing or do not read |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `canary` | nothing that the process prints holds a secret |
 //! | `client` | the client as a service uses it, and its stand-ins for the server |
@@ -25,6 +26,7 @@ mod canary;
 mod cases;
 mod client;
 mod commands;
+mod connections;
 mod contract;
 mod crash;
 mod docs;

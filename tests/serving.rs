@@ -140,6 +140,46 @@ fn signals_stop_the_server_with_exit_code_0() {
 }
 
 #[tokio::test]
+async fn hangup_reloads_nothing_and_stops_nothing() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let mut server = home.serve(&["--log-format", "json"]);
+    for _ in 0..2 {
+        server.signal("HUP");
+    }
+    while !server.printed().contains("SIGHUP: nothing to reload") {
+        assert_eq!(server.user(&ada.token).await.status, 200);
+    }
+    assert_eq!(server.user(&ada.token).await.status, 200);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Closing a terminal sends it.
+#[test]
+fn hangup_ends_dev_and_mock_which_clean_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for command in ["dev", "mock"] {
+        let mut server = Server::spawn(
+            arklow()
+                .args([command, "--listen", "127.0.0.1:0"])
+                .env("TMPDIR", folder.path()),
+        );
+        server.signal("HUP");
+        assert_eq!(
+            server.wait().code(),
+            Some(0),
+            "{command}: {}",
+            server.printed()
+        );
+        let left: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("a folder")
+            .collect();
+        assert!(left.is_empty(), "{command} left {left:?}");
+    }
+}
+
+#[tokio::test]
 async fn running_request_is_answered_before_the_end() {
     let home = Home::new();
     let ada = home.caller("ada");

@@ -43,15 +43,20 @@ impl TrustedProxies {
         client
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether `address`, in its canonical form, is one of them.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-/// An address, with or without a port.
+/// An address, with or without a port. An IPv6 address may be in brackets (RFC 7239 §6).
 fn parse(entry: &str) -> Option<IpAddr> {
     let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
-    entry.parse().ok().or_else(with_port)
+    let in_brackets = || {
+        let inner = entry.strip_prefix('[')?.strip_suffix(']')?;
+        inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+    };
+    entry.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 /// How many codes may fail from one address: all of several limits, in the memory of this process.
@@ -171,7 +176,7 @@ impl Place {
 }
 
 /// What counts as one address: an IPv6 host has a whole network of 64 bits to itself.
-fn bucket(address: IpAddr) -> IpAddr {
+pub(crate) fn bucket(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
             address.to_bits() & !u128::from(u64::MAX),
@@ -348,6 +353,12 @@ mod tests {
             (vec!["203.0.113.9", "unknown"], "10.0.0.1"),
             (vec!["203.0.113.9", "", "10.2.2.2"], "10.2.2.2"),
             (vec!["::ffff:203.0.113.9"], "203.0.113.9"),
+            (vec!["203.0.113.9", "[2001:db8::1]"], "203.0.113.9"),
+            (vec!["[2001:db9::1]"], "2001:db9::1"),
+            (vec!["[::ffff:203.0.113.9]"], "203.0.113.9"),
+            (vec!["[203.0.113.9]"], "10.0.0.1"),
+            (vec!["[2001:db9::1"], "10.0.0.1"),
+            (vec!["[[2001:db9::1]]"], "10.0.0.1"),
         ] {
             assert_eq!(client(&proxies, "10.0.0.1", &list), expected, "{list:?}");
         }

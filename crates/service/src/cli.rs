@@ -229,11 +229,68 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) docs: Switch,
     #[command(flatten)]
+    pub(crate) connections: ConnectionArgs,
+    #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) factors: FactorArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+}
+
+/// How many connections clients may have, and how long a client may take.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub(crate) struct ConnectionArgs {
+    /// How many connections clients may have. Past it, the one that has waited for its client for
+    /// longest is closed.
+    ///
+    /// By default 4096, or less if the process may open fewer files (`ulimit -Hn`).
+    #[arg(
+        long,
+        env = "ARKLOW_MAX_CONNECTIONS",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_connections: Option<u32>,
+    /// How many of them may come from one IPv4 address or IPv6 /64. Does not apply to
+    /// --trusted-proxy.
+    ///
+    /// By default half of --max-connections.
+    #[arg(
+        long,
+        env = "ARKLOW_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_connections_per_address: Option<u32>,
+    /// How long the head of a request may take, from the connection or its first byte on.
+    #[arg(
+        long,
+        env = "ARKLOW_HEADER_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = wait
+    )]
+    pub(crate) header_timeout: Duration,
+    /// How long a connection may stay open between two requests. Longer than a proxy keeps it.
+    #[arg(
+        long,
+        env = "ARKLOW_IDLE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "75s",
+        value_parser = wait
+    )]
+    pub(crate) idle_timeout: Duration,
+    /// How long a client may take none of an answer that is being sent to it.
+    #[arg(
+        long,
+        env = "ARKLOW_WRITE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = wait
+    )]
+    pub(crate) write_timeout: Duration,
 }
 
 /// How a PostgreSQL server is used.

@@ -21,8 +21,17 @@ pub(crate) fn register<C: ServerContext>(
 ) -> Result<(), ApiDescriptionRegisterError> {
     for page in PAGES.iter() {
         for method in [Method::GET, Method::HEAD] {
-            let handler =
-                move |rqctx: RequestContext<C>| async move { page.answer(rqctx.request.headers()) };
+            let handler = move |rqctx: RequestContext<C>| async move {
+                // Dropshot skips empty segments; a proxy may hide these paths by their name.
+                let path = rqctx.request.uri().path();
+                if path.strip_suffix('/').unwrap_or(path) != page.path {
+                    return Err(HttpError::for_not_found(
+                        None,
+                        "the path is another one".to_owned(),
+                    ));
+                }
+                page.answer(rqctx.request.headers())
+            };
             let endpoint = ApiEndpoint::new(
                 format!("{method} {}", page.path),
                 handler,

@@ -84,6 +84,15 @@ pub(crate) enum CliError {
     Runtime(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    #[error(
+        "cannot serve {asked} connections (--max-connections): this process may open {limit} files, \
+         which leaves {possible}"
+    )]
+    TooFewDescriptors {
+        asked: usize,
+        limit: u64,
+        possible: usize,
+    },
     #[error("cannot start the server")]
     Server(#[source] Box<dyn Error + Send + Sync>),
     #[error("the server ended though nobody asked it to: {0}")]
@@ -159,6 +168,9 @@ impl CliError {
                 "`arklow keys list` tells which key, the log above which devices do not open: remove \
                  them with `arklow device remove`, and run this again",
             ),
+            Self::TooFewDescriptors { .. } => {
+                Some("lower --max-connections, or raise the hard limit: `ulimit -Hn`, LimitNOFILE")
+            }
             Self::TemporaryDirectory(_) | Self::TemporaryPath(_) => {
                 Some("set TMPDIR to a directory that can be written")
             }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `cli` | the flags and the variables behind them |
 //! | `serve`, `dev`, `mock`, `commands` | what each command does |
+//! | `listener` | accepting connections, and their limits |
 //! | `docs` | the documentation in the browser |
 //! | `keys` | the key file |
 //! | `app`, `policy` | what operations work with: store, keys, clock, randomness; what an operator decides |
@@ -27,6 +28,7 @@ mod dev;
 mod docs;
 mod error;
 mod keys;
+mod listener;
 mod log;
 mod mock;
 mod ops;

@@ -10,17 +10,28 @@ use std::time::Duration;
 
 use arklow_api::server::{Api, Served, Settings, api_description};
 use arklow_store::Options;
-use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, HttpServer, ServerBuilder};
+use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::address::TrustedProxies;
 use crate::api::Server;
 use crate::app::{App, Sources};
 use crate::cli::{ServeArgs, Switch};
 use crate::error::CliError;
 use crate::keys::Keys;
+use crate::listener::{Limits, Listener, Timeouts};
 use crate::policy::Policy;
 use crate::{commands, docs, log, output, wire};
+
+/// How many connections there may be, if the process may open enough files.
+const MAX_CONNECTIONS: usize = 4096;
+/// How many files are opened for other purposes: the database, keys, the log, what starts up.
+const RESERVED_FILES: u64 = 64;
+/// How many files a connection to PostgreSQL needs: a socket, and the runtime of its thread.
+const FILES_PER_DATABASE_CONNECTION: u64 = 4;
 
 /// How a server is run.
 #[derive(Debug)]
@@ -31,6 +42,25 @@ pub(crate) struct Config {
     pub(crate) docs: Switch,
     /// How long running requests may take after a signal.
     pub(crate) shutdown_grace: Duration,
+    pub(crate) hangup: Hangup,
+    /// How many connections there may be; by default as many as the limit of open files allows.
+    pub(crate) max_connections: Option<u32>,
+    /// How many of them from one address; by default half of them.
+    pub(crate) max_connections_per_address: Option<u32>,
+    /// Whose connections are those of many users.
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) timeouts: Timeouts,
+    /// How many connections to a database the process has, at most.
+    pub(crate) database_connections: u32,
+}
+
+/// What SIGHUP does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// Stops the server, as SIGTERM does: its terminal has closed.
+    Stop,
+    /// Is logged: there is nothing to reload.
+    Ignore,
 }
 
 impl Config {
@@ -44,6 +74,12 @@ impl Config {
             },
             docs: Switch::On,
             shutdown_grace: Duration::from_secs(10),
+            hangup: Hangup::Stop,
+            max_connections: None,
+            max_connections_per_address: None,
+            trusted_proxies: TrustedProxies::default(),
+            timeouts: Timeouts::default(),
+            database_connections: Options::default().connections,
         }
     }
 
@@ -53,6 +89,16 @@ impl Config {
         config.settings.body_timeout = args.body_timeout;
         config.docs = args.docs;
         config.shutdown_grace = args.shutdown_grace;
+        config.hangup = Hangup::Ignore;
+        config.max_connections = args.connections.max_connections;
+        config.max_connections_per_address = args.connections.max_connections_per_address;
+        config.trusted_proxies = TrustedProxies::new(args.limits.trusted_proxies.clone());
+        config.timeouts = Timeouts {
+            header: args.connections.header_timeout,
+            idle: args.connections.idle_timeout,
+            write: args.connections.write_timeout,
+        };
+        config.database_connections = args.postgres.database_connections;
         config
     }
 }
@@ -114,36 +160,46 @@ pub(crate) async fn until_signal<A: Api>(
 ) -> Result<(), CliError> {
     // Before anybody learns that there is somebody to send them to.
     let mut signals = Signals::listen()?;
-    let grace = config.shutdown_grace;
-    let server = start(api, config)?;
-    let address = server.local_addr();
+    let (grace, hangup) = (config.shutdown_grace, config.hangup);
+    let listener = start(api, config)?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| CliError::Server(error.into()))?;
+    let (stop, stopped) = watch::channel(false);
+    let mut server = tokio::spawn(listener.run(stopped));
     output::note(&format!("listening on http://{address}"));
     ready(address)?;
 
     let signal = tokio::select! {
-        signal = signals.next() => signal,
+        signal = signals.stop(hangup) => signal,
         never = beside => match never {},
-        ended = server.wait_for_shutdown() => {
-            let reason = ended.err().unwrap_or_else(|| "it gave no reason".to_owned());
+        ended = &mut server => {
+            let reason = ended.err().map_or_else(|| "it gave no reason".to_owned(), |e| e.to_string());
             return Err(CliError::Ended(reason));
         }
     };
     info!("{signal}: accepting nothing more, running requests have {grace:?}");
-    let stop = async {
-        match tokio::time::timeout(grace, server.close()).await {
+    let drain = async {
+        stop.send_replace(true);
+        match tokio::time::timeout(grace, &mut server).await {
             Ok(Ok(())) => info!("all requests were answered"),
-            Ok(Err(error)) => warn!(error, "the server did not end as it should"),
-            Err(_) => warn!("some requests were still running and are cut off"),
+            Ok(Err(error)) => warn!(%error, "the server did not end as it should"),
+            Err(_) => {
+                warn!("some requests were still running and are cut off");
+                server.abort();
+            }
         }
         end.await;
     };
     tokio::select! {
-        () = stop => Ok(()),
-        _ = signals.next() => Err(CliError::Interrupted),
+        () = drain => Ok(()),
+        _ = signals.stop(hangup) => Err(CliError::Interrupted),
     }
 }
 
-fn start<A: Api>(api: A, config: Config) -> Result<HttpServer<Served<A>>, CliError> {
+fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, CliError> {
+    let limits = connection_limits(&config)?;
+    let timeouts = config.timeouts;
     let mut description = api_description::<A>().map_err(CliError::Server)?;
     if config.docs == Switch::On {
         docs::register(&mut description).map_err(|error| CliError::Server(Box::new(error)))?;
@@ -155,10 +211,10 @@ fn start<A: Api>(api: A, config: Config) -> Result<HttpServer<Served<A>>, CliErr
         default_handler_task_mode: HandlerTaskMode::Detached,
         ..ConfigDropshot::default()
     };
-    let server = ServerBuilder::new(description, served, log::dropshot())
+    let starter = ServerBuilder::new(description, served, log::dropshot())
         .config(config)
-        .start();
-    server.map_err(|error| match error {
+        .build_starter();
+    let starter = starter.map_err(|error| match error {
         BuildError::BindError { address, error } if error.kind() == ErrorKind::AddrInUse => {
             CliError::AddressInUse(address)
         }
@@ -167,13 +223,65 @@ fn start<A: Api>(api: A, config: Config) -> Result<HttpServer<Served<A>>, CliErr
             cause: error,
         },
         other => CliError::Server(Box::<dyn Error + Send + Sync>::from(other)),
-    })
+    })?;
+    Ok(Listener::new(starter, limits, timeouts))
+}
+
+/// Raises the limit of open files, and keeps the connections below it.
+fn connection_limits(config: &Config) -> Result<Limits, CliError> {
+    let limit = raise_file_limit();
+    let reserved =
+        RESERVED_FILES + FILES_PER_DATABASE_CONNECTION * u64::from(config.database_connections);
+    // Under a limit that is lower than that, half of it is for connections.
+    let possible = limit.saturating_sub(reserved).max(limit / 2);
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+    let total = match config.max_connections {
+        Some(asked) if asked as usize > possible => {
+            return Err(CliError::TooFewDescriptors {
+                asked: asked as usize,
+                limit,
+                possible,
+            });
+        }
+        Some(asked) => asked as usize,
+        None => MAX_CONNECTIONS.min(possible),
+    };
+    let per_address = config.max_connections_per_address;
+    let limits = Limits {
+        total,
+        per_address: per_address.map_or(total.div_ceil(2), |count| count as usize),
+        proxies: config.trusted_proxies.clone(),
+    };
+    info!(
+        open_files = limit,
+        connections = limits.total,
+        connections_per_address = limits.per_address,
+        "connections are limited"
+    );
+    Ok(limits)
+}
+
+/// Raises the soft limit of open files to the hard one: 1,024 is what a shell or systemd gives, and
+/// is for programs that use `select`. Returns the limit that holds.
+fn raise_file_limit() -> u64 {
+    let former = getrlimit(Resource::Nofile);
+    let mut raised = former.clone();
+    raised.current = former.maximum;
+    let holds = match setrlimit(Resource::Nofile, raised.clone()) {
+        Ok(()) => raised,
+        Err(error) => {
+            warn!("cannot raise the limit of open files: {error}");
+            former
+        }
+    };
+    holds.current.unwrap_or(u64::MAX)
 }
 
 /// The signals that ask a process to stop.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -182,14 +290,29 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
     /// Which one comes next.  One that came before nobody asked is not lost.
     pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        self.stop(Hangup::Stop).await
+    }
+
+    /// The next one that stops a server.
+    async fn stop(&mut self, hangup: Hangup) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => match hangup {
+                    Hangup::Stop => return "SIGHUP",
+                    Hangup::Ignore => info!(
+                        "SIGHUP: nothing to reload; keys are reloaded when their file changes, \
+                         flags need a restart"
+                    ),
+                },
+            }
         }
     }
 }
@@ -206,7 +329,9 @@ mod tests {
         let Command::Serve(args) = Cli::parse_from(["arklow", "serve"]).command else {
             panic!("another command")
         };
-        let (flags, dev) = (Config::from_flags(&args), Config::on(args.listen));
+        let (flags, mut dev) = (Config::from_flags(&args), Config::on(args.listen));
+        assert_eq!((flags.hangup, dev.hangup), (Hangup::Ignore, Hangup::Stop));
+        dev.hangup = flags.hangup;
         assert_eq!(format!("{flags:?}"), format!("{dev:?}"));
         let options = Options::default();
         assert_eq!(args.busy_timeout, options.busy_timeout);

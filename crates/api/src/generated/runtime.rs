@@ -24,8 +24,14 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// Violations beyond this many are counted, not listed, so that an answer cannot outgrow its request.
-const MAX_VIOLATIONS: usize = 1000;
+/// How many violations an answer lists; the others are counted.
+const MAX_VIOLATIONS: usize = 20;
+
+/// How many bytes a pointer or a message may have as JSON. What is longer is cut and ends in `…`.
+const MAX_TEXT: usize = 256;
+
+/// How many bytes the pointers and messages of all listed violations may have as JSON.
+const MAX_TEXTS: usize = 4096;
 
 /// Of `X-Forwarded-For` the last so many entries are kept.
 const MAX_FORWARDED: usize = 32;
@@ -192,13 +198,117 @@ impl Fault {
 pub struct Violation {
     /// The part of the request.
     pub place: Place,
-    /// Where in that part, as a JSON Pointer (RFC 6901).
+    /// Where in that part, as a JSON Pointer (RFC 6901). One that is too long is cut and ends in `…`.
     pub pointer: String,
-    /// What is wrong, without the value.
+    /// What is wrong, without the value. A text that is too long is cut and ends in `…`.
     pub message: String,
     /// The keyword of JSON Schema that is broken, such as `minLength`; `json` for a body that is no JSON, `unique` for
     /// what is given more than once, and empty for the count of what is not listed.
     pub rule: String,
+}
+
+/// Violations as they are found, of which a bounded number of bytes is kept.
+#[derive(Default)]
+struct Violations {
+    listed: BTreeSet<Violation>,
+    /// Of the pointers and messages that are listed, as JSON.
+    bytes: usize,
+    /// How many are not listed.
+    more: usize,
+}
+
+impl Violations {
+    fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
+    /// Whether one more is counted only.
+    fn is_full(&self) -> bool {
+        self.more > 0 || self.listed.len() >= MAX_VIOLATIONS
+    }
+
+    /// Lists a violation once, or counts it.
+    fn add(&mut self, place: Place, pointer: &str, message: &str, rule: &str) {
+        if self.is_full() {
+            self.more += 1;
+            return;
+        }
+        let violation = Violation {
+            place,
+            pointer: shorten(pointer),
+            message: shorten(message),
+            rule: rule.to_owned(),
+        };
+        if self.listed.contains(&violation) {
+            return;
+        }
+        let texts = violation.pointer.chars().chain(violation.message.chars());
+        let bytes = texts.map(json_len).sum::<usize>();
+        if self.bytes + bytes > MAX_TEXTS {
+            self.more += 1;
+            return;
+        }
+        self.bytes += bytes;
+        self.listed.insert(violation);
+    }
+
+    fn into_fault(self) -> Fault {
+        let mut violations: Vec<Violation> = self.listed.into_iter().collect();
+        if self.more > 0 {
+            let message = format!("breaks the schema in {} further places", self.more);
+            violations.push(whole_body(message, ""));
+        }
+        Fault::InvalidRequest(violations)
+    }
+}
+
+/// At most [`MAX_TEXT`] bytes of a text as JSON, cut between characters.
+fn shorten(text: &str) -> String {
+    let mut bytes = 0;
+    let mut fits = |(_, character): &(usize, char)| {
+        bytes += json_len(*character);
+        bytes <= MAX_TEXT
+    };
+    match text.char_indices().find(|indexed| !fits(indexed)) {
+        // The mark comes on top.
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// How many bytes a character takes in a JSON string.
+fn json_len(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\u{8}' | '\u{9}' | '\u{a}' | '\u{c}' | '\u{d}' => 2,
+        '\u{0}'..='\u{1f}' => 6,
+        _ => character.len_utf8(),
+    }
+}
+
+/// Shortens the keys of an invalid body, for the validator collects the pointer of every violation before it
+/// returns the first one. A pointer has about `budget` bytes afterwards.
+fn shorten_keys(value: &mut Value, budget: usize) {
+    /// Of a key at least and at most so many bytes are kept; longer ones get a number, so that they stay distinct.
+    const KEPT: (usize, usize) = (8, 128);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| shorten_keys(item, budget)),
+        Value::Object(object) => {
+            let entries = std::mem::take(object).into_iter().enumerate();
+            *object = entries
+                .map(|(index, (mut key, mut value))| {
+                    let limit = budget.clamp(KEPT.0, KEPT.1);
+                    if key.len() > limit {
+                        let end = (0..=limit).rev().find(|end| key.is_char_boundary(*end));
+                        key.truncate(end.unwrap_or_default());
+                        key.push_str(&format!("…{index}"));
+                    }
+                    shorten_keys(&mut value, budget.saturating_sub(key.len()));
+                    (key, value)
+                })
+                .collect();
+        }
+        _ => {}
+    }
 }
 
 /// A part of a request.
@@ -353,11 +463,20 @@ pub(super) async fn answer<C: ServerContext>(
         } => {
             headers.insert(header::RETRY_AFTER, seconds(*after));
         }
-        // What is left of the body is not read, so the connection cannot carry another request.
-        Fault::PayloadTooLarge { .. } | Fault::RequestTimeout => {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Fault::InvalidRequest(_) | Fault::UnsupportedMediaType | Fault::Internal => {}
+        Fault::PayloadTooLarge { .. }
+        | Fault::RequestTimeout
+        | Fault::InvalidRequest(_)
+        | Fault::UnsupportedMediaType
+        | Fault::Internal => {}
+    }
+    let is_unread = matches!(
+        &fault,
+        Fault::PayloadTooLarge { .. } | Fault::RequestTimeout
+    );
+    // What is left of the body is not read, so the connection cannot carry another request. Whether a client that was
+    // not told to continue sends its body is not known (RFC 9110 §10.1.1).
+    if is_unread || expects_continue(rqctx.request.headers()) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     reply.into_response()
 }
@@ -397,12 +516,14 @@ pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
     let headers = rqctx.request.headers();
     let user_agent = headers.get(header::USER_AGENT);
     let lists = headers.get_all("x-forwarded-for").iter();
+    // The last were written by those who are nearest.
     let mut forwarded_for: Vec<String> = lists
-        .flat_map(|list| list.to_str().unwrap_or_default().split(','))
+        .rev()
+        .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','))
+        .take(MAX_FORWARDED)
         .map(|entry| entry.trim().to_owned())
         .collect();
-    // The last were written by those who are nearest.
-    forwarded_for.drain(..forwarded_for.len().saturating_sub(MAX_FORWARDED));
+    forwarded_for.reverse();
     let prefer = headers.get_all("prefer").iter();
     Origin {
         operation: rqctx.endpoint.operation_id.clone(),
@@ -456,6 +577,8 @@ pub(super) trait Parameters: Send + Sync + 'static {
     type Header: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
     /// How each is read.
     const ALL: &'static [Parameter];
+    /// The path of the document.
+    const ROUTE: &'static str;
 }
 
 /// How a parameter is read.
@@ -478,7 +601,8 @@ pub(super) struct Nothing {}
 
 /// A request of which nothing was judged yet.
 ///
-/// This extractor does not fail: an error of its own could carry neither headers nor the document's error type.
+/// This extractor fails for a path that is none of the document's, and for nothing else: an error of its own can carry
+/// neither headers nor the document's error type.
 pub(super) struct Input<P> {
     path: Value,
     head: http::request::Parts,
@@ -492,13 +616,15 @@ impl<P: Parameters> ExclusiveExtractor for Input<P> {
         rqctx: &RequestContext<C>,
         request: Request<Body>,
     ) -> Result<Self, HttpError> {
+        refuse_other_paths(request.uri().path(), P::ROUTE)?;
         let path = <dropshot::Path<P::Path> as SharedExtractor>::from_request(rqctx).await?;
         let path = serde_json::to_value(path.into_inner()).unwrap_or_default();
         let (head, body) = request.into_parts();
+        let body = Unread::new(&head.headers, body);
         Ok(Self {
             path,
             head,
-            body: Unread(body),
+            body,
             parameters: PhantomData,
         })
     }
@@ -537,7 +663,7 @@ impl<P: Parameters> Input<P> {
         validator: &jsonschema::Validator,
         mode: BodyMode,
     ) -> Result<T, Fault> {
-        let mut violations = BTreeSet::new();
+        let mut violations = Violations::default();
         let query = self.query(&mut violations);
         let header = self.header_parameters(&mut violations);
         let path = self.path_parameters();
@@ -548,37 +674,46 @@ impl<P: Parameters> Input<P> {
         {
             match parse_json(&bytes, &mut violations) {
                 Ok(body) => request["body"] = body,
-                Err(violation) => is_broken = violations.insert(violation),
+                Err((message, rule)) => {
+                    violations.add(Place::Body, "", &message, rule);
+                    is_broken = true;
+                }
             }
         }
-        let complaints = validator
-            .iter_errors(&request)
-            .flat_map(|error| violations_of(&error));
-        // A body that is no JSON is not missing.
-        violations
-            .extend(complaints.filter(|violation| !(is_broken && *violation == missing_body())));
-        if violations.is_empty() {
+        if validator.is_valid(&request) && violations.is_empty() {
             // What a schema cannot say, such as the range of a date, is found by reading the value.
             return serde_path_to_error::deserialize(request).map_err(|error| {
                 let (place, pointer) = split(&pointer_of(error.path()));
-                Fault::InvalidRequest(vec![Violation {
-                    place,
-                    pointer,
-                    message: "is out of range".to_owned(),
-                    rule: "format".to_owned(),
-                }])
+                let mut violations = Violations::default();
+                violations.add(place, &pointer, "is out of range", "format");
+                violations.into_fault()
             });
         }
-        let more = violations.len().saturating_sub(MAX_VIOLATIONS);
-        let mut violations: Vec<Violation> = violations.into_iter().take(MAX_VIOLATIONS).collect();
-        if more > 0 {
-            let message = format!("breaks the schema in {more} further places");
-            violations.push(whole_body(message, ""));
+        if let Some(body) = request.get_mut("body") {
+            shorten_keys(body, 4 * MAX_TEXT);
         }
-        Err(Fault::InvalidRequest(violations))
+        for error in validator.iter_errors(&request) {
+            if violations.is_full() {
+                violations.more += 1;
+                continue;
+            }
+            for violation in violations_of(&error) {
+                // A body that is no JSON is not missing.
+                if !(is_broken && violation == missing_body()) {
+                    let Violation {
+                        place,
+                        pointer,
+                        message,
+                        rule,
+                    } = violation;
+                    violations.add(place, &pointer, &message, &rule);
+                }
+            }
+        }
+        Err(violations.into_fault())
     }
 
-    fn query(&self, violations: &mut BTreeSet<Violation>) -> Value {
+    fn query(&self, violations: &mut Violations) -> Value {
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_str(self.head.uri.query().unwrap_or_default())
                 .unwrap_or_default();
@@ -591,7 +726,7 @@ impl<P: Parameters> Input<P> {
         })
     }
 
-    fn header_parameters(&self, violations: &mut BTreeSet<Violation>) -> Value {
+    fn header_parameters(&self, violations: &mut Violations) -> Value {
         collect::<P>(Place::Header, violations, |name| {
             let values = self.head.headers.get_all(name).iter();
             values
@@ -601,7 +736,7 @@ impl<P: Parameters> Input<P> {
     }
 
     fn path_parameters(&self) -> Value {
-        collect::<P>(Place::Path, &mut BTreeSet::new(), |name| {
+        collect::<P>(Place::Path, &mut Violations::default(), |name| {
             vec![
                 self.path
                     .get(name)
@@ -615,19 +750,14 @@ impl<P: Parameters> Input<P> {
 /// The parameters of one place as an object; `texts` finds all values of a name, `None` for one that is not text.
 fn collect<P: Parameters>(
     place: Place,
-    violations: &mut BTreeSet<Violation>,
+    violations: &mut Violations,
     texts: impl Fn(&str) -> Vec<Option<String>>,
 ) -> Value {
     let mut object = serde_json::Map::new();
     for parameter in P::ALL.iter().filter(|parameter| parameter.place == place) {
         let mut fault = |message: &str, rule: &str| {
             let pointer = format!("/{}", escape(parameter.name));
-            violations.insert(Violation {
-                place,
-                pointer,
-                message: message.to_owned(),
-                rule: rule.to_owned(),
-            });
+            violations.add(place, &pointer, message, rule);
         };
         match texts(parameter.name).as_slice() {
             [] => {}
@@ -653,10 +783,27 @@ impl Kind {
                 _ => plain(),
             },
             Self::Number => match serde_json::from_str::<Value>(text) {
-                Ok(number @ Value::Number(_)) if !text.contains(char::is_whitespace) => number,
+                Ok(Value::Number(number)) if !text.contains(char::is_whitespace) => {
+                    match number.as_f64().filter(|_| number.is_f64()) {
+                        Some(value) => whole(value),
+                        None => Value::Number(number),
+                    }
+                }
                 _ => plain(),
             },
         }
+    }
+}
+
+/// A number, which is an integer if it has no fraction, whether it was written `3`, `3.0` or `3e0` (JSON Schema
+/// 2020-12 §4.2.3); serde reads integers from integers only.
+fn whole(value: f64) -> Value {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if value.fract() == 0.0 && (-END..END).contains(&value) {
+        // Exact within this range.
+        Value::from(value as i64)
+    } else {
+        Value::from(value)
     }
 }
 
@@ -678,17 +825,31 @@ fn missing_body() -> Violation {
 ///
 /// A connection that is closed while its client still writes is reset, and the client may never see the answer. So for a
 /// little while the server goes on reading (RFC 9112 §9.6); what comes after that is cut off.
-struct Unread(Body);
+///
+/// A client that waits for `100 Continue` sends nothing until it gets that, which reading causes. Then there is no rest.
+struct Unread {
+    body: Body,
+    waits: bool,
+}
 
 /// How long, and how many bytes, an unread body is thrown away.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 16 * 1024 * 1024);
 
+impl Unread {
+    fn new(headers: &HeaderMap, body: Body) -> Self {
+        Self {
+            body,
+            waits: expects_continue(headers),
+        }
+    }
+}
+
 impl Drop for Unread {
     fn drop(&mut self) {
-        if hyper::body::Body::is_end_stream(&self.0) {
+        if self.waits || hyper::body::Body::is_end_stream(&self.body) {
             return;
         }
-        let mut body = std::mem::replace(&mut self.0, Body::empty());
+        let mut body = std::mem::replace(&mut self.body, Body::empty());
         let linger = async move {
             let mut thrown_away = 0;
             while let Some(Ok(frame)) = body.frame().await {
@@ -704,6 +865,12 @@ impl Drop for Unread {
     }
 }
 
+/// Whether the client sends its body only after `100 Continue` (RFC 9110 §10.1.1).
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::EXPECT).iter();
+    values.any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// The bytes of the body, or `None` where there is none.
 async fn read_body(
     headers: &HeaderMap,
@@ -716,7 +883,7 @@ async fn read_body(
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let media_type = (types.next(), types.next());
-    if media_type.0.is_none() && hyper::body::Body::is_end_stream(&body.0) {
+    if media_type.0.is_none() && hyper::body::Body::is_end_stream(&body.body) {
         return Ok(None);
     }
     if !matches!(media_type, (Some(value), None) if is_json(value)) {
@@ -725,9 +892,10 @@ async fn read_body(
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(Fault::PayloadTooLarge { limit });
     }
+    body.waits = false;
     let collect = async {
         let mut bytes = Vec::new();
-        while let Some(frame) = body.0.frame().await {
+        while let Some(frame) = body.body.frame().await {
             // A connection that broke: nobody reads the answer.
             let frame =
                 frame.map_err(|_| Fault::InvalidRequest(vec![whole_body("broke off", "json")]))?;
@@ -746,25 +914,15 @@ async fn read_body(
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
-/// `application/json`, in UTF-8; its other parameters mean nothing (RFC 8259 §8.1, §11).
+/// `application/json`; its parameters mean nothing, `charset` included (RFC 8259 §11): JSON is UTF-8.
 fn is_json(value: &HeaderValue) -> bool {
-    let Ok(text) = value.to_str() else {
-        return false;
-    };
-    let mut parts = text.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default();
-    let mut charsets = parts.filter_map(|part| {
-        let (key, value) = part.split_once('=')?;
-        key.trim()
-            .eq_ignore_ascii_case("charset")
-            .then(|| value.trim().trim_matches('"'))
-    });
-    essence.eq_ignore_ascii_case("application/json")
-        && charsets.all(|charset| charset.eq_ignore_ascii_case("utf-8"))
+    let essence = value.to_str().ok().and_then(|text| text.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// Reads JSON, noting every key that an object has twice: readers differ on which of the two counts (RFC 8259 §4).
-fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Value, Violation> {
+/// The error is the message and the rule of a violation.
+fn parse_json(bytes: &[u8], violations: &mut Violations) -> Result<Value, (String, &'static str)> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut reader = Strict {
         pointer: String::new(),
@@ -784,13 +942,13 @@ fn parse_json(bytes: &[u8], violations: &mut BTreeSet<Violation>) -> Result<Valu
             "is not JSON"
         };
         let (line, column) = (error.line(), error.column());
-        whole_body(format!("{kind} at line {line} column {column}"), "json")
+        (format!("{kind} at line {line} column {column}"), "json")
     })
 }
 
 struct Strict<'a> {
     pointer: String,
-    violations: &'a mut BTreeSet<Violation>,
+    violations: &'a mut Violations,
 }
 
 impl<'de> DeserializeSeed<'de> for &mut Strict<'_> {
@@ -825,7 +983,7 @@ impl<'de> Visitor<'de> for &mut Strict<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+        Ok(whole(value))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -855,13 +1013,9 @@ impl<'de> Visitor<'de> for &mut Strict<'_> {
             self.pointer.push_str(&escape(&key));
             let value = map.next_value_seed(&mut *self)?;
             if object.insert(key, value).is_some() {
-                let message = "is given more than once".to_owned();
-                self.violations.insert(Violation {
-                    place: Place::Body,
-                    pointer: self.pointer.clone(),
-                    message,
-                    rule: "unique".to_owned(),
-                });
+                let message = "is given more than once";
+                self.violations
+                    .add(Place::Body, &self.pointer, message, "unique");
             }
             self.pointer.truncate(length);
         }
@@ -1006,6 +1160,41 @@ pub(super) struct Route {
     pub(super) allow: &'static str,
 }
 
+/// Refuses a path that Dropshot routes to `route` by skipping empty segments, `//v1//self/` for `/v1/self/`: a proxy in
+/// front sees another path, and an empty value of a variable would lead to another operation. Only the slash at the end of
+/// `route` may be missing.
+fn refuse_other_paths(path: &str, route: &str) -> Result<(), HttpError> {
+    if path.contains("//") || path.ends_with('/') && !route.ends_with('/') {
+        let message = "the path has an empty segment".to_owned();
+        return Err(HttpError::for_not_found(None, message));
+    }
+    Ok(())
+}
+
+/// Answers HEAD as GET (RFC 9110 §9.1); the server leaves the content out.
+pub(super) fn answer_head<C, P, F, R>(
+    description: &mut ApiDescription<C>,
+    route: &'static Route,
+    operation: &str,
+    handler: F,
+) -> Result<(), dropshot::ApiDescriptionRegisterError>
+where
+    C: ServerContext,
+    P: Parameters,
+    F: Fn(RequestContext<C>, Input<P>) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Response<Body>, HttpError>> + Send + 'static,
+{
+    let endpoint = ApiEndpoint::new(
+        operation.to_owned(),
+        handler,
+        Method::HEAD,
+        "application/json",
+        route.path,
+        ApiEndpointVersions::All,
+    );
+    description.register(endpoint.visible(false))
+}
+
 /// Answers the methods that `route` does not have, which Dropshot would do in a shape of its own.
 pub(super) fn refuse_other_methods<C, P, F, R>(
     description: &mut ApiDescription<C>,
@@ -1035,8 +1224,14 @@ where
     {
         let answer = answer.clone();
         let handler = move |rqctx: RequestContext<C>, request: RawRequest| {
-            drop(Unread(request.into_inner().into_body()));
-            answer(rqctx, Fault::MethodNotAllowed { allow })
+            let (head, body) = request.into_inner().into_parts();
+            drop(Unread::new(&head.headers, body));
+            let refused = refuse_other_paths(head.uri.path(), route.path);
+            let answer = answer.clone();
+            async move {
+                refused?;
+                answer(rqctx, Fault::MethodNotAllowed { allow }).await
+            }
         };
         let name = format!("{method} {}", route.path);
         let mut endpoint = ApiEndpoint::new(

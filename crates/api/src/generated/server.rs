@@ -1179,8 +1179,14 @@ pub fn api_description<A: Api>() -> Result<
     {
         const ROUTE: Route = Route {
             path: "/v1/self/",
-            allow: "GET",
+            allow: "GET, HEAD",
         };
+        runtime::answer_head(
+            &mut description,
+            &ROUTE,
+            "get_v1_self",
+            <Adapter<A> as Routes>::get_v1_self,
+        )?;
         runtime::refuse_other_methods::<
             _,
             GetV1SelfParameters,
@@ -1191,8 +1197,14 @@ pub fn api_description<A: Api>() -> Result<
     {
         const ROUTE: Route = Route {
             path: "/v1/self/mfa/",
-            allow: "GET",
+            allow: "GET, HEAD",
         };
+        runtime::answer_head(
+            &mut description,
+            &ROUTE,
+            "get_v1_self_mfa",
+            <Adapter<A> as Routes>::get_v1_self_mfa,
+        )?;
         runtime::refuse_other_methods::<
             _,
             GetV1SelfMfaParameters,
@@ -1669,6 +1681,7 @@ impl runtime::Parameters for GetV1SelfParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/self/";
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
@@ -1702,6 +1715,7 @@ impl runtime::Parameters for GetV1SelfMfaParameters {
             kind: runtime::Kind::Boolean,
         },
     ];
+    const ROUTE: &'static str = "/v1/self/mfa/";
 }
 
 /// The parameters of `post_v1_self_mfa_enroll_start`.
@@ -1712,6 +1726,7 @@ impl runtime::Parameters for PostV1SelfMfaEnrollStartParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/self/mfa/enroll/start";
 }
 
 /// The parameters of `post_v1_self_mfa_enroll_confirm`.
@@ -1722,6 +1737,7 @@ impl runtime::Parameters for PostV1SelfMfaEnrollConfirmParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/self/mfa/enroll/confirm";
 }
 
 /// The parameters of `post_v1_self_mfa_verify_totp`.
@@ -1732,6 +1748,7 @@ impl runtime::Parameters for PostV1SelfMfaVerifyTotpParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/self/mfa/verify/totp";
 }
 
 /// The parameters of `post_v1_self_mfa_verify_totp_backup`.
@@ -1742,6 +1759,7 @@ impl runtime::Parameters for PostV1SelfMfaVerifyTotpBackupParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/self/mfa/verify/totp/backup";
 }
 
 /// The parameters of `post_v1_self_mfa_regenerate_totp`.
@@ -1752,6 +1770,7 @@ impl runtime::Parameters for PostV1SelfMfaRegenerateTotpParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/self/mfa/regenerate/totp";
 }
 
 /// The parameters of `delete_v1_self_mfa_remove`.
@@ -1762,4 +1781,5 @@ impl runtime::Parameters for DeleteV1SelfMfaRemoveParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/self/mfa/remove";
 }

@@ -704,6 +704,7 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
         quote! { Parameter { place: Place::#place, name: #wire, kind: runtime::Kind::#kind } }
     });
     let docs = doc(&format!("The parameters of `{}`.", operation.name));
+    let route = &operation.path;
     quote! {
         #(#described)*
         #docs
@@ -711,6 +712,7 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
         impl runtime::Parameters for #name {
             #(#associated)*
             const ALL: &'static [Parameter] = &[#(#all),*];
+            const ROUTE: &'static str = #route;
         }
     }
 }
@@ -754,24 +756,30 @@ fn described_type(api: &Api, schema: &Schema) -> TokenStream {
 }
 
 fn routes(api: &Api) -> TokenStream {
-    let mut by_path: Vec<(&Operation, Vec<String>)> = Vec::new();
+    let mut by_path: Vec<(&str, Vec<&Operation>)> = Vec::new();
     for operation in &api.operations {
-        match by_path
-            .iter_mut()
-            .find(|(first, _)| first.path == operation.path)
-        {
-            Some((_, methods)) => methods.push(operation.method.verb()),
-            None => by_path.push((operation, vec![operation.method.verb()])),
+        match by_path.iter_mut().find(|(path, _)| *path == operation.path) {
+            Some((_, operations)) => operations.push(operation),
+            None => by_path.push((&operation.path, vec![operation])),
         }
     }
-    let routes = by_path.iter().map(|(operation, methods)| {
-        let parameters = format_ident!("{}Parameters", operation.type_name);
-        let path = &operation.path;
-        let mut methods = methods.clone();
+    let routes = by_path.iter().map(|(path, operations)| {
+        let parameters = format_ident!("{}Parameters", operations[0].type_name);
+        let mut methods: Vec<String> = operations.iter().map(|of| of.method.verb()).collect();
+        let of_method = |verb: &str| operations.iter().find(|of| of.method.verb() == verb);
+        // HEAD is answered where GET is, unless the document says how.
+        let head = of_method("GET").filter(|_| of_method("HEAD").is_none()).map(|get| {
+            methods.push("HEAD".to_owned());
+            let (id, name) = (&get.name, ident(&get.name));
+            quote! {
+                runtime::answer_head(&mut description, &ROUTE, #id, <Adapter<A> as Routes>::#name)?;
+            }
+        });
         methods.sort();
         let allow = methods.join(", ");
         quote! {
             const ROUTE: Route = Route { path: #path, allow: #allow };
+            #head
             runtime::refuse_other_methods::<_, #parameters, _, _>(&mut description, &ROUTE, refuse::<A>)?;
         }
     });
