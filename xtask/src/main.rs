@@ -1,5 +1,5 @@
 //! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask docs-ui`,
-//! `cargo xtask browser`, `cargo xtask bench`, `cargo xtask ci`.
+//! `cargo xtask browser`, `cargo xtask bench`, `cargo xtask overload`, `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
 
@@ -10,6 +10,7 @@ mod codegen;
 mod contract;
 mod docs_ui;
 mod node;
+mod overload;
 mod sdk;
 mod server;
 
@@ -97,6 +98,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Serves users while ten times as many connections are opened as the server allows.  Needs Linux.
+    ///
+    /// Fails if a user is not answered, or if the memory of the server grows.
+    #[command(after_help = EXIT_CODES)]
+    Overload {
+        #[command(flatten)]
+        options: overload::Options,
+    },
     /// Runs what CI runs on the code: format, clippy, codegen, tests.
     Ci {
         /// Runs nothing; prints the command of each stage.
@@ -120,6 +129,7 @@ fn main() -> ExitCode {
         Task::DocsUi { check, root } => docs_ui::run(&root, check),
         Task::Browser { arguments } => browser::run(&arguments),
         Task::Bench { arguments } => bench::run(&arguments),
+        Task::Overload { options } => overload::run(&options),
         Task::Ci { list: true } => {
             ci::list();
             Ok(())

@@ -5,6 +5,7 @@ mod ci;
 mod codegen;
 mod contract;
 mod docs_ui;
+mod overload;
 mod postgres;
 mod sdk;
 mod tidy;

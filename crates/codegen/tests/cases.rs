@@ -145,9 +145,12 @@ fn cargo(workspace: &Path, arguments: &[&str]) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("the target folder");
+    // The lock file names the Dropshot that this repository has, and without the network there is no other one.
+    let dropshot = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vendor/dropshot");
+    let patch = format!("patch.crates-io.dropshot.path='{}'", dropshot.display());
     let output = Command::new(env!("CARGO"))
         .args(arguments)
-        .arg("--offline")
+        .args(["--offline", "--config", &patch])
         .current_dir(workspace)
         .env("CARGO_TARGET_DIR", target)
         .env("RUSTFLAGS", "")

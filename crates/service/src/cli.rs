@@ -115,7 +115,7 @@ pub(crate) enum Command {
     /// Requests are checked as the server checks them; what is answered are the examples of the contract.  The header
     /// `prefer: code=429` asks for another documented status, `prefer: example=NAME` for another example.
     Mock(MockArgs),
-    /// Serve the API until SIGTERM or SIGINT.
+    /// Serve the API until SIGTERM or SIGINT. SIGHUP reloads nothing and is logged.
     Serve(Box<ServeArgs>),
     /// Create, disable and unlock users.
     #[command(subcommand)]

@@ -430,7 +430,7 @@ export interface components {
         };
     };
     responses: {
-        /** @description The body is not acceptable; every violation is listed. */
+        /** @description The body is not acceptable; up to 20 violations are listed. */
         InvalidRequest: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];

@@ -290,7 +290,7 @@ pub enum GetV1SelfMfaAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::MfaDeviceListEnvelope),
-    /// The body is not acceptable; every violation is listed.
+    /// The body is not acceptable; up to 20 violations are listed.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
@@ -361,7 +361,7 @@ pub enum PostV1SelfMfaEnrollStartAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::EnrollmentEnvelope),
-    /// The body is not acceptable; every violation is listed.
+    /// The body is not acceptable; up to 20 violations are listed.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.
@@ -864,7 +864,7 @@ pub enum PostV1SelfMfaRegenerateTotpAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::RegenerateTotpEnvelope),
-    /// The body is not acceptable; every violation is listed.
+    /// The body is not acceptable; up to 20 violations are listed.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
     /// There is no live session for this request.

@@ -328,6 +328,14 @@ async fn parameters_are_judged(base: &str) {
         "header /x-trace: is longer than 8 characters",
     ];
     assert_eq!(messages, expected);
+    let whole = http.get(format!("{base}/v1/orgs/7/sources/?take=5.0&skip=3e0"));
+    assert_eq!(whole.send().await.unwrap().status(), 200);
+    for path in ["/v1//orgs/7/sources/", "//v1/orgs/7/sources/", "/v1/orgs//sources/", "/v1/orgs/7/keys/"] {
+        let answer = http.put(format!("{base}{path}")).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+    let head = http.head(format!("{base}/v1/orgs/7/sources")).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), &head.headers()["x-total"]), (200, &"0".parse().unwrap()));
     let defaults = http
         .get(format!("{base}/v1/orgs/7/sources?unknown=1"))
         .send()
@@ -406,6 +414,20 @@ async fn bodies_are_judged(base: &str) {
             ]
         )
     );
+    for whole in ["3.0", "3e0", "0.3e1", "3"] {
+        let raw = http
+            .put(&keys)
+            .header("content-type", "application/json; charset=utf-16")
+            .body(format!(r#"{{"retries":{whole}}}"#));
+        let echoed: Value = raw.send().await.unwrap().json().await.unwrap();
+        assert_eq!(echoed["body"]["retries"], json!(3), "{whole}");
+    }
+    let huge = http
+        .put(format!("{base}/v1/orgs/7/sources/"))
+        .json(&json!({ "type": "aws_sqs", "name": "n", "credential_id": "1", "config": {}, "x".repeat(60_000): 1 }));
+    let (status, messages) = call(huge).await;
+    assert_eq!(status, 400);
+    assert!(messages.concat().len() < 4096, "{}", messages.concat().len());
     let nested = "[".repeat(60_000);
     let raw = http
         .put(&keys)
@@ -541,7 +563,7 @@ async fn faults_are_answered(base: &str) {
         .await
         .unwrap();
     assert_eq!(answer.status(), 405);
-    assert_eq!(answer.headers()["allow"], "GET, PUT");
+    assert_eq!(answer.headers()["allow"], "GET, HEAD, PUT");
     assert_eq!(
         answer.json::<Value>().await.unwrap()["code"],
         "METHOD_NOT_ALLOWED"
