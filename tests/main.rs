@@ -11,6 +11,7 @@
 //! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
 //! | `connections` | how many there may be, and peers that send nothing or do not read |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
+//! | `disk` | what is left of an SQLite file when a server stops, descriptors run out, or the WAL is taken away |
 //! | `canary` | nothing that the process prints holds a secret |
 //! | `client` | the client as a service uses it, and its stand-ins for the server |
 //! | `mock` | the mock server: every answer of the contract, and requests judged as by the server |
@@ -29,6 +30,7 @@ mod commands;
 mod connections;
 mod contract;
 mod crash;
+mod disk;
 mod docs;
 mod faults;
 mod harness;

@@ -74,7 +74,7 @@ pub(crate) async fn authenticate(
         }),
         Ok(None) => Err(Fault::Unauthenticated),
         Err(StoreError::Busy) => Err(Fault::Unavailable { retry_after: None }),
-        Err(error @ StoreError::Unavailable(_)) => {
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
             log::outage(&origin, &error);
             Err(Fault::Unavailable { retry_after: None })
         }

@@ -35,7 +35,9 @@ pub(crate) enum CliError {
         cause: OpenError,
     },
     #[error("{}", match .0 {
-        StoreError::Unavailable(_) => "whether anything was changed is not known",
+        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
+            "whether anything was changed is not known"
+        }
         _ => "nothing was changed",
     })]
     Store(#[from] StoreError),
@@ -97,6 +99,8 @@ pub(crate) enum CliError {
     Server(#[source] Box<dyn Error + Send + Sync>),
     #[error("the server ended though nobody asked it to: {0}")]
     Ended(String),
+    #[error("the server has stopped, because it cannot use the database any more")]
+    DatabaseFailed(#[source] StoreError),
     #[error("stopped at once by a second signal; running requests were cut off")]
     Interrupted,
 }
@@ -131,7 +135,7 @@ impl CliError {
                  sslmode in --database-url",
             ),
             Self::Store(StoreError::Busy) => Some("something else is writing: try again"),
-            Self::Store(StoreError::Unavailable(_)) => {
+            Self::Store(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {
                 Some("look whether it was done before you try again")
             }
             Self::Copy(CopyError::Direction) => {
@@ -171,6 +175,10 @@ impl CliError {
             Self::TooFewDescriptors { .. } => {
                 Some("lower --max-connections, or raise the hard limit: `ulimit -Hn`, LimitNOFILE")
             }
+            Self::DatabaseFailed(_) => Some(
+                "check the disk, its free space and the kernel's log, then start it again: answered \
+                 changes are in the database file and the `-wal` file beside it, so keep both",
+            ),
             Self::TemporaryDirectory(_) | Self::TemporaryPath(_) => {
                 Some("set TMPDIR to a directory that can be written")
             }

@@ -7,8 +7,6 @@ mod contract;
 mod prefer;
 mod sample;
 
-use std::convert::Infallible;
-
 use arklow_api::server::{
     Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, Fault,
     GetV1SelfAnswer, GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, Origin, Place,
@@ -55,7 +53,7 @@ pub(crate) async fn run(args: MockArgs) -> Result<(), CliError> {
         );
         print(format, &format!("http://{address}"))
     };
-    let nothing_else = std::future::pending::<Infallible>();
+    let nothing_else = std::future::pending();
     let mock = Mock { contract };
     serve::until_signal(mock, Config::on(args.listen), ready, nothing_else, async {}).await
 }

@@ -63,7 +63,7 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::Busy,
-            StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::Unavailable(_) | StoreError::Unknown(_) => Self::Unavailable(error),
             StoreError::Inconsistent { .. }
             | StoreError::Unreadable(_)
             | StoreError::RetiredKey(_)

@@ -1,6 +1,5 @@
 //! Serving: from an open database to a listening server, and back.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::io::ErrorKind;
@@ -14,7 +13,7 @@ use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::address::TrustedProxies;
 use crate::api::Server;
@@ -137,7 +136,7 @@ fn warn_of_no_limits() {
     warn!("the limits are off: only the failures of each user are counted");
 }
 
-/// Serves the application until a signal, as [`until_signal`] does.
+/// Serves the application until a signal, as [`until_signal`] does, or until the database failed.
 pub(crate) async fn serve(
     app: App,
     config: Config,
@@ -146,16 +145,27 @@ pub(crate) async fn serve(
     let store = app.store.clone();
     let app = Arc::new(app);
     let server = Server::new(Arc::clone(&app));
-    until_signal(server, config, ready, app.keys.watch(&store), store.close()).await
+    let beside = async {
+        tokio::select! {
+            never = app.keys.watch(&store) => match never {},
+            failure = store.failed() => CliError::DatabaseFailed(failure),
+        }
+    };
+    until_signal(server, config, ready, beside, store.close()).await?;
+    // Closing writes as well.
+    store
+        .failure()
+        .map_or(Ok(()), |failure| Err(CliError::DatabaseFailed(failure)))
 }
 
-/// Serves until a signal, and does what is to be done `beside` it and at its `end`.  Calls `ready` once
-/// requests are accepted, with the address, which has the real port also if any was asked for.
+/// Serves until a signal, or until what is to be done `beside` it fails, and does what is to be done at its
+/// `end`.  Calls `ready` once requests are accepted, with the address, which has the real port also if any
+/// was asked for.
 pub(crate) async fn until_signal<A: Api>(
     api: A,
     config: Config,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
-    beside: impl Future<Output = Infallible>,
+    beside: impl Future<Output = CliError>,
     end: impl Future<Output = ()>,
 ) -> Result<(), CliError> {
     // Before anybody learns that there is somebody to send them to.
@@ -170,15 +180,20 @@ pub(crate) async fn until_signal<A: Api>(
     output::note(&format!("listening on http://{address}"));
     ready(address)?;
 
-    let signal = tokio::select! {
-        signal = signals.stop(hangup) => signal,
-        never = beside => match never {},
+    let stopped = tokio::select! {
+        signal = signals.stop(hangup) => {
+            info!("{signal}: accepting nothing more, running requests have {grace:?}");
+            Ok(())
+        }
+        failure = beside => {
+            error!("{failure}: accepting no more requests, running ones have {grace:?}");
+            Err(failure)
+        }
         ended = &mut server => {
             let reason = ended.err().map_or_else(|| "it gave no reason".to_owned(), |e| e.to_string());
             return Err(CliError::Ended(reason));
         }
     };
-    info!("{signal}: accepting nothing more, running requests have {grace:?}");
     let drain = async {
         stop.send_replace(true);
         match tokio::time::timeout(grace, &mut server).await {
@@ -192,7 +207,7 @@ pub(crate) async fn until_signal<A: Api>(
         end.await;
     };
     tokio::select! {
-        () = drain => Ok(()),
+        () = drain => stopped,
         _ = signals.stop(hangup) => Err(CliError::Interrupted),
     }
 }

@@ -39,6 +39,9 @@ pub enum StoreError {
     /// later may work.
     #[error("the database is not available")]
     Unavailable(#[source] Cause),
+    /// A change was written, and whether it is on the disk is not known: a sync or a commit failed.
+    #[error("the change may or may not be on the disk")]
+    Unknown(#[source] Cause),
     /// The database refused or failed.
     #[error("the database failed")]
     Database(#[source] Cause),
@@ -207,6 +210,20 @@ pub(crate) fn is_busy(error: &diesel::result::Error) -> bool {
                 info.message(),
                 "database is locked" | "database table is locked"
             )
+        }
+        _ => false,
+    }
+}
+
+/// Whether reading or writing the file failed, for another reason than a lack of space. Also of a commit
+/// after which the rollback failed, too.
+///
+/// By the text: Diesel does not pass on SQLite's error codes.
+pub(crate) fn is_io_error(error: &diesel::result::Error) -> bool {
+    match error {
+        diesel::result::Error::DatabaseError(_, info) => info.message() == "disk I/O error",
+        diesel::result::Error::RollbackErrorOnCommit { commit_error, .. } => {
+            is_io_error(commit_error)
         }
         _ => false,
     }

@@ -146,6 +146,25 @@ impl Store {
         }
     }
 
+    /// Waits until this process cannot use the database any more, and returns why: its disk failed. What
+    /// was being changed is [`StoreError::Unknown`], and later changes are [`StoreError::Unavailable`];
+    /// only another process can find out what is there. Never returns for a PostgreSQL database, which a
+    /// server of its own looks after.
+    pub async fn failed(&self) -> StoreError {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.failed().await,
+            Backend::Postgres(_) => std::future::pending().await,
+        }
+    }
+
+    /// What [`Store::failed`] returned, or would return at once.
+    pub fn failure(&self) -> Option<StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.failure(),
+            Backend::Postgres(_) => None,
+        }
+    }
+
     /// Answers what has been asked and closes the database, for all clones.  Whatever is asked
     /// later is [`StoreError::Closed`].
     pub async fn close(&self) {

@@ -1,6 +1,8 @@
 //! An SQLite file: one writer, several readers, all within this process and beside others.
 
+mod checkpoint;
 pub(crate) mod copy;
+mod disk;
 pub(crate) mod locks;
 mod open;
 mod readers;
@@ -16,6 +18,7 @@ use diesel::sqlite::SqliteConnection;
 
 use crate::error::Fault;
 use crate::{MigrationState, OpenError, Options, StoreError};
+use disk::DiskState;
 use readers::Readers;
 use writer::Writer;
 
@@ -29,6 +32,7 @@ pub(crate) type Db = diesel::sqlite::Sqlite;
 pub(crate) struct Sqlite {
     writer: Writer,
     readers: Readers,
+    disk: DiskState,
 }
 
 impl Sqlite {
@@ -38,8 +42,14 @@ impl Sqlite {
             let (file, writer) = open::open(&path, &options)?;
             let readers =
                 Readers::start(&file, options.readers).map_err(|failure| failure.explain(&path))?;
-            let writer = Writer::start(file, writer).map_err(|failure| failure.explain(&path))?;
-            Ok(Self { writer, readers })
+            let disk = DiskState::new();
+            let writer = Writer::start(file, writer, disk.clone())
+                .map_err(|failure| failure.explain(&path))?;
+            Ok(Self {
+                writer,
+                readers,
+                disk,
+            })
         });
         opening
             .await
@@ -73,10 +83,21 @@ impl Sqlite {
         self.readers.ask(ask).await
     }
 
+    /// See [`Store::failed`](crate::Store::failed).
+    pub(crate) async fn failed(&self) -> StoreError {
+        StoreError::Unavailable(self.disk.failed().await)
+    }
+
+    /// See [`Store::failure`](crate::Store::failure).
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        let failure = self.disk.failure()?;
+        Some(StoreError::Unavailable(failure))
+    }
+
     /// See [`Store::close`](crate::Store::close).
     pub(crate) async fn close(&self) {
-        self.readers.close();
-        // Last, because the last connection tidies up: it moves the log into the file.
+        // First, for the writer ends with a checkpoint of everything, which needs to be alone.
+        self.readers.close().await;
         self.writer.close().await;
     }
 }

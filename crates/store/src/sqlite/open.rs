@@ -31,8 +31,9 @@ static CREATING: Mutex<()> = Mutex::new(());
 #[derive(Debug, Clone)]
 pub(super) struct File {
     url: String,
-    /// Where SQLite keeps what is not in the file itself yet.
-    log: PathBuf,
+    /// The file, and its WAL beside it. SQLite follows links, and so do these.
+    path: PathBuf,
+    wal: PathBuf,
     pub(super) busy_timeout: Duration,
 }
 
@@ -43,15 +44,14 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(File, SqliteConnec
     let absolute =
         std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
     find_or_create(&absolute, options.create)?;
-    // SQLite follows links, and has the log beside what they lead to.
     let resolved = absolute.canonicalize();
-    let mut log = resolved
-        .map_err(|cause| OpenError::Database(Arc::new(cause)))?
-        .into_os_string();
-    log.push("-wal");
+    let resolved = resolved.map_err(|cause| OpenError::Database(Arc::new(cause)))?;
+    let mut wal = resolved.clone().into_os_string();
+    wal.push("-wal");
     let file = File {
         url: file_url(&absolute),
-        log: log.into(),
+        path: resolved,
+        wal: wal.into(),
         busy_timeout: options.busy_timeout,
     };
     let conn = prepare(&file).map_err(|failure| failure.explain(path))?;
@@ -63,31 +63,25 @@ impl File {
     pub(super) fn connect_writer(&self) -> Result<SqliteConnection, Failure> {
         let mut conn = SqliteConnection::establish(&self.url).map_err(Failure::Connect)?;
         self.wait_for_locks(&mut conn)?;
-        // FULL: an answered write survives a power cut.
-        conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+        // FULL: an answered write survives a power cut. No automatic checkpoint: SQLite ignores its errors.
+        conn.batch_execute(
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON;",
+        )?;
         Ok(conn)
     }
 
-    /// Leaves to others what takes time at a commit: to flush the log, without which the commit may be lost, all later
-    /// ones included; and to move it into the file.
-    pub(super) fn hurry(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
-        conn.batch_execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
+    /// Has commits return before they are on the disk: until the WAL is synced, they and all later ones can be
+    /// lost.
+    pub(super) fn defer_wal_sync(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
+        conn.batch_execute("PRAGMA synchronous = NORMAL;")
     }
 
-    #[cfg(test)]
-    pub(super) fn log(&self) -> &Path {
-        &self.log
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Flushes what was committed, by whomever.
-    pub(super) fn flush_log(&self) -> io::Result<()> {
-        // SQLite locks the file and what is shared, never the log: closing it drops no lock.
-        match OpenOptions::new().write(true).open(&self.log) {
-            Ok(log) => log.sync_data(),
-            // The last connection was closed and has moved all of it into the file, and flushed that.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+    pub(super) fn wal(&self) -> &Path {
+        &self.wal
     }
 
     /// Makes a connection one that cannot write.
@@ -117,6 +111,8 @@ pub(super) enum Failure {
     Query(#[from] diesel::result::Error),
     #[error("no thread for a reader")]
     Thread(#[source] io::Error),
+    #[error("the WAL cannot be opened")]
+    Wal(#[source] io::Error),
     #[error("a migration failed")]
     Migration(#[source] Box<dyn Error + Send + Sync>),
     #[error("the file has no write-ahead log but `{mode}`")]
@@ -141,7 +137,7 @@ impl Failure {
                 cause: Arc::new(error),
             },
             Self::Query(error) => explain_query(path, error),
-            Self::Thread(error) => OpenError::Database(Arc::new(error)),
+            Self::Thread(error) | Self::Wal(error) => OpenError::Database(Arc::new(error)),
             Self::Migration(error) => match error.downcast() {
                 Ok(error) => explain_query(path, *error),
                 Err(error) => OpenError::Database(Arc::from(error)),

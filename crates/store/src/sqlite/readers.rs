@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, sql_query};
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::open::{Failure, File};
 use crate::StoreError;
@@ -35,7 +36,13 @@ const NUDGE: Duration = Duration::from_millis(2);
 pub(super) struct Readers {
     desk: Arc<Desk>,
     patience: Duration,
+    /// Disconnects when every thread has closed its connection.  `None` once closed.
+    ended: Mutex<Option<mpsc::Receiver<Never>>>,
 }
+
+/// Nothing is ever sent.
+#[derive(Debug)]
+enum Never {}
 
 /// Where questions queue up.
 struct Desk {
@@ -57,7 +64,8 @@ struct Line {
     closed: bool,
 }
 
-type Job = Box<dyn FnOnce(&mut SqliteConnection) + Send>;
+/// Runs on a connection, or reports why there is none.
+type Job = Box<dyn FnOnce(Result<&mut SqliteConnection, StoreError>) + Send>;
 
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,9 +79,9 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Readers {
-    /// Connects once, so that a file that cannot be read is noticed now; the others when they are
-    /// needed.
+    /// Connects all of them, so that no read needs another file descriptor later.
     pub(super) fn start(file: &File, count: u32) -> Result<Self, Failure> {
+        let (alive, ended) = mpsc::channel();
         // Before any thread, which it ends if not all can be had.
         let this = Self {
             desk: Arc::new(Desk {
@@ -82,13 +90,18 @@ impl Readers {
                 woken: Condvar::new(),
             }),
             patience: file.busy_timeout,
+            ended: Mutex::new(Some(ended)),
         };
-        let mut first = Some(connect(file)?);
         for _ in 0..this.desk.readers {
-            let (desk, file, conn) = (Arc::clone(&this.desk), file.clone(), first.take());
+            let (desk, file, conn) = (Arc::clone(&this.desk), file.clone(), connect(file)?);
+            let alive: mpsc::Sender<Never> = alive.clone();
             thread::Builder::new()
                 .name("arklow-reader".to_owned())
-                .spawn(move || desk.work(&file, conn))
+                .spawn(move || {
+                    // Dropped after the connection, also by a panic.
+                    let _alive = alive;
+                    desk.work(&file, Some(conn));
+                })
                 .map_err(Failure::Thread)?;
         }
         Ok(this)
@@ -111,9 +124,11 @@ impl Readers {
             begins.store(true, Ordering::Relaxed);
             // Sound: a connection that only reads has nothing to leave half done, and Diesel
             // resets its statements.
-            let asked = catch_unwind(AssertUnwindSafe(|| ask(conn)));
-            let asked = asked.map_or(Err(StoreError::Panicked), |answer| {
-                answer.map_err(StoreError::from)
+            let asked = conn.and_then(|conn| {
+                let asked = catch_unwind(AssertUnwindSafe(|| ask(conn)));
+                asked.map_or(Err(StoreError::Panicked), |answer| {
+                    answer.map_err(StoreError::from)
+                })
             });
             // Whoever left does not hear it.
             drop(reply.send(asked));
@@ -136,15 +151,32 @@ impl Readers {
     }
 
     /// Takes no more questions.  Those that were asked are answered.
-    pub(super) fn close(&self) {
+    fn refuse(&self) {
         self.desk.line().closed = true;
         self.desk.woken.notify_all();
+    }
+
+    /// Takes no more questions, answers those that were asked, and waits until the connections are
+    /// closed: the WAL cannot be emptied before. The wait is bounded by the busy timeout.
+    pub(super) async fn close(&self) {
+        self.refuse();
+        let ended = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(ended) = ended else { return };
+        let patience = self.patience;
+        let waiting = tokio::task::spawn_blocking(move || ended.recv_timeout(patience));
+        if let Ok(Err(RecvTimeoutError::Timeout)) = waiting.await {
+            warn!("a read is still running after {patience:?}; closing the database without it");
+        }
     }
 }
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        self.close();
+        self.refuse();
     }
 }
 
@@ -192,19 +224,19 @@ impl Desk {
     /// What a reader does all day.
     fn work(&self, file: &File, mut conn: Option<SqliteConnection>) {
         while let Some((job, last)) = self.next() {
-            let Some(mut picture) = conn.take().or_else(|| {
-                connect(file)
-                    .inspect_err(|failure| error!(%failure, "a reader cannot connect"))
-                    .ok()
-            }) else {
-                // The reply is dropped: closed, for this question.
-                continue;
+            let mut picture = match conn.take().map_or_else(|| connect(file), Ok) {
+                Ok(conn) => conn,
+                Err(failure) => {
+                    error!(error = %failure, "a reader cannot connect");
+                    job(Err(failure.into()));
+                    continue;
+                }
             };
             // Where it fails, so will the question, which tells who asks.
             let begun = fixed!(sql_query("BEGIN")).run(&mut picture);
-            job(&mut picture);
+            job(Ok(&mut picture));
             while let Some(job) = self.next_until(last) {
-                job(&mut picture);
+                job(Ok(&mut picture));
             }
             let ended = begun.and_then(|()| fixed!(sql_query("COMMIT")).run(&mut picture));
             match ended {
@@ -364,10 +396,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn closing_waits_until_every_connection_is_closed() {
+        let (directory, readers) = readers(3);
+        let file = directory.path().join("arklow.db");
+        let descriptors = || {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap();
+            let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+            targets.filter(|target| *target == file).count()
+        };
+        assert!(descriptors() >= 3, "every reader is connected");
+        readers.close().await;
+        assert_eq!(descriptors(), 0);
+    }
+
+    #[tokio::test]
+    async fn closing_does_not_wait_for_a_read_that_hangs() {
+        let (_directory, readers) = readers(1);
+        let (go_on, wait) = channel::<()>();
+        let (entered, inside) = oneshot::channel();
+        let long = readers.ask(move |_| {
+            entered.send(()).unwrap();
+            wait.recv().unwrap();
+            Ok(7)
+        });
+        let close = async {
+            inside.await.unwrap();
+            readers.close().await;
+            go_on.send(()).unwrap();
+        };
+        let (answer, ()) = tokio::join!(long, close);
+        assert!(matches!(answer, Ok(7)), "{answer:?}");
+    }
+
+    #[tokio::test]
     async fn closed_readers_answer_what_was_asked_and_nothing_more() {
         let (_directory, readers) = readers(1);
         let asked = readers.ask(|_| Ok(7));
-        let close = async { readers.close() };
+        let close = async { readers.refuse() };
         let (answer, ()) = tokio::join!(biased; asked, close);
         assert!(matches!(answer, Ok(7)), "{answer:?}");
         let late = readers.ask(|_| Ok(())).await;

@@ -1,10 +1,12 @@
-//! Writing: one thread that owns the one connection that writes, one that waits for the disk, and one that
-//! moves the log into the file.
+//! Writing: one thread that owns the one connection that writes, and one that syncs the WAL. A third
+//! one checkpoints: see `checkpoint`.
 //!
 //! Questions queue up; the writing thread answers what has queued in one transaction, each question in a
-//! savepoint of its own.  Its commits are not flushed by SQLite: the other thread flushes the log, and only
-//! then are the answers given.  With every answered write on the disk this is what makes many writers
-//! fast: one flush serves all of them, and the next transaction is on its way meanwhile.
+//! savepoint of its own. SQLite does not sync its commits: the other thread syncs the WAL, and only then
+//! are the answers given. One sync serves all of them, and the next transaction runs meanwhile.
+//!
+//! SQLite's own `synchronous = FULL` would do without the second thread. `docs/performance.md` has what
+//! the difference is.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,25 +15,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use diesel::sql_query;
 use diesel::sqlite::SqliteConnection;
-use diesel::{RunQueryDsl as _, sql_query};
 use tokio::sync::oneshot;
-use tracing::{debug, error, warn};
+use tracing::warn;
 
+use super::checkpoint::{Checkpointer, checkpoint};
+use super::disk::{DiskFailure, DiskState, Wal};
 use super::open::{Failure, File};
 use crate::StoreError;
-use crate::error::{Fault, is_busy};
+use crate::error::{Fault, is_busy, is_io_error};
 use crate::fixed::fixed;
 
 /// How many questions may wait.  Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
 /// How many questions share a commit, at most.
 const BATCH: usize = 128;
-/// After how many answers the log is moved into the file; each leaves two to four pages in it.
-const MOVE_AFTER: usize = 256;
-/// How many pages the log may have before the writing thread stops for what is left to move, so that the
-/// log begins anew: 64 MiB.  With 16 MiB one request in a hundred met such a stop.
-const LONG_LOG: i32 = 16_384;
+/// How many pages the WAL may have before the writing thread stops for the rest of a checkpoint, so that
+/// the WAL begins anew: 64 MiB. With 16 MiB one request in a hundred met such a stop.
+const LONG_WAL: i32 = 16_384;
 /// How often a transaction is begun, at most, while SQLite calls it busy without having waited.
 const BEGINS: usize = 3;
 
@@ -46,41 +48,52 @@ pub(super) struct Writer {
 /// What the writing thread hears.
 enum Message {
     Question(Box<dyn Job>),
-    /// The disk is done with so many batches.
-    Flushed(usize),
-    /// The log is long, and nearly all of it is in the file.
+    /// The syncing thread is done with so many batches.
+    Synced(usize),
+    /// The WAL is long, and nearly all of it is in the file.
     CatchUp,
-    /// The disk failed.  What it has of the log is not known, and asking once more tells nothing.
-    Broken(Arc<io::Error>),
     /// No question comes after this.
     Close,
 }
 
 impl Writer {
     /// Starts the threads on `conn`; `file` is for when the connection breaks.
-    pub(super) fn start(file: File, conn: SqliteConnection) -> Result<Self, Failure> {
-        let log = file.clone();
-        Self::start_on(file, conn, move || log.flush_log())
+    pub(super) fn start(
+        file: File,
+        conn: SqliteConnection,
+        disk: DiskState,
+    ) -> Result<Self, Failure> {
+        Self::start_on(file, conn, disk, Wal::sync)
     }
 
-    /// `flush` brings all that was committed to the disk.
+    /// `sync` brings all that was committed to the disk.
     fn start_on(
         file: File,
         mut conn: SqliteConnection,
-        flush: impl FnMut() -> io::Result<()> + Send + 'static,
+        disk: DiskState,
+        mut sync: impl FnMut(&Wal) -> Result<(), DiskFailure> + Send + 'static,
     ) -> Result<Self, Failure> {
-        file.hurry(&mut conn).map_err(Failure::Query)?;
+        file.defer_wal_sync(&mut conn).map_err(Failure::Query)?;
         let (queue, messages) = mpsc::sync_channel(QUEUE);
-        let mover = file.clone();
+        let catch_up = queue.clone();
+        let on_length = move |pages| {
+            if pages > LONG_WAL {
+                drop(catch_up.send(Message::CatchUp));
+            }
+        };
+        // Before the WAL is looked for: from here on nothing of SQLite's deletes it.
+        let checkpointer = Checkpointer::start(&file, disk.clone(), on_length)?;
+        let wal = Wal::open(&file).map_err(Failure::Wal)?;
+        let syncer = Syncer::start(move || sync(&wal), disk.clone(), queue.clone());
         let writing = Thread {
             file,
             conn: Some(conn),
-            mover: Mover::start(mover, queue.clone()).map_err(Failure::Thread)?,
-            disk: Disk::start(flush, queue.clone()).map_err(Failure::Thread)?,
+            checkpointer,
+            syncer: syncer.map_err(Failure::Thread)?,
+            disk,
             inbox: Inbox {
                 messages,
-                flushing: 0,
-                broken: None,
+                syncing: 0,
                 is_to_catch_up: false,
                 is_closed: false,
             },
@@ -107,7 +120,10 @@ impl Writer {
             outcome: None,
             reply,
         }))?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        // Only a panic of a thread of this module drops a question.
+        answer
+            .await
+            .unwrap_or_else(|dropped| Err(StoreError::Unknown(Arc::new(dropped))))
     }
 
     /// Takes no more questions, waits until those in the queue are answered, and disconnects.
@@ -153,8 +169,9 @@ struct Thread {
     file: File,
     /// `None` after it failed, until it is needed again.
     conn: Option<SqliteConnection>,
-    disk: Disk,
-    mover: Mover,
+    syncer: Syncer,
+    checkpointer: Checkpointer,
+    disk: DiskState,
     inbox: Inbox,
 }
 
@@ -164,13 +181,13 @@ impl Thread {
             let mut batch = vec![first];
             let failure = match self.commit(&mut batch) {
                 Ok(()) => {
-                    self.inbox.flushing += 1;
-                    self.mover.count(batch.len());
-                    self.disk.flush(batch);
+                    self.inbox.syncing += 1;
+                    self.checkpointer.count(batch.len());
+                    self.syncer.sync(batch);
                     if std::mem::take(&mut self.inbox.is_to_catch_up)
                         && let Some(conn) = &mut self.conn
                     {
-                        move_log(conn);
+                        checkpoint(conn, &self.disk);
                     }
                     continue;
                 }
@@ -186,16 +203,17 @@ impl Thread {
                 job.answer(Err(failure.clone()));
             }
         }
-        // Before the connection: the last one takes the log away.
-        self.disk.end();
-        self.mover.end();
+        self.syncer.end();
+        // The checkpointer's connection must be the last one.
+        drop(self.conn.take());
+        self.checkpointer.end();
     }
 
     /// Runs what is in `batch`, and what has queued up by the time the lock is had, and commits.
-    /// An error means that nothing of it happened.
+    /// An error means that nothing of it happened, but for [`StoreError::Unknown`].
     fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<(), StoreError> {
-        if let Some(cause) = &self.inbox.broken {
-            return Err(StoreError::Database(Arc::clone(cause) as _));
+        if let Some(failure) = self.disk.failure() {
+            return Err(StoreError::Unavailable(failure));
         }
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -212,7 +230,7 @@ impl Thread {
 
     fn reconnect(&self) -> Result<SqliteConnection, StoreError> {
         let mut conn = self.file.connect_writer().map_err(StoreError::from)?;
-        self.file.hurry(&mut conn).map_err(Fault::from)?;
+        self.file.defer_wal_sync(&mut conn).map_err(Fault::from)?;
         Ok(conn)
     }
 }
@@ -225,7 +243,7 @@ fn begin_and_commit(
 ) -> Result<(), StoreError> {
     let started = Instant::now();
     for _ in 0..BEGINS {
-        let mut begun = false;
+        let (mut begun, mut commits) = (false, false);
         let result = conn.immediate_transaction(|conn| {
             begun = true;
             while batch.len() < BATCH
@@ -237,16 +255,21 @@ fn begin_and_commit(
                 in_savepoint(conn, job.as_mut())?;
             }
             while batch.len() < BATCH
-                && let Some(mut job) = inbox.next_while_flushing()
+                && let Some(mut job) = inbox.next_while_syncing()
             {
                 let result = in_savepoint(conn, job.as_mut());
                 batch.push(job);
                 result?;
             }
+            commits = true;
             Ok(())
         });
         match result {
             Ok(()) => return Ok(()),
+            // The commit may be in the WAL, which is all that it takes after a restart.
+            Err(error) if commits && is_io_error(&error) => {
+                return Err(StoreError::Unknown(Arc::new(error)));
+            }
             Err(error) if begun => return Err(StoreError::Database(Arc::new(error))),
             Err(error) if !is_busy(&error) => return Err(Fault::from(error).into()),
             Err(_) if started.elapsed() >= file.busy_timeout => break,
@@ -259,9 +282,8 @@ fn begin_and_commit(
 /// What the thread is told, and what follows from it.
 struct Inbox {
     messages: Receiver<Message>,
-    /// How many batches the disk is not done with.
-    flushing: usize,
-    broken: Option<Arc<io::Error>>,
+    /// How many batches the syncing thread is not done with.
+    syncing: usize,
     is_to_catch_up: bool,
     is_closed: bool,
 }
@@ -278,10 +300,10 @@ impl Inbox {
         None
     }
 
-    /// The next question that comes before the disk is done with the batch before, for which the one that is
-    /// open would only wait.
-    fn next_while_flushing(&mut self) -> Option<Box<dyn Job>> {
-        while self.flushing > 0 && !self.is_closed {
+    /// The next question that comes before the batch before is synced, for which the one that is open would
+    /// only wait.
+    fn next_while_syncing(&mut self) -> Option<Box<dyn Job>> {
+        while self.syncing > 0 && !self.is_closed {
             let message = self.messages.recv().ok()?;
             if let Some(job) = self.hear(message) {
                 return Some(job);
@@ -304,47 +326,42 @@ impl Inbox {
     fn hear(&mut self, message: Message) -> Option<Box<dyn Job>> {
         match message {
             Message::Question(job) => return Some(job),
-            Message::Flushed(batches) => self.flushing -= batches,
+            Message::Synced(batches) => self.syncing -= batches,
             Message::CatchUp => self.is_to_catch_up = true,
-            Message::Broken(cause) => self.broken = Some(cause),
             Message::Close => self.is_closed = true,
         }
         None
     }
 }
 
-/// The thread that waits for the disk, and gives the answers.
-struct Disk {
+/// The thread that syncs the WAL, and gives the answers.
+struct Syncer {
     /// `None` at the end.
     committed: Option<Sender<Vec<Box<dyn Job>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Disk {
+impl Syncer {
     fn start(
-        mut flush: impl FnMut() -> io::Result<()> + Send + 'static,
+        mut sync: impl FnMut() -> Result<(), DiskFailure> + Send + 'static,
+        disk: DiskState,
         writer: SyncSender<Message>,
     ) -> io::Result<Self> {
         let (committed, batches) = mpsc::channel::<Vec<Box<dyn Job>>>();
-        let thread = thread::Builder::new().name("arklow-disk".to_owned());
+        let thread = thread::Builder::new().name("arklow-sync".to_owned());
         let thread = thread.spawn(move || {
-            let mut broken = None;
             while let Ok(first) = batches.recv() {
                 let mut done = vec![first];
                 done.extend(batches.try_iter());
-                if broken.is_none()
-                    && let Err(cause) = flush()
-                {
-                    error!(%cause, "the disk does not take what is written; nothing is, until the next start");
-                    let cause = Arc::new(cause);
-                    drop(writer.send(Message::Broken(Arc::clone(&cause))));
-                    broken = Some(cause);
-                }
+                // A sync after a failed one could succeed without what the first one lost.
+                let failure = disk
+                    .failure()
+                    .or_else(|| sync().err().map(|failure| disk.fail(failure)));
                 // Before the answers: the writing thread may wait for this.
-                drop(writer.send(Message::Flushed(done.len())));
-                let result = match &broken {
+                drop(writer.send(Message::Synced(done.len())));
+                let result = match failure {
                     None => Ok(()),
-                    Some(cause) => Err(StoreError::Database(Arc::clone(cause) as _)),
+                    Some(failure) => Err(StoreError::Unknown(failure)),
                 };
                 for job in done.into_iter().flatten() {
                     job.answer(result.clone());
@@ -358,9 +375,9 @@ impl Disk {
     }
 
     /// Has the questions of a batch that was committed answered once it is on the disk.
-    fn flush(&self, batch: Vec<Box<dyn Job>>) {
+    fn sync(&self, batch: Vec<Box<dyn Job>>) {
         if let Some(committed) = &self.committed {
-            // Where the thread is gone, so are the replies: closed, for who asked.
+            // Where the thread is gone, so are the replies: unknown, for who asked.
             drop(committed.send(batch));
         }
     }
@@ -369,78 +386,9 @@ impl Disk {
     fn end(&mut self) {
         drop(self.committed.take());
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            warn!("the thread that flushes did not end as it should");
+            warn!("the syncing thread panicked");
         }
     }
-}
-
-/// The thread that moves the log into the file (a checkpoint), which SQLite would do within a commit.
-struct Mover {
-    /// How many answers came since it was last called.
-    answers: usize,
-    /// `None` at the end.
-    call: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Mover {
-    fn start(file: File, writer: SyncSender<Message>) -> io::Result<Self> {
-        let (call, calls) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("arklow-checkpoint".to_owned());
-        let thread = thread.spawn(move || {
-            let mut conn = None;
-            while let Ok(()) = calls.recv() {
-                if conn.is_none() {
-                    conn = file
-                        .connect_writer()
-                        .inspect_err(|error| warn!(%error, "the log stays: it cannot be moved"))
-                        .ok();
-                }
-                // While others write, some of it is always left.
-                let left = conn.as_mut().and_then(move_log);
-                if left.is_some_and(|pages| pages > LONG_LOG) {
-                    drop(writer.send(Message::CatchUp));
-                }
-            }
-        })?;
-        Ok(Self {
-            answers: 0,
-            call: Some(call),
-            thread: Some(thread),
-        })
-    }
-
-    fn count(&mut self, answers: usize) {
-        self.answers += answers;
-        if self.answers >= MOVE_AFTER
-            && let Some(call) = &self.call
-            // Otherwise it has not even begun with the last call.
-            && call.try_send(()).is_ok()
-        {
-            self.answers = 0;
-        }
-    }
-
-    fn end(&mut self) {
-        drop(self.call.take());
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            warn!("the thread that moves the log did not end as it should");
-        }
-    }
-}
-
-/// Moves what it can without waiting for anybody.  How long the log is, if that can be known.
-fn move_log(conn: &mut SqliteConnection) -> Option<i32> {
-    #[derive(diesel::QueryableByName)]
-    struct Moved {
-        #[diesel(sql_type = diesel::sql_types::Integer)]
-        log: i32,
-    }
-    let moved = sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(conn);
-    // Another process may be at it.
-    let moved: Result<Moved, _> =
-        moved.inspect_err(|error| debug!(%error, "the log cannot be moved now"));
-    moved.ok().map(|moved| moved.log)
 }
 
 /// Runs one question.  An error is one of the whole batch: the savepoint was lost, which happens
@@ -542,13 +490,16 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn writer() -> (TempDir, File, Writer) {
-        prepared(Writer::start)
+        prepared(|file, conn| Writer::start(file, conn, DiskState::new()))
     }
 
+    /// With a sync that does nothing but this.
     fn writer_on(
-        flush: impl FnMut() -> io::Result<()> + Send + 'static,
+        disk: &DiskState,
+        mut sync: impl FnMut() -> io::Result<()> + Send + 'static,
     ) -> (TempDir, File, Writer) {
-        prepared(|file, conn| Writer::start_on(file, conn, flush))
+        let sync = move |_: &Wal| sync().map_err(DiskFailure::Sync);
+        prepared(|file, conn| Writer::start_on(file, conn, disk.clone(), sync))
     }
 
     fn prepared(
@@ -708,7 +659,7 @@ mod tests {
     fn nobody_has_an_answer_before_it_is_on_the_disk_and_the_next_batch_is_on_its_way_meanwhile() {
         let (flushing, flushes) = channel();
         let (go_on, wait) = channel();
-        let (_directory, file, writer) = writer_on(move || {
+        let (_directory, file, writer) = writer_on(&DiskState::new(), move || {
             flushing.send(()).unwrap();
             wait.recv_timeout(PATIENCE).unwrap()
         });
@@ -736,41 +687,126 @@ mod tests {
     }
 
     #[test]
-    fn disk_that_failed_once_is_not_believed_again() {
-        let mut flushes = 0;
-        let (_directory, file, writer) = writer_on(move || {
-            flushes += 1;
-            match flushes {
+    fn sync_that_failed_once_is_not_repeated_and_its_change_is_unknown() {
+        let mut syncs = 0;
+        let disk = DiskState::new();
+        let (_directory, file, writer) = writer_on(&disk, move || {
+            syncs += 1;
+            match syncs {
                 2 => Err(io::Error::from(io::ErrorKind::StorageFull)),
                 _ => Ok(()),
             }
         });
         let fine = put(&writer, |conn| note(conn, 1));
         fine.blocking_recv().unwrap().unwrap();
+        assert!(disk.failure().is_none());
         let lost = put(&writer, |conn| note(conn, 2));
         let answer = lost.blocking_recv().unwrap();
-        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        assert!(matches!(answer, Err(StoreError::Unknown(_))), "{answer:?}");
+        assert!(disk.failure().is_some());
         let next = put(&writer, |conn| note(conn, 3));
         let answer = next.blocking_recv().unwrap();
-        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(StoreError::Unavailable(_))),
+            "{answer:?}"
+        );
         assert!(!notes(&file).contains(&3), "nothing is changed any more");
     }
 
     #[test]
-    fn log_is_flushed_where_a_link_leads_to() {
+    fn own_failure_of_a_question_is_known_also_when_the_sync_fails() {
+        let disk = DiskState::new();
+        let (_directory, _file, writer) =
+            writer_on(&disk, || Err(io::Error::from(io::ErrorKind::StorageFull)));
+        let gate = Gate::shut(&writer);
+        let refused = put(&writer, |conn| {
+            note(conn, 1)?;
+            note(conn, 1)
+        });
+        gate.open.send(()).unwrap();
+        let answer = refused.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn wal_stays_as_it_is_after_a_failed_sync() {
+        let disk = DiskState::new();
+        let (_directory, file, writer) =
+            writer_on(&disk, || Err(io::Error::from(io::ErrorKind::StorageFull)));
+        let lost = writer.ask(|conn| note(conn, 1)).await;
+        assert!(matches!(lost, Err(StoreError::Unknown(_))), "{lost:?}");
+        let (before, size) = (std::fs::read(file.wal()).unwrap(), file_size(&file));
+        writer.close().await;
+        assert!(
+            std::fs::read(file.wal()).unwrap() == before,
+            "no checkpoint"
+        );
+        assert_eq!(file_size(&file), size);
+    }
+
+    #[tokio::test]
+    async fn closing_leaves_no_wal() {
+        let (_directory, file, writer) = writer();
+        writer.ask(|conn| note(conn, 1)).await.unwrap();
+        assert!(file.wal().exists());
+        writer.close().await;
+        assert!(!file.wal().exists());
+        assert_eq!(notes(&file), [1]);
+    }
+
+    #[tokio::test]
+    async fn wal_that_is_in_use_by_another_connection_stays_when_closing() {
+        let (_directory, file, writer) = writer();
+        let mut other = file.connect_writer().unwrap();
+        other
+            .batch_execute("BEGIN; SELECT count(*) FROM notes;")
+            .unwrap();
+        writer.ask(|conn| note(conn, 1)).await.unwrap();
+        writer.close().await;
+        assert!(file.wal().exists());
+        other.batch_execute("COMMIT;").unwrap();
+        assert_eq!(notes(&file), [1]);
+    }
+
+    #[tokio::test]
+    async fn change_after_the_wal_was_renamed_is_unknown_and_the_last_one() {
+        for victim in [File::wal, File::path] {
+            let disk = DiskState::new();
+            let (_directory, file, writer) =
+                prepared(|file, conn| Writer::start(file, conn, disk.clone()));
+            writer.ask(|conn| note(conn, 1)).await.unwrap();
+            let elsewhere = victim(&file).with_extension("elsewhere");
+            std::fs::rename(victim(&file), &elsewhere).unwrap();
+            let lost = writer.ask(|conn| note(conn, 2)).await;
+            assert!(matches!(lost, Err(StoreError::Unknown(_))), "{lost:?}");
+            // Also when another one is in its place.
+            std::fs::copy(&elsewhere, victim(&file)).unwrap();
+            let next = writer.ask(|conn| note(conn, 3)).await;
+            assert!(matches!(next, Err(StoreError::Unavailable(_))), "{next:?}");
+            let failure = disk.failure().unwrap();
+            assert!(matches!(*failure, DiskFailure::Replaced(_)), "{failure:?}");
+        }
+    }
+
+    fn file_size(file: &File) -> u64 {
+        std::fs::metadata(file.path()).unwrap().len()
+    }
+
+    #[test]
+    fn wal_is_found_where_a_link_leads_to() {
         let (directory, file, _writer) = writer();
         let link = directory.path().join("link.db");
         std::os::unix::fs::symlink(directory.path().join("arklow.db"), &link).unwrap();
         let (linked, _) = open::open(&link, &Options::default()).unwrap();
-        assert_eq!(linked.log(), file.log());
-        assert!(linked.log().exists());
+        assert_eq!(linked.wal(), file.wal());
+        assert!(linked.wal().exists());
     }
 
     #[test]
-    fn log_begins_anew_while_questions_come_without_a_pause() {
+    fn wal_begins_anew_while_questions_come_without_a_pause() {
         const PAGES: u64 = 4;
         let (_directory, file, writer) = writer();
-        let questions = 4 * LONG_LOG.unsigned_abs() as usize / PAGES as usize;
+        let questions = 4 * LONG_WAL.unsigned_abs() as usize / PAGES as usize;
         let mut waiting = std::collections::VecDeque::new();
         for _ in 0..questions {
             waiting.push_back(put(&writer, move |conn| {
@@ -788,8 +824,8 @@ mod tests {
                     .unwrap();
             }
         }
-        let log = std::fs::metadata(file.log()).unwrap().len();
-        let limit = 2 * 4096 * u64::from(LONG_LOG.unsigned_abs());
+        let log = std::fs::metadata(file.wal()).unwrap().len();
+        let limit = 2 * 4096 * u64::from(LONG_WAL.unsigned_abs());
         assert!(log < limit, "{log} bytes");
     }
 
