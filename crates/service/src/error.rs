@@ -72,6 +72,10 @@ pub(crate) enum CliError {
     #[error("stopped after {moved} of {total} devices; the others are still under another key")]
     RotationStopped { moved: u64, total: u64 },
     #[error(
+        "the rotation is not complete: the new key is in the key file, and some devices may be under another one"
+    )]
+    RotationFailed(#[source] StoreError),
+    #[error(
         "{0} devices are still under another key: their secrets do not open, or a server \
              with an old key file goes on using it"
     )]
@@ -167,7 +171,9 @@ impl CliError {
                 "`arklow keys rotate` moves everything to the active key; sets of backup codes \
                  from before sets had keys of their own go when their owners make new ones",
             ),
-            Self::RotationStopped { .. } => Some("run `arklow keys rotate` again to go on"),
+            Self::RotationStopped { .. } | Self::RotationFailed(_) => {
+                Some("run `arklow keys rotate` again to go on")
+            }
             Self::RotationIncomplete(_) => Some(
                 "`arklow keys list` tells which key, the log above which devices do not open: remove \
                  them with `arklow device remove`, and run this again",
@@ -213,4 +219,30 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn change_that_may_have_been_made_is_not_called_unchanged() {
+        let cause = || Arc::new(io::Error::other("on purpose"));
+        for error in [
+            StoreError::Unknown(cause()),
+            StoreError::Unavailable(cause()),
+        ] {
+            let error = CliError::from(error);
+            assert_eq!(
+                error.to_string(),
+                "whether anything was changed is not known"
+            );
+            let hint = error.hint().unwrap();
+            assert!(hint.contains("before you try again"), "{hint}");
+        }
+        let error = CliError::from(StoreError::Busy);
+        assert_eq!(error.to_string(), "nothing was changed");
+    }
 }

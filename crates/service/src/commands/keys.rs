@@ -106,7 +106,10 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
                 .await?
                 .keyring;
             let now = sources.clock.now();
-            store.record_rotation(now, operator(args.actor)).await?;
+            store
+                .record_rotation(now, operator(args.actor))
+                .await
+                .map_err(CliError::RotationFailed)?;
             let path = path.display();
             output::note(&format!(
                 "key {} is in `{path}` and active: keep a new copy of the file",
@@ -200,7 +203,10 @@ async fn reseal_all(
             };
             let random = Arc::clone(&sources.random);
             let began = Instant::now();
-            let batch = store.reseal(reseal, Arc::clone(&keyring), random).await?;
+            let batch = store
+                .reseal(reseal, Arc::clone(&keyring), random)
+                .await
+                .map_err(CliError::RotationFailed)?;
             moved += batch.moved as u64;
             pass.moved += batch.moved as u64;
             pass.stuck += batch.stuck.len() as u64;

@@ -5,12 +5,13 @@
 //! savepoint of its own. SQLite does not sync its commits: the other thread syncs the WAL, and only then
 //! are the answers given. One sync serves all of them, and the next transaction runs meanwhile.
 //!
-//! SQLite's own `synchronous = FULL` would do without the second thread. `docs/performance.md` has what
-//! the difference is.
+//! SQLite's own `synchronous = FULL` would do without the second thread, and costs a tenth of the changes on
+//! a slow disk and a quarter on a fast one: see `docs/performance.md`.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -48,8 +49,8 @@ pub(super) struct Writer {
 /// What the writing thread hears.
 enum Message {
     Question(Box<dyn Job>),
-    /// The syncing thread is done with so many batches.
-    Synced(usize),
+    /// The syncing thread is done with a batch.
+    Synced,
     /// The WAL is long, and nearly all of it is in the file.
     CatchUp,
     /// No question comes after this.
@@ -84,7 +85,13 @@ impl Writer {
         // Before the WAL is looked for: from here on nothing of SQLite's deletes it.
         let checkpointer = Checkpointer::start(&file, disk.clone(), on_length)?;
         let wal = Wal::open(&file).map_err(Failure::Wal)?;
-        let syncer = Syncer::start(move || sync(&wal), disk.clone(), queue.clone());
+        let syncing = Arc::default();
+        let syncer = Syncer::start(
+            move || sync(&wal),
+            disk.clone(),
+            queue.clone(),
+            Arc::clone(&syncing),
+        );
         let writing = Thread {
             file,
             conn: Some(conn),
@@ -93,7 +100,7 @@ impl Writer {
             disk,
             inbox: Inbox {
                 messages,
-                syncing: 0,
+                syncing,
                 is_to_catch_up: false,
                 is_closed: false,
             },
@@ -181,7 +188,7 @@ impl Thread {
             let mut batch = vec![first];
             let failure = match self.commit(&mut batch) {
                 Ok(()) => {
-                    self.inbox.syncing += 1;
+                    self.inbox.syncing.fetch_add(1, Ordering::Relaxed);
                     self.checkpointer.count(batch.len());
                     self.syncer.sync(batch);
                     if std::mem::take(&mut self.inbox.is_to_catch_up)
@@ -283,7 +290,7 @@ fn begin_and_commit(
 struct Inbox {
     messages: Receiver<Message>,
     /// How many batches the syncing thread is not done with.
-    syncing: usize,
+    syncing: Arc<AtomicUsize>,
     is_to_catch_up: bool,
     is_closed: bool,
 }
@@ -303,7 +310,7 @@ impl Inbox {
     /// The next question that comes before the batch before is synced, for which the one that is open would
     /// only wait.
     fn next_while_syncing(&mut self) -> Option<Box<dyn Job>> {
-        while self.syncing > 0 && !self.is_closed {
+        while self.syncing.load(Ordering::Relaxed) > 0 && !self.is_closed {
             let message = self.messages.recv().ok()?;
             if let Some(job) = self.hear(message) {
                 return Some(job);
@@ -326,7 +333,7 @@ impl Inbox {
     fn hear(&mut self, message: Message) -> Option<Box<dyn Job>> {
         match message {
             Message::Question(job) => return Some(job),
-            Message::Synced(batches) => self.syncing -= batches,
+            Message::Synced => {}
             Message::CatchUp => self.is_to_catch_up = true,
             Message::Close => self.is_closed = true,
         }
@@ -337,7 +344,7 @@ impl Inbox {
 /// The thread that syncs the WAL, and gives the answers.
 struct Syncer {
     /// `None` at the end.
-    committed: Option<Sender<Vec<Box<dyn Job>>>>,
+    committed: Option<SyncSender<Vec<Box<dyn Job>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -346,8 +353,10 @@ impl Syncer {
         mut sync: impl FnMut() -> Result<(), DiskFailure> + Send + 'static,
         disk: DiskState,
         writer: SyncSender<Message>,
+        syncing: Arc<AtomicUsize>,
     ) -> io::Result<Self> {
-        let (committed, batches) = mpsc::channel::<Vec<Box<dyn Job>>>();
+        // While a disk hangs, two batches wait for it and all other questions in the queue, which is bounded.
+        let (committed, batches) = mpsc::sync_channel::<Vec<Box<dyn Job>>>(1);
         let thread = thread::Builder::new().name("arklow-sync".to_owned());
         let thread = thread.spawn(move || {
             while let Ok(first) = batches.recv() {
@@ -357,8 +366,9 @@ impl Syncer {
                 let failure = disk
                     .failure()
                     .or_else(|| sync().err().map(|failure| disk.fail(failure)));
-                // Before the answers: the writing thread may wait for this.
-                drop(writer.send(Message::Synced(done.len())));
+                // Before the answers: the writing thread may wait for this. If the queue is full it does not.
+                syncing.fetch_sub(done.len(), Ordering::Relaxed);
+                drop(writer.try_send(Message::Synced));
                 let result = match failure {
                     None => Ok(()),
                     Some(failure) => Err(StoreError::Unknown(failure)),
@@ -374,7 +384,8 @@ impl Syncer {
         })
     }
 
-    /// Has the questions of a batch that was committed answered once it is on the disk.
+    /// Has the questions of a batch that was committed answered once it is on the disk. Waits while two
+    /// others are.
     fn sync(&self, batch: Vec<Box<dyn Job>>) {
         if let Some(committed) = &self.committed {
             // Where the thread is gone, so are the replies: unknown, for who asked.
@@ -790,6 +801,33 @@ mod tests {
 
     fn file_size(file: &File) -> u64 {
         std::fs::metadata(file.path()).unwrap().len()
+    }
+
+    #[test]
+    fn questions_wait_in_the_queue_while_the_disk_hangs() {
+        let (go_on, wait) = channel::<()>();
+        let (_directory, file, writer) = writer_on(&DiskState::new(), move || {
+            // An error means that the disk works again.
+            drop(wait.recv());
+            Ok(())
+        });
+        let first = put(&writer, |conn| note(conn, 0));
+        let more = (1..).map_while(|id| {
+            let (reply, answer) = oneshot::channel();
+            let sent = writer.enqueue(Box::new(Question {
+                ask: Some(move |conn: &mut SqliteConnection| note(conn, id)),
+                outcome: None,
+                reply,
+            }));
+            sent.ok().map(|()| answer)
+        });
+        let more: Vec<_> = more.take(2 * QUEUE).collect();
+        assert!(more.len() < QUEUE + 4 * BATCH, "{} were taken", more.len());
+        drop(go_on);
+        for answer in std::iter::once(first).chain(more) {
+            answer.blocking_recv().unwrap().unwrap();
+        }
+        assert!(notes(&file).len() > QUEUE);
     }
 
     #[test]
