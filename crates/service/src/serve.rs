@@ -110,7 +110,7 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
         busy_timeout: args.busy_timeout,
         connections: args.postgres.database_connections,
         connect_timeout: args.postgres.connect_timeout,
-        statement_timeout: args.postgres.statement_timeout,
+        statement_timeout: Some(args.postgres.statement_timeout),
         ..Options::default()
     };
     let store = commands::open(url, options).await?;
@@ -352,7 +352,8 @@ mod tests {
         assert_eq!(args.busy_timeout, options.busy_timeout);
         assert_eq!(args.postgres.database_connections, options.connections);
         assert_eq!(args.postgres.connect_timeout, options.connect_timeout);
-        assert_eq!(args.postgres.statement_timeout, options.statement_timeout);
+        let statement_timeout = Some(args.postgres.statement_timeout);
+        assert_eq!(statement_timeout, options.statement_timeout);
         let policy = Policy::from_flags(&args.factors, &args.limits);
         assert_eq!(format!("{policy:?}"), format!("{:?}", Policy::default()));
     }

@@ -101,8 +101,21 @@ pub struct Options {
     pub connections: u32,
     /// How long connecting to a PostgreSQL server may take.
     pub connect_timeout: Duration,
-    /// How long a statement may take on a PostgreSQL server.
-    pub statement_timeout: Duration,
+    /// How long a statement may take on a PostgreSQL server, and how long a transaction may be idle;
+    /// `None` for no limit.
+    pub statement_timeout: Option<Duration>,
+}
+
+impl Options {
+    /// For commands that work on many rows: no limit on a statement or on an idle transaction, and no
+    /// file is created.  Locks are waited for as long as [`Options::busy_timeout`].
+    pub fn for_commands() -> Self {
+        Self {
+            create: false,
+            statement_timeout: None,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Options {
@@ -115,7 +128,7 @@ impl Default for Options {
             readers: 8,
             connections: 16,
             connect_timeout: Duration::from_secs(5),
-            statement_timeout: Duration::from_secs(10),
+            statement_timeout: Some(Duration::from_secs(10)),
         }
     }
 }

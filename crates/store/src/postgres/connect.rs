@@ -130,7 +130,8 @@ impl Server {
         let mut config = url.config.clone();
         config.connect_timeout(options.connect_timeout);
         // A network that swallows packets is noticed when a statement should have been answered.
-        config.tcp_user_timeout(options.statement_timeout + options.connect_timeout);
+        let answer = options.statement_timeout.unwrap_or_default();
+        config.tcp_user_timeout(answer + options.connect_timeout);
         let tls = match config.get_ssl_mode() {
             SslMode::Disable => None,
             _ => Some(tls::connector(&url.trust)?),
@@ -195,7 +196,8 @@ fn settings(options: &Options) -> String {
          SET default_transaction_isolation = 'read committed';
          SELECT set_config('synchronous_commit', 'on', false)
              WHERE current_setting('synchronous_commit') = 'off';",
-        statement = options.statement_timeout.as_millis(),
+        // Zero is no limit.
+        statement = options.statement_timeout.unwrap_or_default().as_millis(),
         lock = options.busy_timeout.as_millis(),
     )
 }

@@ -65,7 +65,9 @@ impl Postgres {
         let server = connect::Server::new(url, options)?;
         Ok(Self {
             connections: Connections::new(server, options.connections, options.busy_timeout),
-            patience: options.busy_timeout + options.connect_timeout + options.statement_timeout,
+            patience: options.busy_timeout
+                + options.connect_timeout
+                + options.statement_timeout.unwrap_or_default(),
         })
     }
 
