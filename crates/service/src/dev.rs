@@ -45,7 +45,11 @@ pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError>
         docs: args.docs,
         ..Config::on(args.listen)
     };
-    commands::closing(&store, serve_demo(&store, &url, config, format, sources)).await
+    match serve_demo(&store, &url, config, format, sources).await {
+        // At its end, which has closed the store.
+        Ok(()) => Ok(()),
+        failed => commands::closing(&store, async { failed }).await,
+    }
 }
 
 async fn serve_demo(

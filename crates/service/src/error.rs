@@ -35,9 +35,7 @@ pub(crate) enum CliError {
         cause: OpenError,
     },
     #[error("{}", match .0 {
-        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
-            "whether anything was changed is not known"
-        }
+        StoreError::Unknown(_) => "whether anything was changed is not known",
         _ => "nothing was changed",
     })]
     Store(#[from] StoreError),
@@ -69,12 +67,18 @@ pub(crate) enum CliError {
         seeds: i64,
         code_sets: i64,
     },
+    #[error(
+        "the rotation failed after {moved} of {total} devices: the key file has the new key, and the \
+         other devices are still under another one"
+    )]
+    RotationFailed {
+        moved: u64,
+        total: u64,
+        #[source]
+        cause: StoreError,
+    },
     #[error("stopped after {moved} of {total} devices; the others are still under another key")]
     RotationStopped { moved: u64, total: u64 },
-    #[error(
-        "the rotation is not complete: the new key is in the key file, and some devices may be under another one"
-    )]
-    RotationFailed(#[source] StoreError),
     #[error(
         "{0} devices are still under another key: their secrets do not open, or a server \
              with an old key file goes on using it"
@@ -134,12 +138,22 @@ impl CliError {
             Self::Open {
                 cause: OpenError::Unreachable(_),
                 ..
+            } => {
+                Some("check that the server runs, and the host, port and sslmode in --database-url")
+            }
+            Self::Open {
+                cause: OpenError::Refused(_),
+                ..
+            } => Some("check the user, the password and the database in --database-url"),
+            Self::Open {
+                cause: OpenError::UnsafePool(_),
+                ..
             } => Some(
-                "check that the server runs and lets this user in, and the host, port, name and \
-                 sslmode in --database-url",
+                "give the pool `pool_mode = session`, or PgBouncer 1.21 or newer with \
+                 `max_prepared_statements = 200`; or name the server itself in --database-url",
             ),
             Self::Store(StoreError::Busy) => Some("something else is writing: try again"),
-            Self::Store(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {
+            Self::Store(StoreError::Unknown(_)) => {
                 Some("look whether it was done before you try again")
             }
             Self::Copy(CopyError::Direction) => {
@@ -171,7 +185,7 @@ impl CliError {
                 "`arklow keys rotate` moves everything to the active key; sets of backup codes \
                  from before sets had keys of their own go when their owners make new ones",
             ),
-            Self::RotationStopped { .. } | Self::RotationFailed(_) => {
+            Self::RotationStopped { .. } | Self::RotationFailed { .. } => {
                 Some("run `arklow keys rotate` again to go on")
             }
             Self::RotationIncomplete(_) => Some(

@@ -12,7 +12,7 @@ use crate::{log, wire};
 /// What `Retry-After` says of a factor that no time unlocks: come back after an operator did.
 const FACTOR_RETRY: TimeDelta = TimeDelta::hours(1);
 
-/// Why an operation was not carried out.  Nothing was changed, but for [`Refused::Unavailable`].
+/// Why an operation was not carried out.  Nothing was changed, but perhaps by [`StoreError::Unknown`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("/name: {0}")]
@@ -49,7 +49,10 @@ pub(crate) enum Refused {
     FactorLocked,
     #[error("the database is busy")]
     Busy,
-    #[error("the database went away: whether anything was changed is not known")]
+    #[error("{}", match .0 {
+        StoreError::Unknown(_) => "the database went away: whether anything was changed is not known",
+        _ => "the database is not available: nothing was changed",
+    })]
     Unavailable(#[source] StoreError),
     #[error("nothing could be drawn")]
     Entropy(#[from] NoEntropy),

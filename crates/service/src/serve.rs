@@ -124,7 +124,11 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
         }
         serve(app, config, |_| Ok(())).await
     };
-    commands::closing(&store, serving).await
+    match serving.await {
+        // At its end, which has closed the store.
+        Ok(()) => Ok(()),
+        failed => commands::closing(&store, async { failed }).await,
+    }
 }
 
 fn warn_of_no_limits() {

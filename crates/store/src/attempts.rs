@@ -135,6 +135,6 @@ impl Store {
         present: PresentCode,
         keyring: Arc<Keyring>,
     ) -> Result<Attempt, StoreError> {
-        ask!(self.write(attempts::present_code(&present, &keyring)))
+        ask!(self.write_code(attempts::present_code(&present, &keyring)))
     }
 }

@@ -35,12 +35,12 @@ pub enum StoreError {
     #[error("nothing could be drawn")]
     NoEntropy(#[source] NoEntropy),
     /// The server with the database cannot be reached, has ended the connection, or does not take
-    /// changes at present.  If a change had begun, nobody knows whether it was made; asking again
-    /// later may work.
+    /// changes at present.  Nothing was changed; asking again later may work.
     #[error("the database is not available")]
     Unavailable(#[source] Cause),
-    /// A change was written, and whether it is on the disk is not known: a sync or a commit failed.
-    #[error("the change may or may not be on the disk")]
+    /// A change was written, and whether it was made is not known: a sync failed, or the answer of the server
+    /// to a commit did not come.
+    #[error("the change may or may not have been made")]
     Unknown(#[source] Cause),
     /// The database refused or failed.
     #[error("the database failed")]
@@ -123,9 +123,19 @@ pub enum OpenError {
     /// Another process kept the database locked for too long.
     #[error("the database `{}` is locked by another process: try again later", .0.display())]
     Busy(PathBuf),
-    /// The server cannot be reached, or does not let this program in.
+    /// The server cannot be reached.
     #[error("the server cannot be reached")]
     Unreachable(#[source] Cause),
+    /// The server answered, and does not let this program in: the user, the password, the database.
+    #[error("the server refused the connection")]
+    Refused(#[source] Cause),
+    /// A pool that gives each transaction a connection of its own, but mixes up the prepared statements of
+    /// its clients.
+    #[error(
+        "the pool before the server gives each transaction another connection and does not keep \
+         prepared statements apart"
+    )]
+    UnsafePool(#[source] Option<Cause>),
     /// A database that lacks changes which this program needs.
     #[error("{count} changes of the tables are pending, the first is `{first}`")]
     Pending {

@@ -203,10 +203,12 @@ async fn reseal_all(
             };
             let random = Arc::clone(&sources.random);
             let began = Instant::now();
-            let batch = store
-                .reseal(reseal, Arc::clone(&keyring), random)
-                .await
-                .map_err(CliError::RotationFailed)?;
+            let batch = store.reseal(reseal, Arc::clone(&keyring), random).await;
+            let batch = batch.map_err(|cause| CliError::RotationFailed {
+                moved,
+                total,
+                cause,
+            })?;
             moved += batch.moved as u64;
             pass.moved += batch.moved as u64;
             pass.stuck += batch.stuck.len() as u64;
@@ -225,7 +227,15 @@ async fn reseal_all(
                 () = tokio::time::sleep(breath) => {}
             }
         }
-        let left = under_other_keys(store, keyring.active()).await?;
+        let left = under_other_keys(store, keyring.active()).await;
+        let left = left.map_err(|error| match error {
+            CliError::Store(cause) => CliError::RotationFailed {
+                moved,
+                total,
+                cause,
+            },
+            other => other,
+        })?;
         // A server that has not read the new key file yet may still use the old key.
         let is_over = pass.moved == 0 && started.elapsed() >= PATIENCE;
         if left == 0 || is_over {

@@ -1,10 +1,11 @@
-//! Asking: some threads with a connection each, and one queue before them.
+//! Asking: some threads with a connection each, and two queues before them, one of reads and one of
+//! writes.  Writes have fewer threads than there are: a commit may have to wait for a standby, and
+//! reads go on meanwhile.
 //!
 //! A thread drives its connection itself.  So an answer of the server wakes the thread that waits for
 //! it, and no other; on the threads of a shared runtime it is passed on twice, and a question has
 //! many answers.
 
-use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,19 +13,34 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
+use diesel::Connection;
 use diesel::connection::TransactionManager as _;
-use diesel_async::AsyncPgConnection;
-use diesel_async::async_connection_wrapper::BlockOn;
-use tokio::runtime::{Builder, Runtime};
+use diesel::result::Error;
+use diesel_async::async_connection_wrapper::BlockOn as _;
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::Conn;
+use super::acknowledged::Acknowledged;
+use super::backoff::BackOff;
 use super::connect::Server;
-use crate::StoreError;
+use super::wire::{self, Driver};
+use crate::{OpenError, StoreError};
 
-/// How many questions may wait.  Beyond that the answer is "busy" at once.
+/// How many questions of each kind may wait.  Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
+
+/// Of how many connections one is kept for reads.
+const READS: usize = 8;
+
+/// What a question does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    Read,
+    Write,
+}
 
 /// The threads, of which there are as many as were ever needed at once.
 pub(super) struct Connections {
@@ -40,17 +56,56 @@ struct Desk {
     server: Server,
     /// How many threads there may be.
     most: usize,
+    /// How many of them may write at once.
+    most_writing: usize,
     line: Mutex<Line>,
     woken: Condvar,
+    backoff: BackOff,
+    acknowledged: Acknowledged,
 }
 
 struct Line {
-    jobs: VecDeque<Arc<Job>>,
+    reads: VecDeque<Waiting>,
+    writes: VecDeque<Waiting>,
+    /// The number of the next question.
+    next: u64,
+    /// How many threads write.
+    writing: usize,
     threads: usize,
     /// How many threads sleep, those included that have been called and are not up yet.
     idle: usize,
     /// Each thread has a clone.  `None` once closed.
     alive: Option<mpsc::Sender<Infallible>>,
+}
+
+/// A question with its number, by which the older one comes first.
+struct Waiting {
+    number: u64,
+    job: Arc<Job>,
+}
+
+impl Line {
+    /// How many questions wait for nothing but a thread.
+    fn ready(&self, most_writing: usize) -> usize {
+        let writes = self.writes.len().min(most_writing - self.writing);
+        self.reads.len() + writes
+    }
+
+    /// The oldest of them, taken out.
+    fn take(&mut self, most_writing: usize) -> Option<(Lane, Arc<Job>)> {
+        let write = self.writes.front().filter(|_| self.writing < most_writing);
+        let is_write = match (self.reads.front(), write) {
+            (Some(read), Some(write)) => write.number < read.number,
+            (None, write) => write.is_some(),
+            (Some(_), None) => false,
+        };
+        if is_write {
+            let write = self.writes.pop_front()?;
+            self.writing += 1;
+            return Some((Lane::Write, write.job));
+        }
+        Some((Lane::Read, self.reads.pop_front()?.job))
+    }
 }
 
 /// A question.  Whoever takes it out has it: a thread, or who asked it and does not wait any longer.
@@ -62,7 +117,8 @@ impl std::fmt::Debug for Connections {
         f.debug_struct("Connections")
             .field("threads", &line.threads)
             .field("idle", &line.idle)
-            .field("waiting", &line.jobs.len())
+            .field("reads", &line.reads.len())
+            .field("writes", &line.writes.len())
             .finish()
     }
 }
@@ -71,17 +127,26 @@ impl Connections {
     /// Connects when it is asked something.
     pub(super) fn new(server: Server, most: u32, patience: Duration) -> Self {
         let (alive, ended) = mpsc::channel(1);
+        let most = most.max(1) as usize;
+        // The only one serves both.
+        let kept = (most / READS).max(1);
         Self {
             desk: Arc::new(Desk {
                 server,
-                most: most.max(1) as usize,
+                most,
+                most_writing: (most - kept).max(1),
                 line: Mutex::new(Line {
-                    jobs: VecDeque::new(),
+                    reads: VecDeque::new(),
+                    writes: VecDeque::new(),
+                    next: 0,
+                    writing: 0,
                     threads: 0,
                     idle: 0,
                     alive: Some(alive),
                 }),
                 woken: Condvar::new(),
+                backoff: BackOff::default(),
+                acknowledged: Acknowledged::default(),
             }),
             patience,
             ended: tokio::sync::Mutex::new(ended),
@@ -89,7 +154,7 @@ impl Connections {
     }
 
     /// Works on one of the threads.  Once begun it is carried through, whether or not somebody waits.
-    pub(super) async fn work<W, R>(&self, work: W) -> Result<R, StoreError>
+    pub(super) async fn work<W, R>(&self, lane: Lane, work: W) -> Result<R, StoreError>
     where
         W: FnOnce(&mut Seat<'_>) -> R + Send + 'static,
         R: Send + 'static,
@@ -103,7 +168,7 @@ impl Connections {
             let done = catch_unwind(AssertUnwindSafe(|| work(seat)));
             drop(reply.send(done.map_err(|_| StoreError::Panicked)));
         }))));
-        self.desk.put(Arc::clone(&job))?;
+        self.desk.put(lane, Arc::clone(&job))?;
         if let Ok(answer) = tokio::time::timeout(self.patience, &mut answer).await {
             return answer.unwrap_or(Err(StoreError::Closed));
         }
@@ -136,20 +201,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
-    fn put(self: &Arc<Self>, job: Arc<Job>) -> Result<(), StoreError> {
+    fn put(self: &Arc<Self>, lane: Lane, job: Arc<Job>) -> Result<(), StoreError> {
         let mut line = lock(&self.line);
         let Some(alive) = line.alive.clone() else {
             return Err(StoreError::Closed);
         };
-        if line.jobs.len() >= QUEUE {
+        let number = line.next;
+        line.next += 1;
+        let queue = match lane {
+            Lane::Read => &mut line.reads,
+            Lane::Write => &mut line.writes,
+        };
+        if queue.len() >= QUEUE {
             return Err(StoreError::Busy);
         }
-        line.jobs.push_back(job);
-        if line.idle < line.jobs.len() && line.threads < self.most {
+        queue.push_back(Waiting { number, job });
+        if line.idle < line.ready(self.most_writing) && line.threads < self.most {
             match self.hire(alive) {
                 Ok(()) => line.threads += 1,
                 Err(cause) if line.threads == 0 => {
-                    line.jobs.clear();
+                    line.reads.clear();
+                    line.writes.clear();
                     return Err(StoreError::Database(Arc::new(cause)));
                 }
                 Err(error) => warn!(%error, "a thread for one more connection cannot be had"),
@@ -167,15 +239,18 @@ impl Desk {
         let hired = thread::Builder::new().name("arklow-postgres".to_owned());
         hired.spawn(move || {
             let _alive = alive;
-            RUNTIME.with(|own| drop(own.set(runtime)));
+            wire::settle(runtime);
             let mut seat = Seat {
-                server: &desk.server,
+                desk: &desk,
                 conn: None,
             };
-            while let Some(job) = desk.next() {
+            while let Some((lane, job)) = desk.next() {
                 let work = lock(&job).take();
                 if let Some(work) = work {
                     work(&mut seat);
+                }
+                if lane == Lane::Write {
+                    lock(&desk.line).writing -= 1;
                 }
             }
         })?;
@@ -183,12 +258,13 @@ impl Desk {
     }
 
     /// The next question, or `None` at the end of the day.  Sleeps meanwhile.
-    fn next(&self) -> Option<Arc<Job>> {
+    fn next(&self) -> Option<(Lane, Arc<Job>)> {
         let mut line = lock(&self.line);
         loop {
-            if let Some(job) = line.jobs.pop_front() {
-                return Some(job);
+            if let Some(taken) = line.take(self.most_writing) {
+                return Some(taken);
             }
+            // The writes that are left are those of threads that write now: each takes one after its own.
             line.alive.as_ref()?;
             line.idle += 1;
             let slept = self.woken.wait(line);
@@ -198,10 +274,25 @@ impl Desk {
     }
 }
 
+/// What begins and ends transactions.
+type Transactions = <Conn as Connection>::TransactionManager;
+
 /// A thread's place, with its connection if it has one.
 pub(super) struct Seat<'a> {
-    server: &'a Server,
+    desk: &'a Desk,
     conn: Option<Conn>,
+}
+
+/// Why a transaction was not made, or may not have been.
+pub(super) enum Stopped<E> {
+    /// There is no connection for it.  Nothing was changed.
+    NoConnection(StoreError),
+    /// It could not begin.  Nothing was changed.
+    NotBegun(Error),
+    /// It ended before it was to be committed, so nothing was changed.
+    Undone(E),
+    /// It was to be committed, and this came instead of the answer.
+    InCommit(Error),
 }
 
 impl Seat<'_> {
@@ -209,17 +300,87 @@ impl Seat<'_> {
     pub(super) fn with<R>(&mut self, work: impl FnOnce(&mut Conn) -> R) -> Result<R, StoreError> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => Driver.block_on(self.server.connect())?.into(),
+            None => self.connect()?,
         };
         let result = work(&mut conn);
-        let is_broken =
-            <Conn as diesel::Connection>::TransactionManager::is_broken_transaction_manager;
-        if is_broken(&mut conn) {
-            part(conn);
-        } else {
-            self.conn = Some(conn);
+        let is_broken = Transactions::is_broken_transaction_manager(&mut conn);
+        self.conn = Some(conn);
+        if is_broken {
+            self.disconnect();
         }
         Ok(result)
+    }
+
+    fn connect(&mut self) -> Result<Conn, StoreError> {
+        wire::hold(None);
+        let (conn, wire) = Driver.block_on(self.desk.server.connect())?;
+        wire::hold(Some(wire));
+        let mut conn = Conn::from(conn);
+        // It may be another server than before.
+        if let Err(error) = self.desk.acknowledged.check(&mut conn) {
+            part(conn);
+            return Err(StoreError::Unavailable(Arc::new(error)));
+        }
+        Ok(conn)
+    }
+
+    /// Does something in a transaction, which an error undoes.
+    pub(super) fn transaction<T, E>(
+        &mut self,
+        work: impl FnOnce(&mut Conn) -> Result<T, E>,
+    ) -> Result<T, Stopped<E>> {
+        let desk = self.desk;
+        let probe = desk.backoff.enter().map_err(Stopped::NoConnection)?;
+        let done = self.with(|conn| {
+            // Behind a pool another server may be there without a connection of ours that ends.
+            if desk.server.is_pooled() && desk.acknowledged.is_due() {
+                desk.acknowledged.check(conn).map_err(Stopped::NotBegun)?;
+            }
+            if probe.is_some() && desk.backoff.is_stuck(conn).map_err(Stopped::NotBegun)? {
+                return Err(Stopped::NoConnection(BackOff::refusal()));
+            }
+            let begin =
+                AnsiTransactionManager::begin_transaction_sql(&mut **conn, desk.server.begin());
+            Driver.block_on(begin).map_err(Stopped::NotBegun)?;
+            desk.acknowledged.begin();
+            match work(conn) {
+                Ok(done) => {
+                    let limit = desk.server.commit_limit();
+                    let committed = wire::limited(limit, || Transactions::commit_transaction(conn));
+                    if committed.is_err() && wire::is_mute() {
+                        desk.backoff.leave_mute();
+                    }
+                    committed.map_err(Stopped::InCommit)?;
+                    desk.acknowledged.keep();
+                    Ok(done)
+                }
+                Err(error) => {
+                    // What went wrong first is what is told; the connection is dropped if this fails.
+                    drop(Transactions::rollback_transaction(conn));
+                    Err(Stopped::Undone(error))
+                }
+            }
+        });
+        let done = done.map_err(Stopped::NoConnection).flatten();
+        match (&done, probe) {
+            (Ok(_), probe) => desk.backoff.leave_well(probe),
+            (Err(Stopped::NoConnection(_) | Stopped::NotBegun(_)), Some(probe)) => {
+                desk.backoff.leave_stuck(probe);
+            }
+            _ => {}
+        }
+        done
+    }
+
+    /// Refuses a pool that is not safe.
+    pub(super) fn examine(&self) -> Result<(), OpenError> {
+        Driver.block_on(self.desk.server.examine())
+    }
+
+    /// What acknowledged changes have to say about codes.
+    pub(super) fn check_codes(&mut self) -> Result<(), StoreError> {
+        let desk = self.desk;
+        self.with(|conn| desk.acknowledged.allows_codes(conn))?
     }
 
     /// Gives up the connection; the next question gets another one.
@@ -244,26 +405,5 @@ fn part(conn: Conn) {
             tokio::task::yield_now().await;
         }
     });
-}
-
-thread_local! {
-    /// Set before the thread does anything.
-    static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
-}
-
-/// What drives the connection of a thread: the thread.
-#[derive(Debug)]
-pub(crate) struct Driver;
-
-impl BlockOn for Driver {
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        RUNTIME.with(|own| {
-            let runtime = own.get().expect("only a thread of ours has a connection");
-            runtime.block_on(future)
-        })
-    }
-
-    fn get_runtime() -> Self {
-        Self
-    }
+    wire::end();
 }

@@ -6,6 +6,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use tokio::sync::mpsc::Receiver;
 
+use super::connections::{self, Lane};
 use super::statements::copy::{count, sum_up};
 use super::{Conn, Postgres, locks};
 use crate::copy::{CopiedTable, Message, Rows, Table};
@@ -42,14 +43,24 @@ impl Postgres {
         mut incoming: Receiver<Message>,
         progress: Progress,
     ) -> Result<Copied, CopyError> {
-        let writing = self.connections.work(move |seat| {
-            seat.with(|conn| conn.transaction(|conn| copy_in(conn, &mut incoming, &progress)))
+        let writing = self.connections.work(Lane::Write, move |seat| {
+            seat.transaction(|conn| copy_in(conn, &mut incoming, &progress))
         });
-        let written = writing.await.flatten().map_err(CopyError::Target)?;
-        written.map_err(|stopped| match stopped {
-            Stopped::Fault(fault) => CopyError::Target(super::answer(fault)),
-            Stopped::Refused(refused) => refused,
-            Stopped::Alone => CopyError::Target(StoreError::Closed),
+        let written = writing.await.map_err(CopyError::Target)?;
+        written.map_err(|stopped| {
+            let stopped = match stopped {
+                connections::Stopped::Undone(Stopped::Fault(fault)) => {
+                    connections::Stopped::Undone(fault)
+                }
+                connections::Stopped::Undone(Stopped::Refused(refused)) => return refused,
+                connections::Stopped::Undone(Stopped::Alone) => {
+                    return CopyError::Target(StoreError::Closed);
+                }
+                connections::Stopped::NoConnection(error) => return CopyError::Target(error),
+                connections::Stopped::NotBegun(error) => connections::Stopped::NotBegun(error),
+                connections::Stopped::InCommit(error) => connections::Stopped::InCommit(error),
+            };
+            CopyError::Target(super::answer(stopped))
         })
     }
 }

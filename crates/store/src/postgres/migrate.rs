@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
+use super::connections::{Seat, Stopped};
 use super::{Conn, Db, Judgement, judge};
 use crate::{MigrationState, OpenError};
 
@@ -25,25 +26,33 @@ pub(super) fn find(conn: &mut Conn) -> Result<MigrationState, OpenError> {
         .map_err(|cause| OpenError::Database(Arc::from(cause)))
 }
 
-/// Makes the changes that the database lacks, one process after the other; which it lacked.
-pub(super) fn run(conn: &mut Conn) -> Result<Vec<String>, OpenError> {
-    conn.batch_execute(&format!(
-        "SET lock_timeout = '{PATIENCE}'; SET statement_timeout = 0;
-         SELECT pg_advisory_lock({TURN})"
-    ))
-    .map_err(explain)?;
-    // The connection is used for nothing else, and the lock ends with it.
-    let state = find(conn)?;
-    if let Some(migration) = state.unknown.first() {
-        return Err(OpenError::NewerSchema(migration.clone()));
-    }
-    match conn.run_pending_migrations(MIGRATIONS) {
-        Ok(_) => Ok(state.pending),
-        Err(error) => Err(match error.downcast() {
-            Ok(error) => explain(*error),
-            Err(error) => OpenError::Database(Arc::from(error)),
-        }),
-    }
+/// Makes the changes that the database lacks, one process after the other; which it lacked.  All of
+/// them are one transaction: with it ends the lock, whatever connection a pool gives the next one.
+pub(super) fn run(seat: &mut Seat<'_>) -> Result<Vec<String>, OpenError> {
+    let made = seat.transaction(|conn| {
+        conn.batch_execute(&format!(
+            "SET LOCAL lock_timeout = '{PATIENCE}'; SET LOCAL statement_timeout = 0;
+             SET LOCAL idle_in_transaction_session_timeout = 0;
+             SELECT pg_advisory_xact_lock({TURN})"
+        ))
+        .map_err(explain)?;
+        let state = find(conn)?;
+        if let Some(migration) = state.unknown.first() {
+            return Err(OpenError::NewerSchema(migration.clone()));
+        }
+        match conn.run_pending_migrations(MIGRATIONS) {
+            Ok(_) => Ok(state.pending),
+            Err(error) => Err(match error.downcast() {
+                Ok(error) => explain(*error),
+                Err(error) => OpenError::Database(Arc::from(error)),
+            }),
+        }
+    });
+    made.map_err(|stopped| match stopped {
+        Stopped::NoConnection(error) => super::unopened(error),
+        Stopped::NotBegun(error) | Stopped::InCommit(error) => explain(error),
+        Stopped::Undone(error) => error,
+    })
 }
 
 /// The versions that are on record.
@@ -83,7 +92,7 @@ fn made(conn: &mut Conn) -> Result<BTreeSet<String>, OpenError> {
 
 fn explain(error: diesel::result::Error) -> OpenError {
     match judge(&error) {
-        Judgement::Unavailable | Judgement::Waited | Judgement::Conflict => {
+        Judgement::Unavailable | Judgement::ReadOnly | Judgement::Waited | Judgement::Conflict => {
             OpenError::Unreachable(Arc::new(error))
         }
         Judgement::Refused => OpenError::Database(Arc::new(error)),

@@ -27,6 +27,9 @@ pub(crate) type Conn = SqliteConnection;
 /// The dialect of the statements.
 pub(crate) type Db = diesel::sqlite::Sqlite;
 
+/// Takes note of an audit record: nothing to do, for a file does not lose what is committed.
+pub(crate) fn written(_id: i64, _at: i64) {}
+
 /// An open SQLite file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
@@ -71,6 +74,15 @@ impl Sqlite {
         T: Send + 'static,
     {
         self.writer.ask(ask).await
+    }
+
+    /// Asks a question that may accept a code.
+    pub(crate) async fn write_code<A, T>(&self, ask: A) -> Result<T, StoreError>
+    where
+        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.write(ask).await
     }
 
     /// Asks a question that changes nothing.  Every statement sees the database as it is when it

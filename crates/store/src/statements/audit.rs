@@ -3,7 +3,7 @@
 use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
 use diesel::prelude::*;
 
-use super::{Conn, Db};
+use super::{Conn, Db, written};
 use crate::audit::{NewRecord, harmless};
 use crate::error::Fault;
 use crate::fixed::fixed;
@@ -33,6 +33,7 @@ pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> 
         ))
         .returning(audit::id);
     let id: i64 = fixed!(insert).get_result(conn)?;
+    written(id, at);
     let Some(user_id) = new.user_id else {
         return Ok(());
     };

@@ -243,7 +243,8 @@ fn reseal_one(
     let (Some(key_id), Some(bytes)) = (row.seed_key_id, row.seed) else {
         return Err(wrong("seed"));
     };
-    // Guarded by what was read: whatever somebody else has written meanwhile stays.
+    // Guarded by what was read: what another transaction has written meanwhile stays, and so does a
+    // removal.
     let mut whole = true;
     if key_id != active {
         let old = SealedSeed {
@@ -258,6 +259,7 @@ fn reseal_one(
         diesel::update(
             devices::table
                 .find(row.id)
+                .filter(devices::removed_at.is_null())
                 .filter(devices::seed.eq(old.bytes)),
         )
         .set((
@@ -267,13 +269,15 @@ fn reseal_one(
         .execute(conn)?;
     }
     let code_key_id = row.codes.code_key_id.clone();
-    if code_key_id.is_some_and(|id| id != active)
+    if code_key_id.as_ref().is_some_and(|id| id != active)
         && let Some(set) = row.codes.into_code_set()?
     {
         match set.reseal_key(keyring, user, device, random) {
             Ok(Some(new)) => {
                 let same = devices::table
                     .find(row.id)
+                    .filter(devices::removed_at.is_null())
+                    .filter(devices::code_key_id.eq(&code_key_id))
                     .filter(devices::code_generation.eq(set.generation));
                 diesel::update(same)
                     .set((

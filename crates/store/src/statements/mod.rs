@@ -4,7 +4,7 @@
 //! So the rules cannot differ from one database to the other, and no type of one is in the way of the
 //! other.  What only one of them needs to be told, which rows to lock, is in its `locks`.
 
-use super::{Conn, Db, locks};
+use super::{Conn, Db, locks, written};
 
 pub(crate) mod attempts;
 pub(crate) mod audit;
