@@ -16,6 +16,7 @@
 //! | `client` | the client as a service uses it, and its stand-ins for the server |
 //! | `mock` | the mock server: every answer of the contract, and requests judged as by the server |
 //! | `keys` | rotating and retiring root keys beside a server |
+//! | `outages` | PostgreSQL behind pools, hosts that are mute, standbys and failovers |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
 //! | `docs` | the documentation at `/swagger/ui` |
@@ -36,6 +37,7 @@ mod faults;
 mod harness;
 mod keys;
 mod mock;
+mod outages;
 mod postgres;
 mod races;
 mod readme;

@@ -17,61 +17,76 @@ use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE, Server, arklow, text};
 use crate::throwaway::{Raw, on_postgres};
 
 /// How much longer than it is told to wait a program may take on a slow machine.
-const SLACK: Duration = Duration::from_secs(5);
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
 
 /// A server that nobody else uses.
-struct Cluster {
-    folder: TempDir,
+pub(crate) struct Cluster {
+    pub(crate) folder: TempDir,
     /// The password, and the port.
-    secret: String,
-    port: String,
+    pub(crate) secret: String,
+    pub(crate) port: String,
 }
 
 impl Cluster {
     /// `None` if it is not PostgreSQL's turn, or if there is none to be had.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    /// With these settings.
+    pub(crate) fn with(settings: &[&str]) -> Option<Self> {
         if !on_postgres() {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let output = script("start", folder.path(), &["fsync=off"]);
-        let url = match output {
-            Ok(url) => url,
-            Err(error) if std::env::var_os("CI").is_some() => panic!("{error}"),
-            Err(error) => {
-                eprintln!("skipped: {error}");
-                return None;
-            }
-        };
+        let settings = [&["fsync=off"], settings].concat();
+        let url = had(script("start", folder.path(), &settings))?;
+        Some(Self::of(folder, &url))
+    }
+
+    /// A standby, which streams from this one.
+    pub(crate) fn standby(&self) -> Self {
+        // The primary's folder is its user's, and so is this one.
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let primary = self.folder.path().display().to_string();
+        let url = script("standby", folder.path(), &[&primary]).expect("a standby");
+        Self::of(folder, &url)
+    }
+
+    fn of(folder: TempDir, url: &str) -> Self {
         let (secret, port) = url
             .trim()
             .strip_prefix("postgres://arklow:")
             .and_then(|rest| rest.strip_suffix("/postgres"))
             .and_then(|rest| rest.split_once("@localhost:"))
             .expect("a URL");
-        Some(Self {
+        Self {
             folder,
             secret: secret.to_owned(),
             port: port.to_owned(),
-        })
+        }
     }
 
-    fn url(&self, host: &str, name: &str, parameters: &str) -> String {
+    pub(crate) fn url(&self, host: &str, name: &str, parameters: &str) -> String {
         let Self { secret, port, .. } = self;
         format!("postgres://arklow:{secret}@{host}:{port}/{name}?{parameters}")
     }
 
-    fn home(&self) -> Home {
+    pub(crate) fn home(&self) -> Home {
         Home::on_server(&self.url("localhost", "postgres", "sslmode=disable"))
     }
 
-    fn raw(&self) -> Raw {
+    pub(crate) fn raw(&self) -> Raw {
         Raw::open(&self.url("localhost", "postgres", "sslmode=disable"))
     }
 
     /// As a machine that fails: without a word to anybody, and nothing written at the end.
-    fn crash(&self) {
+    pub(crate) fn crash(&self) {
         script("stop", self.folder.path(), &["immediate"]).expect("it stops");
+    }
+
+    pub(crate) fn promote(&self) {
+        script("promote", self.folder.path(), &[]).expect("it becomes a primary");
     }
 
     fn again(&self) {
@@ -100,7 +115,19 @@ impl Drop for Cluster {
     }
 }
 
-fn script(command: &str, folder: &Path, arguments: &[&str]) -> Result<String, String> {
+/// What a script printed; `None`, and a failure in CI, if what it needs is not installed.
+pub(crate) fn had(output: Result<String, String>) -> Option<String> {
+    match output {
+        Ok(output) => Some(output),
+        Err(error) if std::env::var_os("CI").is_some() => panic!("{error}"),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+pub(crate) fn script(command: &str, folder: &Path, arguments: &[&str]) -> Result<String, String> {
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/throwaway-postgres"
@@ -394,7 +421,29 @@ fn wrong_password_is_refused_and_not_shown() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("password authentication failed"), "{said}");
+    assert!(
+        said.contains("refused the connection") && !said.contains("cannot be reached"),
+        "{said}"
+    );
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn database_that_does_not_exist_is_a_refusal() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let output = arklow()
+        .args(["migrate", "status"])
+        .env("ARKLOW_DATABASE_URL", cluster.url("localhost", "missing", ""))
+        .output()
+        .expect("the binary runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("refused the connection") && said.contains("\"missing\" does not exist"),
+        "{said}"
+    );
 }
 
 #[test]
