@@ -153,7 +153,14 @@ async fn t38_pool_that_mixes_up_prepared_statements_is_refused_at_start() {
     for arguments in [
         &["serve", "--listen", "127.0.0.1:0"][..],
         &["migrate", "up"],
-        &["user", "create", "--name", "Ada", "--email", "ada@example.com"],
+        &[
+            "user",
+            "create",
+            "--name",
+            "Ada",
+            "--email",
+            "ada@example.com",
+        ],
     ] {
         let output = output_on(&home, &url, arguments);
         let said = text(&output.stderr);
@@ -180,8 +187,12 @@ async fn pool_of_sessions_holds_what_the_server_itself_holds() {
     let url = with_hosts(&cluster, &home, &pool.address);
     let ada = home.caller("ada");
     // Two servers: what one prepares is in nobody's way.
-    let servers = [serve_on(&home, &url, NO_LIMITS), serve_on(&home, &url, NO_LIMITS)];
-    let answers = join_all((0..40).map(|turn| servers[turn % 2].regenerate(&ada.token, &ada.device)));
+    let servers = [
+        serve_on(&home, &url, NO_LIMITS),
+        serve_on(&home, &url, NO_LIMITS),
+    ];
+    let answers =
+        join_all((0..40).map(|turn| servers[turn % 2].regenerate(&ada.token, &ada.device)));
     for answer in answers.await {
         assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
@@ -197,8 +208,12 @@ async fn pool_of_sessions_holds_what_the_server_itself_holds() {
         return;
     }
     assert!(output.status.success(), "{said}");
-    let servers = [serve_on(&home, &url, NO_LIMITS), serve_on(&home, &url, NO_LIMITS)];
-    let answers = join_all((0..40).map(|turn| servers[turn % 2].regenerate(&ada.token, &ada.device)));
+    let servers = [
+        serve_on(&home, &url, NO_LIMITS),
+        serve_on(&home, &url, NO_LIMITS),
+    ];
+    let answers =
+        join_all((0..40).map(|turn| servers[turn % 2].regenerate(&ada.token, &ada.device)));
     for answer in answers.await {
         assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
@@ -285,13 +300,17 @@ async fn t39_connections_that_are_not_answered_are_given_up_and_do_not_delay_the
     for answer in load().await {
         assert!([200, 503].contains(&answer.status), "{:?}", answer.body);
     }
-    within(Duration::from_secs(5) + SLACK, "requests work again", async || {
-        let answers = load().await;
-        answers
-            .iter()
-            .all(|answer| answer.status == 200)
-            .then_some(())
-    })
+    within(
+        Duration::from_secs(5) + SLACK,
+        "requests work again",
+        async || {
+            let answers = load().await;
+            answers
+                .iter()
+                .all(|answer| answer.status == 200)
+                .then_some(())
+        },
+    )
     .await;
     println!("requests worked again after {:?}", swallowed.elapsed());
 
@@ -332,7 +351,9 @@ async fn dead(kind: &Dead) -> (SocketAddr, Box<dyn std::any::Any>) {
         }
         Dead::Full => {
             let socket = TcpSocket::new_v4().expect("a socket");
-            socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+            socket
+                .bind("127.0.0.1:0".parse().expect("an address"))
+                .expect("a port");
             let listener = socket.listen(1).expect("it listens");
             let address = listener.local_addr().expect("an address");
             let mut waiting = Vec::new();
@@ -357,7 +378,11 @@ async fn t39_host_that_does_not_answer_does_not_hide_the_next_one() {
     let ada = home.caller("ada");
     for kind in [Dead::Refusing, Dead::Mute, Dead::Full] {
         let (address, kept) = dead(&kind).await;
-        let url = with_hosts(&cluster, &home, &format!("{address},localhost:{}", cluster.port));
+        let url = with_hosts(
+            &cluster,
+            &home,
+            &format!("{address},localhost:{}", cluster.port),
+        );
         let server = serve_on(&home, &url, &["--connect-timeout", "8s", "--limits", "off"]);
         assert_eq!(server.user(&ada.token).await.status, 200);
         // Now it knows which one works, and begins with it.
@@ -387,7 +412,14 @@ async fn standby_that_comes_first_is_passed_over_and_alone_changes_nothing() {
     assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
 
     let alone = with_hosts(&cluster, &home, &format!("localhost:{}", standby.port));
-    let create = ["user", "create", "--name", "Bob", "--email", "bob@example.com"];
+    let create = [
+        "user",
+        "create",
+        "--name",
+        "Bob",
+        "--email",
+        "bob@example.com",
+    ];
     let output = output_on(&home, &alone, &create);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -441,7 +473,9 @@ async fn t40_codes_wait_for_the_operator_when_a_failover_lost_what_was_acknowled
     for _ in 0..3 {
         let again = server.redeem(&ada.token, &ada.device, &codes[0]).await;
         again.assert(503, "UNAVAILABLE");
-        let totp = server.verify(&ada.token, &ada.device, &ada.app.code()).await;
+        let totp = server
+            .verify(&ada.token, &ada.device, &ada.app.code())
+            .await;
         totp.assert(503, "UNAVAILABLE");
     }
     assert_eq!(server.user(&ada.token).await.status, 200);
@@ -523,18 +557,30 @@ async fn t45_reads_go_on_while_commits_wait_for_a_standby() {
 
     // A command does not wait without end, either, and does not say that nothing was changed.
     let started = Instant::now();
-    let create = ["user", "create", "--name", "Eve", "--email", "eve@example.com"];
+    let create = [
+        "user",
+        "create",
+        "--name",
+        "Eve",
+        "--email",
+        "eve@example.com",
+    ];
     let output = home.output(&create);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("whether anything was changed is not known"), "{said}");
+    assert!(
+        said.contains("whether anything was changed is not known"),
+        "{said}"
+    );
     let took = started.elapsed();
     assert!(took < Duration::from_secs(15) + SLACK, "{took:?}");
 
     raw.run("ALTER SYSTEM SET synchronous_standby_names = ''");
     raw.run("SELECT pg_reload_conf()");
-    within(Duration::from_secs(15) + SLACK, "changes are made again", async || {
-        (server.regenerate(&ada.token, &ada.device).await.status == 200).then_some(())
-    })
+    within(
+        Duration::from_secs(15) + SLACK,
+        "changes are made again",
+        async || (server.regenerate(&ada.token, &ada.device).await.status == 200).then_some(()),
+    )
     .await;
 }

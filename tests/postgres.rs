@@ -435,7 +435,10 @@ fn database_that_does_not_exist_is_a_refusal() {
     };
     let output = arklow()
         .args(["migrate", "status"])
-        .env("ARKLOW_DATABASE_URL", cluster.url("localhost", "missing", ""))
+        .env(
+            "ARKLOW_DATABASE_URL",
+            cluster.url("localhost", "missing", ""),
+        )
         .output()
         .expect("the binary runs");
     let said = text(&output.stderr);

@@ -480,9 +480,7 @@ impl Server {
         let apart = timeout(self.timeout, keeps_statements_apart(&first.0)).await;
         match apart.map_err(|elapsed| OpenError::Unreachable(Arc::new(elapsed)))? {
             Ok(true) => {
-                tracing::info!(
-                    "a pool gives connections to the server to a client for one transaction each"
-                );
+                tracing::debug!("a pool gives each transaction another connection");
                 self.is_pooled.store(true, Ordering::Relaxed);
                 Ok(())
             }

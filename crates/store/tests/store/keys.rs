@@ -8,6 +8,7 @@ use arklow_store::{
 };
 
 use crate::support::{Database, Owner, now, redeem_at};
+use crate::throwaway::on_postgres;
 
 fn other_ring() -> Keyring {
     Keyring::generate(&SystemRandom::new()).unwrap()
@@ -110,6 +111,53 @@ async fn rotation_moves_everything_and_the_former_key_can_go() {
         recorded.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
         [new]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removal_beside_a_rotation_stays_and_does_not_stop_it() {
+    let db = Database::new().await;
+    if !on_postgres() {
+        // SQLite has one writer: there is no beside.
+        return;
+    }
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+    let (ada, bob) = (
+        db.db_owner("ada@example.org").await,
+        db.db_owner("bob@example.org").await,
+    );
+    for owner in [ada, bob] {
+        db.db_codes(owner).await;
+    }
+    let both = Arc::new(db.keyring.with_new_key(random.as_ref()).unwrap());
+    let new = both.active();
+    let root = both.get(&new).unwrap();
+    db.store.record_key(new, root.check(), now()).await.unwrap();
+
+    // The removal holds the row when the rotation has read it.
+    let mut removing = db.raw();
+    removing.run(&format!(
+        "BEGIN; UPDATE devices SET removed_at = created_at, seed_key_id = NULL, seed = NULL,
+             code_key_id = NULL, code_mac_key = NULL, code_macs = NULL WHERE id = {}",
+        ada.device_id.get()
+    ));
+    let reseal = Reseal {
+        after: None,
+        limit: 100,
+    };
+    let store = db.store.clone();
+    let rotating = tokio::spawn(async move { store.reseal(reseal, both, random).await });
+    let mut looking = db.raw();
+    let waiting =
+        "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while looking.count(waiting) == 0 {
+        tokio::task::yield_now().await;
+    }
+    removing.run("COMMIT");
+    rotating.await.unwrap().unwrap();
+    let under_new = format!("devices WHERE seed_key_id = '{new}' AND code_key_id = '{new}'");
+    assert_eq!(looking.count(&under_new), 1, "the device that is left");
+    let removed = "devices WHERE removed_at IS NOT NULL AND code_mac_key IS NULL AND seed IS NULL";
+    assert_eq!(looking.count(removed), 1);
 }
 
 #[tokio::test]
