@@ -39,7 +39,7 @@ impl Cluster {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let settings = [&["fsync=off"], settings].concat();
+        let settings = [&["fsync=off"][..], settings].concat();
         let url = had(script("start", folder.path(), &settings))?;
         Some(Self::of(folder, &url))
     }

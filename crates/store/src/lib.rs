@@ -21,7 +21,7 @@
 //! | `ask` | how a question reaches its statements |
 //! | `schema`, `instant` | the tables, and how times stand in them |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
-//! | `postgres` | connecting to a PostgreSQL server, its migrations and its locks |
+//! | `postgres` | connecting to a PostgreSQL server, its migrations and its locks; what holds through pools, mute hosts and failovers |
 
 #![expect(
     clippy::duplicate_mod,

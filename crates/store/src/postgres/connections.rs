@@ -332,10 +332,6 @@ impl Seat<'_> {
         let desk = self.desk;
         let probe = desk.backoff.enter().map_err(Stopped::NoConnection)?;
         let done = self.with(|conn| {
-            // Behind a pool another server may be there without a connection of ours that ends.
-            if desk.server.is_pooled() && desk.acknowledged.is_due() {
-                desk.acknowledged.check(conn).map_err(Stopped::NotBegun)?;
-            }
             if probe.is_some() && desk.backoff.is_stuck(conn).map_err(Stopped::NotBegun)? {
                 return Err(Stopped::NoConnection(BackOff::refusal()));
             }
@@ -380,7 +376,14 @@ impl Seat<'_> {
     /// What acknowledged changes have to say about codes.
     pub(super) fn check_codes(&mut self) -> Result<(), StoreError> {
         let desk = self.desk;
-        self.with(|conn| desk.acknowledged.allows_codes(conn))?
+        self.with(|conn| {
+            // Behind a pool another server may be there without a connection of ours that ends.
+            if desk.server.is_pooled() && desk.acknowledged.is_due() {
+                let checked = desk.acknowledged.check(conn);
+                checked.map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
+            }
+            desk.acknowledged.allows_codes(conn)
+        })?
     }
 
     /// Gives up the connection; the next question gets another one.
