@@ -14,6 +14,9 @@ use crate::{DeviceId, NoEntropy, Random};
 
 /// First line of a key file that is not a comment.
 const HEADER: &str = "arklow-keys-v1";
+/// The comment that marks a key file that protects something.  A comment, because versions that do not know
+/// the mark must be able to read the file.
+const USED: &str = "# used: a database with users needs these keys";
 /// What the HKDF is salted with: other software that happened on the same root derives other keys.
 const SALT: &[u8] = HEADER.as_bytes();
 const BACKUP_CODE_MAC: &[u8] = b"backup-code mac v1\0";
@@ -30,6 +33,7 @@ pub struct Keyring {
     active: KeyId,
     /// Holds `active`, always.
     keys: BTreeMap<KeyId, RootKey>,
+    is_used: bool,
 }
 
 impl Keyring {
@@ -43,6 +47,7 @@ impl Keyring {
         Ok(Self {
             active,
             keys: BTreeMap::from([(active, key)]),
+            is_used: false,
         })
     }
 
@@ -61,6 +66,7 @@ impl Keyring {
         Ok(Self {
             active: new.active,
             keys,
+            is_used: self.is_used,
         })
     }
 
@@ -70,7 +76,22 @@ impl Keyring {
         (id != self.active && keys.remove(&id).is_some()).then_some(Self {
             active: self.active,
             keys,
+            is_used: self.is_used,
         })
+    }
+
+    /// Whether the key file is marked as one of a database that has users.
+    pub fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    /// The same keys, marked as those of a database that has users.
+    #[must_use]
+    pub fn used(self) -> Self {
+        Self {
+            is_used: true,
+            ..self
+        }
     }
 
     /// The id of the key that new secrets are protected with.
@@ -132,7 +153,11 @@ impl Keyring {
         if !keys.contains_key(&active) {
             return Err(KeyFileError::UnknownActive { line });
         }
-        Ok(Self { active, keys })
+        Ok(Self {
+            active,
+            keys,
+            is_used: text.lines().any(|line| line.trim() == USED),
+        })
     }
 
     /// The text of a key file: one line `key ID SECRET` per key, 16 and 64 lower-case hexadecimal
@@ -144,6 +169,10 @@ impl Keyring {
             "# Root keys of Arklow. Whoever reads them can forge backup codes and open\n",
         );
         text.push_str("# TOTP seeds; without them neither works. Keep apart from the database.\n");
+        if self.is_used {
+            text.push_str(USED);
+            text.push('\n');
+        }
         text.push_str(HEADER);
         text.push('\n');
         for (id, key) in &self.keys {

@@ -138,6 +138,16 @@ pub(crate) enum Command {
     /// told that it is busy until the end; stop them before, and start them on the target after.  A
     /// copy that fails or is stopped has changed nothing: run it again.
     Copy(CopyArgs),
+    /// Take a backup of an SQLite database while servers use it.
+    ///
+    /// The backup is one file, checked, with mode 0600.  Beside it FILE.json says which keys it needs and what is in
+    /// it.  The key file is not in it: keep a copy of that as well, apart from the backup.
+    Backup(BackupArgs),
+    /// Put a backup in the place of an SQLite database, and do what `arklow restored` does.
+    ///
+    /// Stop the servers first.  The backup is checked, copied, brought up to date and compared with the key file;
+    /// then the copy takes the name of the database in one step.
+    Restore(RestoreArgs),
     /// Run after restoring a backup: kill the sessions and codes that it would revive.
     Restored(RestoredArgs),
     /// Read what was tried and done.
@@ -759,11 +769,45 @@ pub(crate) struct CopyArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to make.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Replace FILE if it exists.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup, a file that `arklow backup` made.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Replace the database if it exists; it is kept beside, under another name.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RestoredArgs {
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

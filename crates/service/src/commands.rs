@@ -2,16 +2,19 @@
 //! uses the same file.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod copy;
 pub(crate) mod device;
 pub(crate) mod keys;
 pub(crate) mod migrate;
+pub(crate) mod restore;
 pub(crate) mod restored;
 pub(crate) mod session;
 pub(crate) mod user;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use arklow_domain::Keyring;
 use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
@@ -19,7 +22,7 @@ use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
 use crate::app::Sources;
 use crate::cli::{ActorArgs, KeysArgs};
 use crate::error::CliError;
-use crate::keys::Making;
+use crate::keys::{KeysError, Making};
 use crate::output;
 
 /// Opens the database.
@@ -35,12 +38,7 @@ fn unopened(url: &DatabaseUrl) -> impl FnOnce(OpenError) -> CliError {
     }
 }
 
-/// Opens the database, and makes one if there is none.
-async fn open_or_create(url: &DatabaseUrl) -> Result<Store, CliError> {
-    open(url, Options::default()).await
-}
-
-/// Opens a database that must be there: what is to be changed is in it.
+/// Opens a database that must be there and up to date: only `serve` and `migrate up` make and migrate one.
 async fn open_existing(url: &DatabaseUrl) -> Result<Store, CliError> {
     let options = Options {
         create: false,
@@ -50,10 +48,55 @@ async fn open_existing(url: &DatabaseUrl) -> Result<Store, CliError> {
 }
 
 /// Where the keys lie that the flags speak of.
-fn key_path(database: &DatabaseUrl, args: &KeysArgs) -> Result<PathBuf, CliError> {
+pub(crate) fn key_path(database: &DatabaseUrl, args: &KeysArgs) -> Result<PathBuf, CliError> {
     Ok(match &args.keys {
         Some(path) => path.clone(),
         None => crate::keys::default_path(database)?,
+    })
+}
+
+/// The keys that the flags name.  The file must be there: only `serve` and `keys generate` make one.
+async fn existing_keys(
+    store: &Store,
+    database: &DatabaseUrl,
+    args: &KeysArgs,
+    sources: &Sources,
+) -> Result<Keyring, CliError> {
+    let path = key_path(database, args)?;
+    let opened = crate::keys::open(store, &path, Making::ByHand, sources).await?;
+    Ok(opened.keyring)
+}
+
+/// How often a file without tables is looked at, and how long between: another server may be making it.
+const LOOKS: u32 = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Fails if the SQLite file has no tables though a key file was made for it: a copy without its WAL looks so.
+/// A file that does not exist is refused only if the keys are those of a database that has users.
+pub(crate) async fn check_tables(url: &DatabaseUrl, keys: &Path) -> Result<(), CliError> {
+    let Some(file) = url.sqlite_path() else {
+        return Ok(());
+    };
+    for _ in 0..LOOKS {
+        if !keys.exists() {
+            return Ok(());
+        }
+        if !file.exists() {
+            return match crate::keys::is_used(keys) {
+                true => Err(KeysError::Emptied(keys.to_owned()).into()),
+                false => Ok(()),
+            };
+        }
+        let state = Store::migrations(url, &Options::default()).await;
+        let state = state.map_err(unopened(url))?;
+        if !(state.applied.is_empty() && state.unknown.is_empty()) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Err(CliError::NoTables {
+        url: url.clone(),
+        keys: keys.to_owned(),
     })
 }
 

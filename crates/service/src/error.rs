@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use arklow_domain::{DeviceId, Email, KeyId, NoEntropy, SessionId, UserId};
 use arklow_store::{BadDatabaseUrl, CopyError, DatabaseUrl, OpenError, StoreError};
 
+use crate::commands::backup::BackupFileError;
 use crate::keys::KeysError;
 
 /// Why a command failed.
@@ -41,6 +43,16 @@ pub(crate) enum CliError {
     Store(#[from] StoreError),
     #[error("nothing was copied")]
     Copy(#[source] CopyError),
+    #[error("cannot make a backup")]
+    Backup(#[source] BackupFileError),
+    #[error("cannot restore the backup")]
+    Restore(#[source] BackupFileError),
+    #[error(
+        "`{url}` has no tables, though there is a key file `{}`: it is probably a copy that lacks its \
+         `-wal` file",
+        keys.display()
+    )]
+    NoTables { url: DatabaseUrl, keys: PathBuf },
     #[error("cannot make a key file (--out)")]
     KeyFile(#[source] KeysError),
     #[error("cannot use the keys (--keys)")]
@@ -167,6 +179,11 @@ impl CliError {
                 Some("a server is writing: stop the servers of the source first")
             }
             Self::Copy(_) => Some("run it again: the target is as it was"),
+            Self::Backup(error) | Self::Restore(error) => error.hint(),
+            Self::NoTables { .. } => Some(
+                "restore a backup with `arklow restore FILE --replace`; if the database was never used, \
+                 delete its file",
+            ),
             Self::Keys(error) | Self::KeyFile(error) => error.hint(),
             Self::EmailInUse(_) => Some("no two users share an address: give another one"),
             Self::NoSuchUser(_) => {

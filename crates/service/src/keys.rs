@@ -89,8 +89,12 @@ impl Keys {
     /// Reads the file again whenever it has changed, for ever.
     pub(crate) async fn watch(&self, store: &Store) -> Infallible {
         let mut looks = tokio::time::interval(LOOK);
+        let mut is_marked = false;
         loop {
             looks.tick().await;
+            if !is_marked {
+                is_marked = mark_used(store, &self.file, &self.current()).await;
+            }
             let seen = *self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
             let found = stamp(&self.file);
             if found != seen {
@@ -168,6 +172,12 @@ pub(crate) enum KeysError {
         #[source]
         cause: io::Error,
     },
+    #[error(
+        "the database is empty, and `{}` holds the keys of one that has users: it is probably a copy \
+         that lacks its `-wal` file, or another database",
+        .0.display()
+    )]
+    Emptied(PathBuf),
     #[error("the database does not tell its keys")]
     Store(#[from] StoreError),
     #[error("no key could be drawn")]
@@ -200,6 +210,10 @@ impl KeysError {
             Self::Retired { .. } => {
                 Some("this is an old copy of the key file: restore the newest one")
             }
+            Self::Emptied(_) => Some(
+                "restore a backup with `arklow restore FILE`; for a new service name another key file \
+                 with --keys, or move this one away",
+            ),
             Self::Locked(_) => Some("wait until the other `arklow keys` command has ended"),
             Self::Store(_) | Self::Entropy(_) => None,
         }
@@ -269,8 +283,59 @@ pub(crate) async fn open(
         }
     };
 
+    refuse_emptied(store, path, &opened.keyring).await?;
     check(store, path, &opened.keyring, sources.clock.now()).await?;
+    mark_used(store, path, &opened.keyring).await;
     Ok(opened)
+}
+
+/// Fails if the database has neither users nor audit records, and `path` is a key file of one that has.
+pub(crate) async fn check_not_emptied(store: &Store, path: &Path) -> Result<(), KeysError> {
+    match read(path)? {
+        Some(keyring) => refuse_emptied(store, path, &keyring).await,
+        None => Ok(()),
+    }
+}
+
+async fn refuse_emptied(store: &Store, path: &Path, keyring: &Keyring) -> Result<(), KeysError> {
+    if keyring.is_used() && store.is_empty().await? {
+        return Err(KeysError::Emptied(path.to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether `path` is a key file that is marked as one of a database that has users.
+pub(crate) fn is_used(path: &Path) -> bool {
+    matches!(read(path), Ok(Some(keyring)) if keyring.is_used())
+}
+
+/// Marks the key file once the database has users or audit records.  Whether there is nothing left to try.
+async fn mark_used(store: &Store, path: &Path, keyring: &Keyring) -> bool {
+    if keyring.is_used() {
+        return true;
+    }
+    if !matches!(store.is_empty().await, Ok(false)) {
+        return false;
+    }
+    let file = path.to_owned();
+    let marked = tokio::task::spawn_blocking(move || {
+        let mut exclusive = Exclusive::lock(&file)?;
+        match read(&file)? {
+            Some(keyring) if !keyring.is_used() => exclusive.replace(&keyring.used()),
+            _ => Ok(()),
+        }
+    });
+    match marked.await.unwrap_or(Ok(())) {
+        Ok(()) => true,
+        Err(KeysError::Locked(_)) => false,
+        Err(error) => {
+            info!(
+                error = chain(&error),
+                "the key file cannot be marked as used; a database that lost its rows will not be noticed"
+            );
+            true
+        }
+    }
 }
 
 /// The keys in `path`, which a server has read before.

@@ -80,6 +80,8 @@ async fn run(command: Command, sources: Sources) -> Result<(), CliError> {
         Command::Keys(command) => commands::keys::run(command, &sources).await,
         Command::Migrate(command) => commands::migrate::run(command).await,
         Command::Copy(args) => commands::copy::run(args).await,
+        Command::Backup(args) => commands::backup::run(args, &sources).await,
+        Command::Restore(args) => commands::restore::run(args, &sources).await,
         Command::Restored(args) => commands::restored::run(args, &sources).await,
         Command::Audit(command) => commands::audit::run(command, &sources).await,
     }

@@ -113,6 +113,9 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
         statement_timeout: Some(args.postgres.statement_timeout),
         ..Options::default()
     };
+    if let Ok(keys) = commands::key_path(url, &args.keys) {
+        commands::check_tables(url, &keys).await?;
+    }
     let store = commands::open(url, options).await?;
     let serving = async {
         let (keyring, path) = commands::open_keys(&store, url, &args.keys, &sources).await?;

@@ -14,6 +14,7 @@
 //! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each |
 //! | `enrollment`, `attempts`, `backup_codes` | starting an enrolment; presenting a code, whatever for; replacing the codes |
 //! | `migrations`, `copy` | which changes the tables have; moving from SQLite to PostgreSQL |
+//! | `backup` | copying an SQLite file while it is in use, and judging such a copy |
 //! | `restore` | what a restored backup would bring back to life |
 //! | `lockout` | failures in a row and what they lock |
 //! | `statements` | how each question is answered, in files of the same names |
@@ -31,6 +32,7 @@
 mod ask;
 mod attempts;
 mod audit;
+mod backup;
 mod backup_codes;
 mod copy;
 mod devices;
@@ -54,6 +56,7 @@ use std::time::Duration;
 
 pub use attempts::{Accepted, Attempt, AttemptRules, Denied, Goal, PresentCode, PresentedCode};
 pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord};
+pub use backup::{BackupContents, BackupError, BackupProgress, OutOfUse};
 pub use backup_codes::{ReplaceBackupCodes, ReplaceOutcome};
 pub use copy::{Copied, CopiedTable, CopyError, CopyProgress};
 pub use devices::{CreateDevice, DevicePage, NewDevice, RemoveDevice};
@@ -90,7 +93,8 @@ enum Backend {
 /// How a [`Store`] is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whether an SQLite file that does not exist is made.  Its directory must exist.
+    /// Whether an SQLite file that does not exist is made, and one that an older version made is brought up to
+    /// date.  Its directory must exist.
     pub create: bool,
     /// How long a question waits for a lock or a free connection before it is
     /// [`StoreError::Busy`].
@@ -119,7 +123,7 @@ impl Options {
 }
 
 impl Default for Options {
-    /// Makes what is missing, waits five seconds for a lock, a connection or a server and ten for a
+    /// Makes what is missing and what is pending, waits five seconds for a lock, a connection or a server and ten for a
     /// statement; eight readers, or sixteen connections.
     fn default() -> Self {
         Self {
@@ -136,7 +140,7 @@ impl Default for Options {
 impl Store {
     /// Opens the database.
     ///
-    /// An SQLite file is brought up to date, and made if need be; a PostgreSQL database must be up to
+    /// An SQLite file is made and brought up to date if the options say so; any other database must be up to
     /// date, see [`Store::migrate`].  Several processes may do so at once, and may use one database
     /// together.
     ///

@@ -4,7 +4,7 @@ use arklow_domain::{DeviceId, DeviceName, DeviceState, Keyring, ProvisioningUri,
 use arklow_store::{CreateDevice, NewDevice, RemoveDevice, Store};
 use serde_json::json;
 
-use super::{closing, open_existing, open_keys, open_or_create, operator};
+use super::{closing, existing_keys, open_existing, operator};
 use crate::app::Sources;
 use crate::cli::{CreateDeviceArgs, DeviceCommand, ListArgs, RemoveDeviceArgs};
 use crate::error::CliError;
@@ -32,9 +32,9 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
         true => Confirmation::Confirmed,
         false => Confirmation::Pending,
     };
-    let store = open_or_create(url).await?;
+    let store = open_existing(url).await?;
     let created = closing(&store, async {
-        let (keyring, _) = open_keys(&store, url, &args.keys, sources).await?;
+        let keyring = existing_keys(&store, url, &args.keys, sources).await?;
         create(
             &store,
             &keyring,

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arklow_domain::{DeviceId, KeyId, Keyring};
-use arklow_store::{DatabaseUrl, KeyUsage, Reseal, RetireKey, Store};
+use arklow_store::{KeyUsage, Reseal, RetireKey, Store};
 use serde_json::json;
 use tracing::error;
 
-use super::{closing, key_path, open_existing, open_keys, operator};
+use super::{closing, existing_keys, key_path, open_existing, operator};
 use crate::app::Sources;
 use crate::cli::{GenerateKeysArgs, KeysCommand, ListKeysArgs, RetireKeyArgs, RotateKeysArgs};
 use crate::error::CliError;
@@ -54,7 +54,7 @@ async fn run_list(args: ListKeysArgs, sources: &Sources) -> Result<(), CliError>
     let url = &args.database.database_url;
     let store = open_existing(url).await?;
     let (active, usage) = closing(&store, async {
-        let (keyring, _) = open_keys(&store, url, &args.keys, sources).await?;
+        let keyring = existing_keys(&store, url, &args.keys, sources).await?;
         Ok((keyring.active(), store.key_usage().await?))
     })
     .await?;
@@ -91,7 +91,7 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
     let store = open_existing(url).await?;
     let rotated = closing(&store, async {
         let path = key_path(url, &args.keys)?;
-        let (mut file, keyring) = lock(&store, url, &path, sources).await?;
+        let (mut file, keyring) = lock(&store, &path, sources).await?;
         let keyring = if under_other_keys(&store, keyring.active()).await? > 0 {
             output::note(&format!(
                 "going on with the rotation to key {}; no new key is made",
@@ -150,12 +150,11 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
 /// The key file, which nobody else may change meanwhile, and its keys.
 async fn lock(
     store: &Store,
-    database: &DatabaseUrl,
     path: &Path,
     sources: &Sources,
 ) -> Result<(Exclusive, Keyring), CliError> {
     // What is wrong with the file is said better by this.
-    keys::open(store, path, Making::of(database), sources).await?;
+    keys::open(store, path, Making::ByHand, sources).await?;
     let file = Exclusive::lock(path)?;
     // Under the lock: somebody else may just have put another key into the file.
     let keyring = keys::open(store, path, Making::ByHand, sources)
@@ -269,7 +268,7 @@ async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliErr
     let key = args.id;
     closing(&store, async {
         let path = key_path(url, &args.keys)?;
-        let (mut file, keyring) = lock(&store, url, &path, sources).await?;
+        let (mut file, keyring) = lock(&store, &path, sources).await?;
         if key == keyring.active() {
             return Err(CliError::ActiveKey(key));
         }

@@ -3,7 +3,7 @@
 use arklow_store::{Options, Store};
 use serde_json::json;
 
-use super::unopened;
+use super::{check_tables, unopened};
 use crate::cli::{MigrateCommand, MigrateStatusArgs, MigrateUpArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
@@ -17,6 +17,9 @@ pub(crate) async fn run(command: MigrateCommand) -> Result<(), CliError> {
 
 async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
     let url = &args.database.database_url;
+    if let Ok(keys) = crate::keys::default_path(url) {
+        check_tables(url, &keys).await?;
+    }
     let done = Store::migrate(url, &Options::default()).await;
     let done = done.map_err(unopened(url))?;
     output::note(&match done.len() {

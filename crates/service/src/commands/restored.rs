@@ -2,16 +2,25 @@
 
 use serde_json::json;
 
-use super::{closing, open_existing, operator};
+use super::{check_tables, closing, key_path, open_existing, operator};
 use crate::app::Sources;
 use crate::cli::RestoredArgs;
 use crate::error::CliError;
+use crate::keys;
 use crate::output::{self, Format};
 
 pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), CliError> {
-    let store = open_existing(&args.database.database_url).await?;
+    let url = &args.database.database_url;
+    // Before the tables are missed: this says better what is wrong.
+    if let Ok(keys) = key_path(url, &args.keys) {
+        check_tables(url, &keys).await?;
+    }
+    let store = open_existing(url).await?;
     let origin = operator(args.actor);
     let killed = closing(&store, async {
+        if let Ok(keys) = key_path(url, &args.keys) {
+            keys::check_not_emptied(&store, &keys).await?;
+        }
         let now = sources.clock.now();
         Ok(store.kill_what_was_restored(now, origin).await?)
     });

@@ -7,7 +7,7 @@ use arklow_store::{CreateSession, NewSession, RevokeSession, Store};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::json;
 
-use super::{closing, open_existing, open_or_create, operator};
+use super::{closing, open_existing, operator};
 use crate::app::Sources;
 use crate::cli::{CreateSessionArgs, ListArgs, RevokeSessionArgs, SessionCommand};
 use crate::error::CliError;
@@ -31,7 +31,7 @@ pub(crate) struct Created {
 }
 
 async fn run_create(args: CreateSessionArgs, sources: &Sources) -> Result<(), CliError> {
-    let store = open_or_create(&args.database.database_url).await?;
+    let store = open_existing(&args.database.database_url).await?;
     let mfa = args.mfa_verified_for;
     let session = closing(&store, create(&store, args.user, args.ttl, mfa, sources)).await?;
 

@@ -3,7 +3,7 @@
 use arklow_domain::{Email, UserId, UserName};
 use arklow_store::{CreateUser, DisableUser, NewUser, Store, UnlockUser};
 
-use super::{closing, open_existing, open_or_create, operator};
+use super::{closing, open_existing, operator};
 use crate::app::Sources;
 use crate::cli::{CreateUserArgs, DisableUserArgs, UnlockUserArgs, UserCommand};
 use crate::error::CliError;
@@ -18,7 +18,7 @@ pub(crate) async fn run(command: UserCommand, sources: &Sources) -> Result<(), C
 }
 
 async fn run_create(args: CreateUserArgs, sources: &Sources) -> Result<(), CliError> {
-    let store = open_or_create(&args.database.database_url).await?;
+    let store = open_existing(&args.database.database_url).await?;
     let name = args.name.clone();
     let id = closing(&store, create(&store, name, args.email, sources)).await?;
     output::note(&format!("created user {}", args.name));

@@ -1,5 +1,6 @@
 //! An SQLite file: one writer, several readers, all within this process and beside others.
 
+pub(crate) mod backup;
 mod checkpoint;
 pub(crate) mod copy;
 mod disk;

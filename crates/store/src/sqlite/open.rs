@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::{MigrationState, OpenError, Options};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// `ARKL`, in the header of every file that this program made.
-const APPLICATION_ID: i64 = 0x4152_4b4c;
+pub(super) const APPLICATION_ID: i64 = 0x4152_4b4c;
 
 /// Closing *any* descriptor of a file drops all locks this process holds on it (POSIX).  The
 /// descriptor that creates the file is therefore closed before SQLite opens it, in any thread.
@@ -37,7 +38,7 @@ pub(super) struct File {
     pub(super) busy_timeout: Duration,
 }
 
-/// Opens the file, makes it if `options` say so, and brings its tables up to date.
+/// Opens the file; makes it and brings its tables up to date if `options` say so.
 ///
 /// Returns how to connect again, and the connection for the writer.
 pub(super) fn open(path: &Path, options: &Options) -> Result<(File, SqliteConnection), OpenError> {
@@ -54,7 +55,8 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(File, SqliteConnec
         wal: wal.into(),
         busy_timeout: options.busy_timeout,
     };
-    let conn = prepare(&file).map_err(|failure| failure.explain(path))?;
+    let conn =
+        prepare(&file, &absolute, options.create).map_err(|failure| failure.explain(path))?;
     Ok((file, conn))
 }
 
@@ -121,6 +123,10 @@ pub(super) enum Failure {
     Foreign,
     #[error("the file has an unknown migration `{migration}`")]
     Newer { migration: String },
+    #[error("the file lacks {count} migrations, the first is `{first}`")]
+    Pending { count: usize, first: String },
+    #[error("another file was put in the place of this one while it was opened")]
+    Replaced,
 }
 
 impl Failure {
@@ -130,6 +136,8 @@ impl Failure {
         match self {
             Self::Foreign => OpenError::Foreign(path),
             Self::Newer { migration } => OpenError::Newer { path, migration },
+            Self::Pending { count, first } => OpenError::Pending { count, first },
+            Self::Replaced => OpenError::Busy(path),
             Self::NoLog { mode } => OpenError::NoLog { path, mode },
             // The file is there, so what is missing is a permission.
             Self::Connect(error) => OpenError::ReadOnly {
@@ -223,7 +231,7 @@ fn create_private(path: &Path) -> io::Result<()> {
 }
 
 /// A URL that never creates the file: SQLite would give it the mode of the umask.
-fn file_url(absolute: &Path) -> String {
+pub(super) fn file_url(absolute: &Path) -> String {
     let mut url = String::from("file://");
     for byte in absolute.as_os_str().as_encoded_bytes() {
         match byte {
@@ -236,19 +244,51 @@ fn file_url(absolute: &Path) -> String {
     url + "?mode=rw"
 }
 
-fn prepare(file: &File) -> Result<SqliteConnection, Failure> {
+/// Connects, and brings the tables up to date if `migrate` says so.  Otherwise a file that is not up to date
+/// is refused and left as it is.
+fn prepare(file: &File, path: &Path, migrate: bool) -> Result<SqliteConnection, Failure> {
+    let inode = || fs::metadata(path).map(|found| found.ino()).ok();
+    let named = inode();
     let mut conn = file.connect_writer()?;
     // Before anything is written: a file of somebody else is left as it is.
-    conn.transaction(|conn| identify(conn).map(drop))?;
+    conn.transaction(|conn| match identify(conn)? {
+        _ if migrate => Ok(()),
+        Identity::Empty => refuse_pending(&BTreeSet::new()),
+        Identity::Ours => refuse_pending(&read_versions(conn)?),
+    })?;
+    // The connection holds a lock on the file from now on, which a restore respects.  Before that, a restore
+    // may have put another file in its place.
+    if inode() != named {
+        return Err(Failure::Replaced);
+    }
     use_write_ahead_log(&mut conn, file.busy_timeout)?;
     // Begins with the lock, so of two programs that start at once the second finds all done.
     conn.immediate_transaction(|conn| {
-        if identify(conn)? == Identity::Empty {
-            conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID};"))?;
+        if migrate {
+            if identify(conn)? == Identity::Empty {
+                conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID};"))?;
+            }
+            run_pending(conn)?;
         }
-        migrate(conn)
+        // SQLite opens a file without write permission all the same, and even begins an immediate
+        // transaction on it.  Only a statement that writes is refused, also one that finds nothing.
+        conn.batch_execute("DELETE FROM users WHERE false;")?;
+        Ok::<_, Failure>(())
     })?;
     Ok(conn)
+}
+
+/// Fails if the file lacks a migration, or has one that is not known.
+fn refuse_pending(made: &BTreeSet<String>) -> Result<(), Failure> {
+    let state = find_state(made)?;
+    if let Some(migration) = state.unknown.into_iter().next() {
+        return Err(Failure::Newer { migration });
+    }
+    let count = state.pending.len();
+    match state.pending.into_iter().next() {
+        Some(first) => Err(Failure::Pending { count, first }),
+        None => Ok(()),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -321,29 +361,33 @@ pub(super) fn find_migrations(path: &Path) -> Result<MigrationState, OpenError> 
     find_state(&made).map_err(|failure| failure.explain(path))
 }
 
-fn find_state(made: &BTreeSet<String>) -> Result<MigrationState, Failure> {
+pub(super) fn find_state(made: &BTreeSet<String>) -> Result<MigrationState, Failure> {
     MigrationState::of::<Db>(&MIGRATIONS, made).map_err(Failure::Migration)
 }
 
 /// The versions that are on record in a file.
 fn read_made(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    let mut conn = SqliteConnection::establish(&file_url(path)).map_err(Failure::Connect)?;
+    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")?;
+    if conn.transaction(identify)? == Identity::Empty {
+        return Ok(BTreeSet::new());
+    }
+    read_versions(&mut conn)
+}
+
+fn read_versions(conn: &mut SqliteConnection) -> Result<BTreeSet<String>, Failure> {
     #[derive(QueryableByName)]
     struct Version {
         #[diesel(sql_type = Text)]
         version: String,
     }
 
-    let mut conn = SqliteConnection::establish(&file_url(path)).map_err(Failure::Connect)?;
-    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")?;
-    if conn.transaction(identify)? == Identity::Empty {
-        return Ok(BTreeSet::new());
-    }
     let versions: Vec<Version> =
-        diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(&mut conn)?;
+        diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
     Ok(versions.into_iter().map(|row| row.version).collect())
 }
 
-fn migrate(conn: &mut SqliteConnection) -> Result<(), Failure> {
+fn run_pending(conn: &mut SqliteConnection) -> Result<(), Failure> {
     let made = conn.applied_migrations().map_err(Failure::Migration)?;
     let made = made.iter().map(ToString::to_string).collect();
     if let Some(migration) = find_state(&made)?.unknown.into_iter().next() {
@@ -351,9 +395,6 @@ fn migrate(conn: &mut SqliteConnection) -> Result<(), Failure> {
     }
     conn.run_pending_migrations(MIGRATIONS)
         .map_err(Failure::Migration)?;
-    // SQLite opens a file without write permission all the same, and even begins an immediate
-    // transaction on it.  Only a statement that writes is refused, also one that finds nothing.
-    conn.batch_execute("DELETE FROM users WHERE false;")?;
     Ok(())
 }
 
@@ -405,6 +446,34 @@ mod tests {
     }
 
     #[test]
+    fn file_with_migrations_pending_is_opened_only_to_migrate_it() {
+        let (directory, _file, mut conn) = new_file();
+        let path = directory.path().join("arklow.db");
+        conn.revert_last_migration(MIGRATIONS).unwrap();
+        drop(conn);
+        let before = find_migrations(&path).unwrap();
+        let only_open = Options {
+            create: false,
+            ..Options::default()
+        };
+        let Err(error) = open(&path, &only_open) else {
+            panic!("it was opened");
+        };
+        assert!(
+            matches!(&error, OpenError::Pending { count: 1, first } if *first == before.pending[0]),
+            "{error:?}"
+        );
+        assert_eq!(
+            find_migrations(&path).unwrap(),
+            before,
+            "nothing was changed"
+        );
+        drop(open(&path, &Options::default()).unwrap());
+        assert_eq!(find_migrations(&path).unwrap().pending, [""; 0]);
+        drop(open(&path, &only_open).unwrap());
+    }
+
+    #[test]
     fn migrations_can_be_undone_and_done_again() {
         const TABLES: &str = "SELECT count(*) FROM pragma_table_list WHERE name NOT LIKE 'sqlite%' AND type = 'table'";
         let (_directory, _file, mut conn) = new_file();
@@ -415,7 +484,7 @@ mod tests {
             1,
             "only the list of migrations is left"
         );
-        migrate(&mut conn).unwrap();
+        run_pending(&mut conn).unwrap();
         assert_eq!(number(&mut conn, TABLES), all);
     }
 
@@ -434,7 +503,7 @@ mod tests {
                  NULL, NULL);",
         )
         .unwrap();
-        migrate(&mut conn).unwrap();
+        run_pending(&mut conn).unwrap();
         for (query, expected) in [
             (
                 "SELECT count(*) FROM devices WHERE id = 2 AND length(seed) = 48 AND \

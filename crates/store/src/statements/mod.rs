@@ -8,6 +8,7 @@ use super::{Conn, Db, locks, written};
 
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod backup_codes;
 pub(crate) mod copy;
 pub(crate) mod devices;

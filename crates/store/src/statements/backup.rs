@@ -1,0 +1,13 @@
+//! Whether a database holds anything that somebody would miss.
+
+use diesel::prelude::*;
+
+use super::Conn;
+use crate::error::Fault;
+use crate::schema::{audit, users};
+
+pub(crate) fn is_empty(conn: &mut Conn) -> Result<bool, Fault> {
+    let user: Option<i64> = users::table.select(users::id).first(conn).optional()?;
+    let record: Option<i64> = audit::table.select(audit::id).first(conn).optional()?;
+    Ok(user.is_none() && record.is_none())
+}
