@@ -17,7 +17,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::throwaway::{Raw, Throwaway, on_postgres};
+use crate::throwaway::{Raw, Throwaway};
 
 /// Longer than anything here takes, so that a hang is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,14 +57,12 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Without anything that the program can make for itself.
+    /// With what an operator makes by hand: tables and keys.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let throwaway = Throwaway::new(folder.path());
         let this = Self { folder, throwaway };
-        if on_postgres() {
-            this.prepare();
-        }
+        this.prepare();
         this
     }
 
@@ -77,7 +75,7 @@ impl Home {
         this
     }
 
-    /// What an operator of a server does by hand.
+    /// What an operator of a PostgreSQL database does by hand, and may do for an SQLite file.
     fn prepare(&self) {
         let keys = self.key_file().display().to_string();
         let commands = [
@@ -90,7 +88,7 @@ impl Home {
         }
     }
 
-    /// With an SQLite file, whatever the others have.
+    /// For an SQLite file, whatever the others have, and without anything that `serve` makes for itself.
     pub(crate) fn on_sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let throwaway = Throwaway::on_sqlite(folder.path());
@@ -579,6 +577,11 @@ impl Server {
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();
         assert!(status.expect("kill runs").success());
+    }
+
+    /// How the process ended, if it has.
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
     }
 
     /// Waits until the process has ended.

@@ -12,6 +12,8 @@
 //! | `connections` | how many there may be, and peers that send nothing or do not read |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `disk` | what is left of an SQLite file when a server stops, descriptors run out, or the WAL is taken away |
+//! | `power` | a power cut at any moment, and a disk that fails; `disk.c` is what watches the disk |
+//! | `backup` | backups, restoring them, and what is no backup |
 //! | `canary` | nothing that the process prints holds a secret |
 //! | `client` | the client as a service uses it, and its stand-ins for the server |
 //! | `mock` | the mock server: every answer of the contract, and requests judged as by the server |
@@ -24,6 +26,7 @@
 //! | `readme` | the README's commands |
 
 mod authenticator;
+mod backup;
 mod canary;
 mod cases;
 mod client;
@@ -39,6 +42,7 @@ mod keys;
 mod mock;
 mod outages;
 mod postgres;
+mod power;
 mod races;
 mod readme;
 mod regenerate;

@@ -111,7 +111,7 @@ fn test_command_is_the_one_that_ci_runs() {
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
     const CARGO: [&str; 4] = ["--workspace", "--release", "--spec", "--out"];
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 22] = [
         &["dev"],
         &["mock"],
         &["serve"],
@@ -132,6 +132,8 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         &["keys", "retire"],
         &["audit", "list"],
         &["restored"],
+        &["backup"],
+        &["restore"],
     ];
     let help: String = commands
         .iter()

@@ -24,9 +24,10 @@ pub(super) fn run(seed: u64) -> anyhow::Result<()> {
     }
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let desk = Desk { arklow, scratch };
+    // First: it makes the database and its keys.
+    let server = desk.serve()?;
     let owner = desk.user("owner")?;
     let stranger = desk.user("stranger")?;
-    let server = desk.serve()?;
 
     let authentication = desk.scratch.join("auth.json");
     let users = [("owner", &owner), ("stranger", &stranger)].map(|(name, token)| {
