@@ -144,6 +144,13 @@ impl CliError {
                 ..
             } => Some("name the database with --database-url; `arklow serve` makes a new one"),
             Self::Open {
+                cause: OpenError::ForeignWal { .. },
+                ..
+            } => Some(
+                "if this is a restored backup, run `arklow restored`, which gives the other file another name, \
+                 or restore it with `arklow restore FILE --replace`",
+            ),
+            Self::Open {
                 cause: OpenError::Pending { .. },
                 ..
             } => Some("run `arklow migrate up` once, with the same --database-url"),

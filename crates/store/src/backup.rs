@@ -125,6 +125,31 @@ impl Store {
         blocking(path, move || sqlite::take_out_of_use(&file)).await
     }
 
+    /// Fails with [`BackupError::InUse`] if another process has the file open, idle or not.  Changes nothing.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub async fn check_not_in_use(path: &Path) -> Result<(), BackupError> {
+        let file = path.to_owned();
+        blocking(path, move || sqlite::refuse_in_use(&file)).await
+    }
+
+    /// Gives another name to the WAL of another database that lies beside an SQLite file, as after a backup was put in
+    /// its place by hand; the name.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub async fn set_foreign_wal_aside(
+        url: &DatabaseUrl,
+        now: DateTime<Utc>,
+    ) -> Result<Option<PathBuf>, BackupError> {
+        let Target::Sqlite(path) = url.target() else {
+            return Ok(None);
+        };
+        let file = path.clone();
+        blocking(path, move || sqlite::set_foreign_wal_aside(&file, now)).await
+    }
+
     /// Whether the database has neither a user nor an audit record.
     ///
     /// # Errors

@@ -96,6 +96,14 @@ pub enum OpenError {
     /// An SQLite database that another program made.
     #[error("`{}` belongs to another program: choose another file", .0.display())]
     Foreign(PathBuf),
+    /// A database that never had a WAL beside the WAL of another one, as after a backup was put in its place by hand.
+    #[error("`{}` belongs to another database than `{}`, beside which it lies", wal.display(), path.display())]
+    ForeignWal {
+        /// The database.
+        path: PathBuf,
+        /// The WAL.
+        wal: PathBuf,
+    },
     /// A database that a newer version of this program has changed.
     #[error(
         "the database `{}` was used by a newer version of this program, which made changes that \

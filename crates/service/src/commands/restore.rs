@@ -9,14 +9,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use arklow_store::{BackupError, DatabaseUrl, Killed, Options, Store};
+use arklow_store::{BackupError, DatabaseUrl, Killed, Options, OutOfUse, Store};
 use serde_json::json;
 
 use super::backup::{
     BackupFileError, beside, check_manifest, digest_of, directory_of, sync_directory, temporary_in,
     with_contents,
 };
-use super::{closing, key_path, open, operator};
+use super::{LOOK_AGAIN, LOOKS, closing, key_path, open, operator};
 use crate::app::Sources;
 use crate::cli::RestoreArgs;
 use crate::error::CliError;
@@ -149,7 +149,7 @@ async fn judge_target(
         return Err(BackupFileError::DatabaseExists(target.to_owned()));
     }
     // Said before the work begins; what counts is that it is so again at the end.
-    drop(Store::take_out_of_use(target).await?);
+    Store::check_not_in_use(target).await?;
     Ok(Some(found))
 }
 
@@ -179,13 +179,32 @@ async fn prepare(
     let actor = operator(super::ActorArgs {
         actor: args.actor.actor.clone(),
     });
-    closing(&store, async {
+    let killed = closing(&store, async {
         keys::open(&store, keys, Making::ByHand, sources).await?;
         Ok(store
             .kill_what_was_restored(sources.clock.now(), actor)
             .await?)
-    })
-    .await
+    });
+    let killed = killed.await?;
+    // One file: what the copy's own WAL still has is moved into it.
+    drop(
+        out_of_use(temporary.path())
+            .await
+            .map_err(CliError::Restore)?,
+    );
+    Ok(killed)
+}
+
+/// Takes a file out of use that this process has just closed: its last threads may be about to end.
+async fn out_of_use(path: &Path) -> Result<OutOfUse, BackupFileError> {
+    let mut looks = 0;
+    loop {
+        match Store::take_out_of_use(path).await {
+            Err(BackupError::InUse(_)) if looks < LOOKS => looks += 1,
+            taken => return Ok(taken?),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Keeps the old database under another name, and gives the new one its name.

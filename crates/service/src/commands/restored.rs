@@ -1,5 +1,6 @@
 //! `arklow restored`.
 
+use arklow_store::Store;
 use serde_json::json;
 
 use super::{check_tables, closing, key_path, open_existing, operator};
@@ -11,6 +12,14 @@ use crate::output::{self, Format};
 
 pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), CliError> {
     let url = &args.database.database_url;
+    let aside = Store::set_foreign_wal_aside(url, sources.clock.now()).await;
+    let aside = aside.map_err(|error| CliError::Restore(error.into()))?;
+    if let Some(aside) = aside {
+        output::note(&format!(
+            "a WAL of another database lay beside this one and is now `{}`",
+            aside.display()
+        ));
+    }
     // Before the tables are missed: this says better what is wrong.
     if let Ok(keys) = key_path(url, &args.keys) {
         check_tables(url, &keys).await?;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use rustix::fs::FlockOperation;
 
-use super::open::{APPLICATION_ID, file_url, find_state};
+use super::open::{APPLICATION_ID, file_url, find_foreign_wal, find_state, refuse_foreign_wal};
 use crate::{BackupContents, BackupError, BackupProgress, OpenError, instant};
 
 /// How many pages are copied in a step, after each of which progress is told: 4 MiB.
@@ -37,6 +38,7 @@ pub(crate) fn copy(
         }
         Err(cause) => return Err(failed(from)(cause)),
     }
+    refuse_foreign_wal(from)?;
     let source = connect(from, "mode=rw")?;
     let ours = |error| explain(from, error);
     // A backup changes nothing: not at its end either, where the last connection would move the WAL.
@@ -217,18 +219,47 @@ impl OutOfUse {
     }
 }
 
-pub(crate) fn take_out_of_use(path: &Path) -> Result<OutOfUse, BackupError> {
+pub(crate) fn refuse_in_use(path: &Path) -> Result<(), BackupError> {
     // SQLite's own locks, whatever is in the file: a connection that has used a WAL keeps one for as long as
     // it is open.  Closed before SQLite opens the file here: closing drops all locks of this process.
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.map_err(failed(path))?;
     match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => drop(file),
+        Ok(()) => Ok(()),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
-            return Err(BackupError::InUse(path.to_owned()));
+            Err(BackupError::InUse(path.to_owned()))
         }
-        Err(cause) => return Err(failed(path)(cause.into())),
+        Err(cause) => Err(failed(path)(cause.into())),
     }
+}
+
+pub(crate) fn set_foreign_wal_aside(
+    path: &Path,
+    now: DateTime<Utc>,
+) -> Result<Option<PathBuf>, BackupError> {
+    let Some(wal) = find_foreign_wal(path).map_err(failed(path))? else {
+        return Ok(None);
+    };
+    refuse_in_use(path)?;
+    let mut aside = wal.clone().into_os_string();
+    aside.push(now.format(".foreign-%Y%m%dT%H%M%S%6fZ").to_string());
+    let aside = PathBuf::from(aside);
+    fs::rename(&wal, &aside).map_err(failed(&wal))?;
+    // Only an index of the WAL.
+    let [_, index, _] = beside(&path.canonicalize().map_err(failed(path))?);
+    match fs::remove_file(&index) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&index)(error)),
+        _ => {}
+    }
+    if let Some(directory) = wal.parent() {
+        let synced = fs::File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(failed(directory))?;
+    }
+    Ok(Some(aside))
+}
+
+pub(crate) fn take_out_of_use(path: &Path) -> Result<OutOfUse, BackupError> {
+    refuse_in_use(path)?;
     let lock = (|| {
         let conn = connect(path, "mode=rw")?;
         let locked = conn

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +44,7 @@ pub(super) struct File {
 pub(super) fn open(path: &Path, options: &Options) -> Result<(File, SqliteConnection), OpenError> {
     let absolute =
         std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
+    refuse_foreign_wal(&absolute)?;
     find_or_create(&absolute, options.create)?;
     let resolved = absolute.canonicalize();
     let resolved = resolved.map_err(|cause| OpenError::Database(Arc::new(cause)))?;
@@ -230,6 +231,50 @@ fn create_private(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
+/// The files that this process has looked into.
+static SEEN: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+/// Fails if another file's WAL lies beside this one, which SQLite would take for its own.
+pub(super) fn refuse_foreign_wal(path: &Path) -> Result<(), OpenError> {
+    match find_foreign_wal(path).map_err(|cause| OpenError::Database(Arc::new(cause)))? {
+        Some(wal) => Err(OpenError::ForeignWal {
+            path: path.to_owned(),
+            wal,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The WAL beside a file that cannot have one: its header says so, as that of a backup does.  A file that has
+/// had a WAL, such as a plain copy of one, cannot be told from the one that the WAL belongs to.
+pub(super) fn find_foreign_wal(path: &Path) -> io::Result<Option<PathBuf>> {
+    /// Where the header has the versions for writing and reading, and what they are without a WAL.
+    const VERSIONS: usize = 18;
+    const WITHOUT_WAL: [u8; 2] = [1, 1];
+
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut wal = resolved.clone().into_os_string();
+    wal.push("-wal");
+    let wal = PathBuf::from(wal);
+    // Once, and before SQLite opens the file in this process: closing it drops all locks on it.
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Before the file: whoever makes a WAL has made the file and its header first.
+    let has_wal = fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
+    let found = match fs::metadata(&resolved) {
+        Ok(found) => (found.dev(), found.ino()),
+        Err(_) => return Ok(has_wal.then_some(wal)),
+    };
+    if has_wal && !seen.contains(&found) {
+        let mut header = [0; VERSIONS + 2];
+        let is_whole = fs::File::open(&resolved)?.read_exact(&mut header).is_ok();
+        if !is_whole || header[VERSIONS..] == WITHOUT_WAL {
+            return Ok(Some(wal));
+        }
+    }
+    seen.insert(found);
+    Ok(None)
+}
+
 /// A URL that never creates the file: SQLite would give it the mode of the umask.
 pub(super) fn file_url(absolute: &Path) -> String {
     let mut url = String::from("file://");
@@ -354,6 +399,7 @@ fn use_write_ahead_log(conn: &mut SqliteConnection, patience: Duration) -> Resul
 pub(super) fn find_migrations(path: &Path) -> Result<MigrationState, OpenError> {
     let absolute =
         std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
+    refuse_foreign_wal(&absolute)?;
     let made = match absolute.exists() {
         true => read_made(&absolute).map_err(|failure| failure.explain(path))?,
         false => BTreeSet::new(),
