@@ -448,6 +448,22 @@ mod tests {
     }
 
     #[test]
+    fn mark_of_use_is_a_comment_that_stays_with_the_keys() {
+        let ring = two_keys();
+        assert!(!ring.is_used() && !Keyring::parse(&ring.expose()).unwrap().is_used());
+        let used = ring.used();
+        let text = used.expose();
+        assert!(Keyring::parse(&text).unwrap().is_used());
+        let more = used.with_new_key(&SystemRandom::new()).unwrap();
+        assert!(more.is_used());
+        assert!(more.without(A.parse().unwrap()).unwrap().is_used());
+        // Versions that do not know it read the same keys.
+        let without = text.lines().filter(|line| !line.starts_with("# used"));
+        let without: Vec<&str> = without.collect();
+        assert_eq!(without.join("\n"), two_keys().expose().trim_end());
+    }
+
+    #[test]
     fn comments_blank_lines_and_crlf_are_accepted() {
         let text = format!(
             "# keys\r\n\r\n  arklow-keys-v1\r\n# one\r\nkey {A} {ONE}\r\n\tactive  {A}\r\n"
