@@ -12,7 +12,7 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::sealed::{self, Binding};
-use crate::separators::is_separator;
+use crate::separators;
 use crate::{
     DeviceId, KeyId, Keyring, NoEntropy, Random, ResealError, RootKey, UnreadableSecret, UserId,
 };
@@ -21,7 +21,7 @@ use crate::{
 pub const CODES_PER_SET: usize = 10;
 /// The entropy of one code, in bits.
 pub const CODE_BITS: usize = RANDOM_SYMBOLS * BITS_PER_SYMBOL;
-/// The longest text, in bytes, that is looked at as a code at all.
+/// The longest text, in characters, that is looked at as a code at all.
 pub const MAX_CODE_INPUT: usize = 64;
 
 const BITS_PER_SYMBOL: usize = 5;
@@ -68,18 +68,19 @@ impl BackupCode {
         Self { symbols }
     }
 
-    /// Reads a code as people type it: in any case, with white space, hyphens, dashes,
-    /// underscores and full stops anywhere, and with I, L and O for 1, 1 and 0.
+    /// Reads a code as people type and copy it: in any case, in full-width letters and the digits
+    /// of any script, with white space, hyphens, dashes, underscores, full stops and invisible
+    /// characters anywhere, and with I, L and O for 1, 1 and 0.
     ///
     /// # Errors
     /// [`MalformedCode`] if this cannot be a code, whoever's it were: that is no failed guess.
     pub fn parse(text: &str) -> Result<Self, MalformedCode> {
-        if text.len() > MAX_CODE_INPUT {
+        if text.chars().nth(MAX_CODE_INPUT).is_some() {
             return Err(MalformedCode::TooLong);
         }
         let mut symbols = Zeroizing::new([0; SYMBOLS]);
         let mut count = 0;
-        for c in text.trim().chars().filter(|c| !is_separator(*c)) {
+        for c in separators::symbols(text) {
             let symbol = fold(c).ok_or(MalformedCode::ForeignSymbol)?;
             *symbols.get_mut(count).ok_or(MalformedCode::WrongLength)? = symbol;
             count += 1;
@@ -123,8 +124,8 @@ impl fmt::Debug for BackupCode {
 /// Why a text cannot be a backup code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedCode {
-    /// More than [`MAX_CODE_INPUT`] bytes.
-    #[error("a backup code has at most {MAX_CODE_INPUT} bytes")]
+    /// More than [`MAX_CODE_INPUT`] characters.
+    #[error("a backup code has at most {MAX_CODE_INPUT} characters, separators included")]
     TooLong,
     /// Not 24 symbols.
     #[error("a backup code has {SYMBOLS} symbols")]
@@ -577,6 +578,11 @@ mod tests {
             plain.replace('0', "O").replace('1', "I"),
             plain.replace('1', "i").replace('0', "o"),
             plain.replace('1', "L"),
+            shown.replace('-', "\u{200b}"),
+            format!("\u{2066}{shown}\u{2069}"),
+            full_width(&shown),
+            full_width(&shown.to_lowercase()),
+            plain.replace('0', "\u{660}").replace('1', "\u{1d7cf}"),
         ];
         assert!(
             plain.contains('0') && plain.contains('1'),
@@ -589,6 +595,11 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    fn full_width(text: &str) -> String {
+        let wide = |c: char| char::from_u32(u32::from(c) + 0xfee0).unwrap();
+        text.chars().map(wide).collect()
     }
 
     #[test]
@@ -604,7 +615,7 @@ mod tests {
             (format!("U{}", &plain[1..]), M::ForeignSymbol),
             (format!("u{}", &plain[1..]), M::ForeignSymbol),
             (format!("é{}", &plain[1..]), M::ForeignSymbol),
-            (format!("０{}", &plain[1..]), M::ForeignSymbol),
+            (format!("²{}", &plain[1..]), M::ForeignSymbol),
             (format!("{shown}\u{0}"), M::ForeignSymbol),
             (format!("{}{shown}", " ".repeat(36)), M::TooLong),
         ];
@@ -612,7 +623,7 @@ mod tests {
             assert_eq!(BackupCode::parse(&text).unwrap_err(), expected, "{text:?}");
         }
         let longest = format!("{}{shown}", " ".repeat(35));
-        assert!(longest.len() == MAX_CODE_INPUT && BackupCode::parse(&longest).is_ok());
+        assert!(longest.chars().count() == MAX_CODE_INPUT && BackupCode::parse(&longest).is_ok());
     }
 
     #[test]

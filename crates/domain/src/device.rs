@@ -55,7 +55,8 @@ impl DeviceState {
     }
 }
 
-/// What a device is called: 1 to 64 characters, not blank, no control characters.
+/// What a device is called: 1 to 64 characters, not blank, no control characters, and no invisible
+/// ones outside emoji and the scripts that need them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceName(String);
 
@@ -63,9 +64,21 @@ impl DeviceName {
     /// The greatest length, in characters.
     pub const MAX: usize = 64;
 
+    /// A name from the database, or `None` if no version of this program stored it.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        name::check_stored(text, Self::MAX).ok()?;
+        Some(Self(text.to_owned()))
+    }
+
     /// The name as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name with invisible and bidirectional formatting characters escaped, for a list that
+    /// people read.
+    pub fn reveal(&self) -> String {
+        name::reveal(&self.0)
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `totp` | the TOTP [`Seed`], sealed and open, and its provisioning URI |
 //! | `otp` | [`TotpCode`], and the [`TotpStep`] that one is of |
 //! | `sealed`, `separators` | how secrets are encrypted; what stands between symbols |
+//! | `characters` | what Unicode says of a character |
 //! | `lockout`, `limits` | what failures lead to ([`LockoutPolicy`]); how often ([`RateLimit`]) |
 //! | `session` | [`SessionToken`] and [`Session`] |
 //! | `user`, `device`, `name` | [`User`], [`Device`], and the texts people give them |
@@ -21,6 +22,7 @@
 //! search for.
 
 mod backup_codes;
+mod characters;
 mod device;
 mod ids;
 mod keys;
@@ -39,6 +41,7 @@ pub use backup_codes::{
     BackupCode, BackupCodes, CODE_BITS, CODES_PER_SET, CodeMac, CodeSet, MAX_CODE_INPUT,
     MalformedCode, SEALED_MAC_KEY_LEN, SealedCodes, SealedMacKey, Slot,
 };
+pub use characters::is_invisible;
 pub use device::{Device, DeviceName, DeviceState};
 pub use ids::{AuditId, DeviceId, NotAnId, SessionId, UserId};
 pub use keys::{KeyCheck, KeyFileError, KeyId, Keyring, NotAKeyId, RootKey};

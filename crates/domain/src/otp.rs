@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use ring::hmac;
 
-use crate::separators::is_separator;
+use crate::separators::symbols;
 use crate::{MAX_CODE_INPUT, Seed};
 
 /// How many digits a code has.
@@ -18,19 +18,18 @@ const STEP_SECONDS: i64 = 30;
 pub struct TotpCode(u32);
 
 impl TotpCode {
-    /// Reads a code as people type it: with white space, hyphens, dashes, underscores and full
-    /// stops anywhere.
+    /// Reads a code as people type and copy it: in the digits of any script, with white space,
+    /// hyphens, dashes, underscores, full stops and invisible characters anywhere.
     ///
     /// # Errors
     /// [`MalformedTotpCode`] if this cannot be a code, whatever the seed: that is no failed guess.
     pub fn parse(text: &str) -> Result<Self, MalformedTotpCode> {
-        if text.len() > MAX_CODE_INPUT {
+        if text.chars().nth(MAX_CODE_INPUT).is_some() {
             return Err(MalformedTotpCode::TooLong);
         }
         let mut value = 0;
         let mut count = 0;
-        for c in text.chars().filter(|c| !is_separator(*c)) {
-            // Of other scripts than ours none has a digit that an app shows.
+        for c in symbols(text) {
             let digit = c.to_digit(10).ok_or(MalformedTotpCode::NotSixDigits)?;
             count += 1;
             if count > DIGITS {
@@ -60,8 +59,8 @@ impl fmt::Debug for TotpCode {
 /// Why a text cannot be a TOTP code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedTotpCode {
-    /// More than [`MAX_CODE_INPUT`] bytes.
-    #[error("a TOTP code has at most {MAX_CODE_INPUT} bytes, separators included")]
+    /// More than [`MAX_CODE_INPUT`] characters.
+    #[error("a TOTP code has at most {MAX_CODE_INPUT} characters, separators included")]
     TooLong,
     /// Anything but six digits.
     #[error("a TOTP code has {DIGITS} digits")]
@@ -273,18 +272,21 @@ mod tests {
             "287-082",
             "2 8 7 0 8 2",
             "287\u{2013}082\n",
+            "２８７０８２",
+            // Arabic-Indic, Devanagari and mathematical digits.
+            "\u{662}\u{668}\u{667}\u{660}\u{668}\u{662}",
+            "२८७०८२",
+            "\u{1d7ee}\u{1d7f4}\u{1d7f3}\u{1d7ec}\u{1d7f4}\u{1d7ee}",
+            "\u{200e}287082",
+            "287\u{200b}082",
+            "\u{2068}287\u{2060}082\u{2069}\u{feff}",
+            "287\u{3164}082\u{fe0f}",
         ] {
             assert_eq!(code(text).expose(), "287082", "{text:?}");
         }
         assert_eq!(code("000007").expose(), "000007");
         for text in [
-            "",
-            "28708",
-            "2870820",
-            "28708a",
-            "２８７０８２",
-            "+87082",
-            "2870 82x",
+            "", "28708", "2870820", "28708a", "28708²", "28708八", "+87082", "2870 82x",
         ] {
             let parsed = TotpCode::parse(text);
             assert_eq!(

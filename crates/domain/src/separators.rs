@@ -1,19 +1,23 @@
-//! What people put between the symbols of a code.
+//! The symbols of a code, as people type and copy them.
 
-/// Whether `c` separates symbols and is none: white space, hyphens, dashes, `_` and `.`.
-pub(crate) fn is_separator(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(
-            c,
-            '-' | '_'
-                | '.'
-                | '\u{ad}' // soft hyphen
-                | '\u{2010}'
-                ..='\u{2015}' // hyphens and dashes
-                | '\u{2043}' // hyphen bullet
-                | '\u{2212}' // minus
-                | '\u{fe58}' // small em dash
-                | '\u{fe63}' // small hyphen-minus
-                | '\u{ff0d}' // full-width hyphen-minus
-        )
+use icu_properties::props::GeneralCategory;
+
+use crate::characters::{category, is_invisible, to_ascii};
+
+/// The characters of `text` that are neither separators nor invisible.  Digits of other scripts and
+/// full-width forms are returned as the ASCII characters that they are forms of.
+pub(crate) fn symbols(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(to_ascii).filter(|c| !is_separator(*c))
 }
+
+/// Whether `c` separates symbols and is none: white space, hyphens, dashes, `_` and `.`, and what a
+/// copied text holds without showing it.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '-' | '_' | '.' | HYPHEN_BULLET | MINUS)
+        || category(c) == GeneralCategory::DashPunctuation
+        || is_invisible(c)
+}
+
+const HYPHEN_BULLET: char = '\u{2043}';
+const MINUS: char = '\u{2212}';

@@ -59,14 +59,15 @@ impl Seed {
     /// What an authenticator app reads, mostly from a QR code: `otpauth://totp/Issuer:account?…`
     /// with the profile that every app supports (SHA-1, 6 digits, 30 seconds).
     ///
-    /// `issuer` and `account` are percent-encoded; neither should contain a colon, which some
-    /// apps take for the one between them.
+    /// `issuer` and `account` are percent-encoded.  A colon in either becomes `_`: the format allows
+    /// none (Key URI Format, "Label"), and some apps refuse the URI or cut the name there.
     pub fn provisioning_uri(&self, issuer: &str, account: &str) -> ProvisioningUri {
         let secret = Zeroizing::new(base32::encode(
             Alphabet::Rfc4648 { padding: false },
             &*self.0,
         ));
-        let (issuer, account) = (percent_encode(issuer), percent_encode(account));
+        let [issuer, account] =
+            [issuer, account].map(|text| percent_encode(&text.replace(':', "_")));
         let parts = [
             "otpauth://totp/",
             &issuer,
@@ -306,6 +307,23 @@ mod tests {
              ?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\
              &issuer=Arklow%20%26%20S%C3%B6hne&algorithm=SHA1&digits=6&period=30"
         );
+    }
+
+    #[test]
+    fn label_has_one_colon_whatever_its_parts_hold() {
+        for account in [
+            "ops:alerts@example.org",
+            "ada@[IPv6:2001:db8::1]",
+            ":",
+            "a::b",
+        ] {
+            let uri = known_seed().provisioning_uri("Ac:me", account);
+            let label = uri.expose().split(['/', '?']).nth(3).unwrap();
+            assert!(label.starts_with("Ac_me:"), "{label}");
+            assert_eq!(label.matches(':').count(), 1, "{label}");
+            assert!(!label.contains("%3A") && !label.contains("%3a"), "{label}");
+            assert!(uri.expose().contains("&issuer=Ac_me&"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 
 use crate::UserId;
+use crate::characters::is_invisible;
 use crate::name::{self, NameError};
 
 /// Somebody with an account.
@@ -23,7 +24,8 @@ pub struct User {
     pub disabled_at: Option<DateTime<Utc>>,
 }
 
-/// What a user is called: 1 to 200 characters, not blank, no control characters.
+/// What a user is called: 1 to 200 characters, not blank, no control characters, and no invisible
+/// ones outside emoji and the scripts that need them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserName(String);
 
@@ -31,9 +33,21 @@ impl UserName {
     /// The greatest length, in characters.
     pub const MAX: usize = 200;
 
+    /// A name from the database, or `None` if no version of this program stored it.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        name::check_stored(text, Self::MAX).ok()?;
+        Some(Self(text.to_owned()))
+    }
+
     /// The name as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name with invisible and bidirectional formatting characters escaped, for a list that
+    /// people read.
+    pub fn reveal(&self) -> String {
+        name::reveal(&self.0)
     }
 }
 
@@ -62,6 +76,12 @@ impl Email {
     /// The greatest length, in bytes (RFC 5321 §4.5.3.1.3, without the angle brackets).
     pub const MAX: usize = 254;
 
+    /// An address from the database, or `None` if no version of this program stored it.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        check_stored(text).ok()?;
+        Some(Self(text.to_owned()))
+    }
+
     /// The address as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -79,20 +99,29 @@ impl FromStr for Email {
     /// White space around the address is dropped.
     fn from_str(text: &str) -> Result<Self, EmailError> {
         let text = text.trim();
-        if text.len() > Self::MAX {
-            return Err(EmailError::TooLong);
+        check_stored(text)?;
+        if text.chars().any(is_invisible) {
+            return Err(EmailError::Invisible);
         }
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(EmailError::Blank);
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Whether `text` can be an address that is stored: earlier versions took invisible characters.
+fn check_stored(text: &str) -> Result<(), EmailError> {
+    if text.len() > Email::MAX {
+        return Err(EmailError::TooLong);
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(EmailError::Blank);
+    }
+    match text.split_once('@') {
+        Some((local, domain))
+            if !local.is_empty() && !domain.is_empty() && !domain.contains('@') =>
+        {
+            Ok(())
         }
-        match text.split_once('@') {
-            Some((local, domain))
-                if !local.is_empty() && !domain.is_empty() && !domain.contains('@') =>
-            {
-                Ok(Self(text.to_owned()))
-            }
-            _ => Err(EmailError::Shape),
-        }
+        _ => Err(EmailError::Shape),
     }
 }
 
@@ -119,6 +148,9 @@ pub enum EmailError {
     /// White space or a control character inside.
     #[error("an e-mail address must not contain white space or control characters")]
     Blank,
+    /// An invisible or bidirectional formatting character: the address would look like another one.
+    #[error("an e-mail address must not contain invisible or bidirectional formatting characters")]
+    Invisible,
     /// Not one `@` with something on both sides.
     #[error("an e-mail address has exactly one `@`, with something on both sides")]
     Shape,
@@ -156,6 +188,15 @@ mod tests {
                 EmailError::Blank,
                 "{text:?}"
             );
+        }
+        for text in [
+            "ada\u{200b}@example.org",
+            "ada@exa\u{ad}mple.org",
+            "\u{202e}ada@example.org",
+        ] {
+            let refused = text.parse::<Email>().unwrap_err();
+            assert_eq!(refused, EmailError::Invisible, "{text:?}");
+            assert!(Email::from_stored(text).is_some(), "{text:?}");
         }
     }
 

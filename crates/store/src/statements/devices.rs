@@ -1,7 +1,8 @@
 //! Rows of devices, and what operators do to them.
 
 use arklow_domain::{
-    CODES_PER_SET, CodeMac, CodeSet, Device, DeviceId, DeviceState, SealedMacKey, UserId,
+    CODES_PER_SET, CodeMac, CodeSet, Device, DeviceId, DeviceName, DeviceState, SealedMacKey,
+    UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::case_when;
@@ -238,7 +239,7 @@ impl DeviceRow {
         Ok(Device {
             id: DeviceId::from_stored(self.id).ok_or(wrong("id"))?,
             user_id: UserId::from_stored(self.user_id).ok_or(wrong("user_id"))?,
-            name: self.name.parse().map_err(|_| wrong("name"))?,
+            name: DeviceName::from_stored(&self.name).ok_or(wrong("name"))?,
             state: match (confirmed_at, removed_at) {
                 (confirmed_at, Some(at)) => DeviceState::Removed { confirmed_at, at },
                 (Some(at), None) => DeviceState::Confirmed { at },

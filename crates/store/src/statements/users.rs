@@ -1,6 +1,6 @@
 //! Rows of users and of their memberships.
 
-use arklow_domain::{User, UserId};
+use arklow_domain::{Email, User, UserId, UserName};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
@@ -94,8 +94,8 @@ impl UserRow {
         };
         Ok(User {
             id: UserId::from_stored(self.id).ok_or(wrong("id"))?,
-            name: self.name.parse().map_err(|_| wrong("name"))?,
-            email: self.email.parse().map_err(|_| wrong("email"))?,
+            name: UserName::from_stored(&self.name).ok_or(wrong("name"))?,
+            email: Email::from_stored(&self.email).ok_or(wrong("email"))?,
             created_at: instant::load(self.created_at, "users", "created_at")?,
             disabled_at: instant::load_optional(self.disabled_at, "users", "disabled_at")?,
         })
