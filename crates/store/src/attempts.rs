@@ -12,7 +12,7 @@ use arklow_domain::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::ask::ask;
-use crate::{AuditOrigin, Store, StoreError};
+use crate::{AuditEvent, AuditOrigin, Store, StoreError};
 
 /// A code that somebody presents.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub enum Goal {
 pub struct AttemptRules {
     /// Which steps a TOTP code may be of.
     pub window: TotpWindow,
-    /// How long a session counts as MFA-verified after a success, at most.
+    /// How long a session counts as MFA-verified after a success, unless it did for longer before.
     pub step_up: TimeDelta,
     /// What failures lead to.
     pub lockout: LockoutPolicy,
@@ -70,6 +70,18 @@ pub struct PresentCode {
     pub origin: AuditOrigin,
 }
 
+impl PresentCode {
+    /// What the attempt is on record as.
+    pub fn event(&self) -> AuditEvent {
+        match (self.goal, &self.code) {
+            (Goal::StepUp, PresentedCode::Totp(_)) => AuditEvent::TotpVerified,
+            (Goal::StepUp, PresentedCode::BackupCode(_)) => AuditEvent::BackupCodeVerified,
+            (Goal::Confirm, _) => AuditEvent::EnrollmentConfirmed,
+            (Goal::Remove, _) => AuditEvent::DeviceRemoved,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
@@ -89,7 +101,7 @@ pub enum Attempt {
 pub struct Accepted {
     /// The device as it is now.
     pub device: Device,
-    /// Until when the session counts as MFA-verified now; `None` if the code was for a removal.
+    /// Until when the session counts as MFA-verified now, no sooner than before; `None` if the code was for a removal.
     pub session_mfa_not_after: Option<DateTime<Utc>>,
     /// How many codes of the set are left; `None` unless one of them was presented to step up.
     pub backup_codes_remaining: Option<usize>,
@@ -123,6 +135,34 @@ pub enum Denied {
     TooManyDevices,
 }
 
+/// Attempts that were denied and counted, instead of written down one by one.
+#[derive(Debug, Clone)]
+pub struct DeniedAttempts {
+    /// Whose account they were about.
+    pub user_id: UserId,
+    /// In which session; `None` if in several.
+    pub session_id: Option<SessionId>,
+    /// What was tried.
+    pub event: AuditEvent,
+    /// How many there were, at least one.
+    pub attempts: i64,
+    /// When the last one was.
+    pub at: DateTime<Utc>,
+    /// Where the last one came from.
+    pub origin: AuditOrigin,
+}
+
+/// What [`Store::reset_step`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetStep {
+    /// The last step was ahead of the clock, and is not any more.
+    Reset,
+    /// The last step is not ahead of the clock.
+    NotAhead,
+    /// There is no such device, or it is removed.
+    NoSuchDevice,
+}
+
 impl Store {
     /// Looks at a code, uses it up if it is right, and does what it was presented for; writes into
     /// the audit how it went.  All of it or nothing.
@@ -136,5 +176,41 @@ impl Store {
         keyring: Arc<Keyring>,
     ) -> Result<Attempt, StoreError> {
         ask!(self.write_code(attempts::present_code(&present, &keyring)))
+    }
+
+    /// Writes attempts that were denied and counted into the audit.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn record_denied(&self, denied: Vec<DeniedAttempts>) -> Result<(), StoreError> {
+        ask!(self.write(attempts::record_denied(&denied)))
+    }
+
+    /// Sets the last TOTP step of a device back to what an app may have shown by `now`, if a wrong
+    /// clock moved it ahead; for an operator.  Codes shown so far stay unusable.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reset_step(
+        &self,
+        device: DeviceId,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<ResetStep, StoreError> {
+        ask!(self.write(attempts::reset_step(device, now, &origin)))
+    }
+
+    /// As [`Store::reset_step`], for up to `limit` devices whose step is ahead; returns how many
+    /// there were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reset_steps(
+        &self,
+        limit: u32,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<usize, StoreError> {
+        ask!(self.write(attempts::reset_steps(limit, now, &origin)))
     }
 }

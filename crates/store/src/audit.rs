@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
+use arklow_domain::{AuditId, DeviceId, SessionId, UserId, is_invisible};
 use chrono::{DateTime, Utc};
 
 use crate::ask::ask;
@@ -24,8 +24,8 @@ pub struct AuditOrigin {
     pub actor: Option<String>,
     /// The address of the client.
     pub remote_address: Option<IpAddr>,
-    /// What the client calls itself.  Kept with control characters escaped, and cut at 256
-    /// characters.
+    /// What the client calls itself.  Kept with control and invisible characters escaped, and cut at
+    /// 256 characters.
     pub user_agent: Option<String>,
     /// The request, as the log names it.  Kept like `user_agent`.
     pub request_id: Option<String>,
@@ -91,6 +91,8 @@ words! {
         DevicesListed = "mfa.admin.devices_listed",
         /// An operator looked at a user's sessions.
         SessionsListed = "mfa.admin.sessions_listed",
+        /// An operator set back the TOTP step of a device, which a wrong clock had moved ahead.
+        StepReset = "mfa.admin.step_reset",
         /// A root key took the place of another; it is nobody's.
         KeyRotated = "mfa.key.rotated",
         /// A root key went out of use; it was nobody's.
@@ -115,6 +117,7 @@ impl AuditEvent {
             | Self::Unlocked
             | Self::DevicesListed
             | Self::SessionsListed
+            | Self::StepReset
             | Self::KeyRotated
             | Self::KeyRetired
             | Self::Restored => false,
@@ -211,7 +214,9 @@ pub struct AuditRecord {
     pub generation: Option<i64>,
     /// How many codes of the set were left.
     pub remaining: Option<i64>,
-    /// Where it came from.
+    /// How many attempts it stands for: one, unless denials were counted.
+    pub attempts: i64,
+    /// Where it came from; of several attempts, the last one.
     pub origin: AuditOrigin,
 }
 
@@ -238,6 +243,14 @@ impl Store {
     pub async fn audit_records(&self, filter: AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
         ask!(self.read(audit::list(filter)))
     }
+
+    /// The latest time that is on record, or `None` if nothing is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn newest_record(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        ask!(self.read(audit::find_newest()))
+    }
 }
 
 /// A record to be written.
@@ -251,6 +264,7 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) device_id: Option<DeviceId>,
     pub(crate) generation: Option<i64>,
     pub(crate) remaining: Option<i64>,
+    pub(crate) attempts: i64,
     pub(crate) origin: &'a AuditOrigin,
 }
 
@@ -279,6 +293,7 @@ impl<'a> NewRecord<'a> {
             device_id: None,
             generation: None,
             remaining: None,
+            attempts: 1,
             origin,
         }
     }
@@ -290,7 +305,7 @@ pub(crate) fn harmless(text: &str) -> String {
     let mut room = MAX_TEXT;
     for c in text.chars() {
         let mut shown = String::new();
-        if c.is_control() {
+        if c.is_control() || is_invisible(c) {
             write!(shown, "{}", c.escape_default()).expect("writing to a string does not fail");
         } else {
             shown.push(c);
@@ -312,6 +327,7 @@ mod tests {
     fn text_from_outside_is_escaped_and_cut_between_characters() {
         assert_eq!(harmless("curl/8.5 é"), "curl/8.5 é");
         assert_eq!(harmless("a\r\nb\u{1b}[31m\0"), "a\\r\\nb\\u{1b}[31m\\u{0}");
+        assert_eq!(harmless("ada\u{202e}ada"), "ada\\u{202e}ada");
         assert_eq!(harmless(&"é".repeat(300)), "é".repeat(256));
         assert_eq!(harmless(&format!("{}\n", "a".repeat(255))), "a".repeat(255));
     }

@@ -233,6 +233,7 @@ tables! {
         remote_address: Option<String>,
         user_agent: Option<String>,
         request_id: Option<String>,
+        attempts: i64,
     }
     Outbox outbox OutboxRow {
         id: i64,

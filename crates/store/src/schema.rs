@@ -73,6 +73,7 @@ diesel::table! {
         remote_address -> Nullable<Text>,
         user_agent -> Nullable<Text>,
         request_id -> Nullable<Text>,
+        attempts -> BigInt,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Presenting a code: the statements behind [`Store::present_code`](crate::Store::present_code).
 
 use arklow_domain::{
-    BackupCode, CodeSet, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep, UserId,
+    BackupCode, CodeSet, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
+    TotpWindow, UserId,
 };
 use chrono::{DateTime, SubsecRound as _, Utc};
 use diesel::dsl::{case_when, count_star};
@@ -18,8 +19,8 @@ use crate::error::Fault;
 use crate::fixed::fixed;
 use crate::schema::{devices, sessions};
 use crate::{
-    Accepted, Attempt, AuditEvent, AuditOutcome, AuditReason, Denied, Goal, PresentCode,
-    PresentedCode, instant,
+    Accepted, Attempt, AuditEvent, AuditOrigin, AuditOutcome, AuditReason, Denied, DeniedAttempts,
+    Goal, PresentCode, PresentedCode, ResetStep, instant,
 };
 
 /// A code that was recognised, and is used up by a guarded statement.
@@ -37,7 +38,8 @@ pub(crate) fn present_code(
     let Some(session) = session else {
         return Ok(Attempt::Denied(Denied::SessionEnded));
     };
-    let failures = match lockout::charge(conn, present.user_id, present.now)? {
+    let longest = present.rules.lockout.longest_lock;
+    let failures = match lockout::charge(conn, present.user_id, longest, present.now)? {
         Charge::Paid { failures } => failures,
         Charge::Locked { until } => return deny(conn, present, Denied::Locked { until }),
     };
@@ -331,7 +333,7 @@ fn accept(
     Ok(Attempt::Accepted(accepted))
 }
 
-/// Makes the session of the attempt, and no other, MFA-fresh.
+/// Makes the session of the attempt, and no other, MFA-fresh.  A longer step-up that it has stays.
 fn step_up(
     conn: &mut Conn,
     present: &PresentCode,
@@ -340,6 +342,7 @@ fn step_up(
     // Whole seconds, as RFC 3339 is mostly read and written.
     let not_after = (present.now + present.rules.step_up)
         .trunc_subsecs(0)
+        .max(session.mfa_not_after.unwrap_or(DateTime::<Utc>::MIN_UTC))
         .min(session.expires_at);
     let update = diesel::update(sessions::table.find(present.session_id.get()))
         .set(sessions::mfa_not_after.eq(instant::store(not_after)));
@@ -415,16 +418,107 @@ fn deny(conn: &mut Conn, present: &PresentCode, denied: Denied) -> Result<Attemp
 }
 
 fn record_of(present: &PresentCode, outcome: AuditOutcome) -> NewRecord<'_> {
-    let event = match (present.goal, &present.code) {
-        (Goal::StepUp, PresentedCode::Totp(_)) => AuditEvent::TotpVerified,
-        (Goal::StepUp, PresentedCode::BackupCode(_)) => AuditEvent::BackupCodeVerified,
-        (Goal::Confirm, _) => AuditEvent::EnrollmentConfirmed,
-        (Goal::Remove, _) => AuditEvent::DeviceRemoved,
-    };
     NewRecord {
         outcome,
         session_id: Some(present.session_id),
         device_id: present.device_id,
-        ..NewRecord::of(present.user_id, event, present.now, &present.origin)
+        ..NewRecord::of(
+            present.user_id,
+            present.event(),
+            present.now,
+            &present.origin,
+        )
     }
+}
+
+/// Writes down denials that were counted, a record for each kind.
+pub(crate) fn record_denied(conn: &mut Conn, denied: &[DeniedAttempts]) -> Result<(), Fault> {
+    for denied in denied {
+        let record = NewRecord {
+            outcome: AuditOutcome::Denied(AuditReason::RateLimited),
+            session_id: denied.session_id,
+            attempts: denied.attempts,
+            ..NewRecord::of(denied.user_id, denied.event, denied.at, &denied.origin)
+        };
+        audit::record(conn, &record)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn reset_step(
+    conn: &mut Conn,
+    device: DeviceId,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<ResetStep, Fault> {
+    if set_step_back(conn, device.get(), now, origin)? {
+        return Ok(ResetStep::Reset);
+    }
+    let removed: Option<bool> = devices::table
+        .find(device.get())
+        .select(devices::removed_at.is_not_null())
+        .first(conn)
+        .optional()?;
+    Ok(match removed {
+        Some(false) => ResetStep::NotAhead,
+        Some(true) | None => ResetStep::NoSuchDevice,
+    })
+}
+
+/// Sets the steps of up to `limit` devices back, and returns how many were ahead.
+pub(crate) fn reset_steps(
+    conn: &mut Conn,
+    limit: u32,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<usize, Fault> {
+    let ahead: Vec<i64> = devices::table
+        .filter(devices::removed_at.is_null())
+        .filter(devices::last_step.gt(shown(now)))
+        .order(devices::id)
+        .limit(i64::from(limit))
+        .select(devices::id)
+        .load(conn)?;
+    let mut reset = 0;
+    for device in ahead {
+        reset += usize::from(set_step_back(conn, device, now, origin)?);
+    }
+    Ok(reset)
+}
+
+/// The last step of which a code may have been shown by `now`.
+fn shown(now: DateTime<Utc>) -> i64 {
+    TotpWindow::default().last_step(now).get()
+}
+
+/// Sets the last step of a device back to what may have been shown by `now`, if it is ahead of that.
+fn set_step_back(
+    conn: &mut Conn,
+    device: i64,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<bool, Fault> {
+    let ahead = devices::table
+        .find(device)
+        .filter(devices::removed_at.is_null())
+        .filter(devices::last_step.gt(shown(now)));
+    let owner: Option<i64> = diesel::update(ahead)
+        .set(devices::last_step.eq(shown(now)))
+        .returning(devices::user_id)
+        .get_result(conn)
+        .optional()?;
+    let Some(owner) = owner else {
+        return Ok(false);
+    };
+    let wrong = |column| Fault::Inconsistent {
+        table: "devices",
+        column,
+    };
+    let owner = UserId::from_stored(owner).ok_or(wrong("user_id"))?;
+    let record = NewRecord {
+        device_id: Some(DeviceId::from_stored(device).ok_or(wrong("id"))?),
+        ..NewRecord::of(owner, AuditEvent::StepReset, now, origin)
+    };
+    audit::record(conn, &record)?;
+    Ok(true)
 }

@@ -1,6 +1,8 @@
 //! Writing and reading records of the audit.
 
 use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
+use chrono::{DateTime, Utc};
+use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::{Conn, Db, written};
@@ -30,6 +32,7 @@ pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> 
             audit::remote_address.eq(new.origin.remote_address.map(|address| address.to_string())),
             audit::user_agent.eq(new.origin.user_agent.as_deref().map(harmless)),
             audit::request_id.eq(new.origin.request_id.as_deref().map(harmless)),
+            audit::attempts.eq(new.attempts),
         ))
         .returning(audit::id);
     let id: i64 = fixed!(insert).get_result(conn)?;
@@ -77,6 +80,11 @@ pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditReco
         .collect()
 }
 
+pub(crate) fn find_newest(conn: &mut Conn) -> Result<Option<DateTime<Utc>>, Fault> {
+    let newest: Option<i64> = audit::table.select(max(audit::at)).first(conn)?;
+    Ok(instant::load_optional(newest, "audit", "at")?)
+}
+
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = audit, check_for_backend(Db))]
 struct AuditRow {
@@ -94,6 +102,7 @@ struct AuditRow {
     remote_address: Option<String>,
     user_agent: Option<String>,
     request_id: Option<String>,
+    attempts: i64,
 }
 
 impl AuditRow {
@@ -125,6 +134,7 @@ impl AuditRow {
             device_id: device_id.transpose().map_err(wrong)?,
             generation: self.generation,
             remaining: self.remaining,
+            attempts: self.attempts,
             origin: AuditOrigin {
                 actor: self.actor,
                 remote_address: address.transpose().map_err(wrong)?,

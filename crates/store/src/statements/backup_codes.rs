@@ -5,7 +5,7 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 use super::devices::{DeviceRow, later_than_before};
-use super::sessions::{Standing, find_standing, live};
+use super::sessions::{find_standing, live};
 use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;
 use crate::error::Fault;
@@ -21,6 +21,22 @@ pub(crate) fn replace_codes(
     let Some(standing) = standing else {
         // Nobody's attempt: the caller is not known any more.
         return Ok(ReplaceOutcome::SessionEnded);
+    };
+    let record = NewRecord {
+        session_id: Some(replace.session_id),
+        device_id: replace.device_id,
+        ..NewRecord::of(
+            replace.user_id,
+            AuditEvent::BackupCodesRegenerated,
+            replace.now,
+            &replace.origin,
+        )
+    };
+    // First: a session that is not fresh causes no further statement, however often it asks.
+    let Some(not_after) = standing.mfa_not_after else {
+        let outcome = AuditOutcome::Denied(AuditReason::MfaNotFresh);
+        audit::record(conn, &NewRecord { outcome, ..record })?;
+        return Ok(ReplaceOutcome::MfaNotFresh);
     };
     keys::check_usable(conn, replace.codes.key_id)?;
     let now = instant::store(replace.now);
@@ -54,18 +70,8 @@ pub(crate) fn replace_codes(
         ))
         .returning((DeviceRow::as_returning(), devices::code_generation));
     let replaced: Option<(DeviceRow, i64)> = fixed!(update).get_result(conn).optional()?;
-    let record = NewRecord {
-        session_id: Some(replace.session_id),
-        device_id: replace.device_id,
-        ..NewRecord::of(
-            replace.user_id,
-            AuditEvent::BackupCodesRegenerated,
-            replace.now,
-            &replace.origin,
-        )
-    };
-    let (Some((device, generation)), Some(not_after)) = (replaced, standing.mfa_not_after) else {
-        let (answer, reason) = why_not_replaced(conn, replace, &standing)?;
+    let Some((device, generation)) = replaced else {
+        let (answer, reason) = why_not_replaced(conn, replace)?;
         let outcome = AuditOutcome::Denied(reason);
         audit::record(conn, &NewRecord { outcome, ..record })?;
         return Ok(answer);
@@ -85,21 +91,17 @@ pub(crate) fn replace_codes(
     })
 }
 
-/// The guards of [`replace_codes`] one by one, in the order in which a caller may hear of them:
-/// who has not shown a second factor does not learn which devices exist.
+/// The guards of [`replace_codes`] behind freshness one by one, in the order in which a caller may
+/// learn of them.
 fn why_not_replaced(
     conn: &mut Conn,
     replace: &ReplaceBackupCodes,
-    standing: &Standing,
 ) -> Result<(ReplaceOutcome, AuditReason), Fault> {
     let event = AuditEvent::BackupCodesRegenerated;
     let limited = limits::until(conn, replace.user_id, event, replace.limit, replace.now)?;
     if let Some(until) = limited {
         let outcome = ReplaceOutcome::RateLimited { until };
         return Ok((outcome, AuditReason::RateLimited));
-    }
-    if standing.mfa_not_after.is_none() {
-        return Ok((ReplaceOutcome::MfaNotFresh, AuditReason::MfaNotFresh));
     }
     let confirmed: Option<bool> = devices::table
         .find(replace.device_id.map_or(0, DeviceId::get))

@@ -12,32 +12,20 @@ use crate::error::Fault;
 use crate::fixed::fixed;
 use crate::schema::devices;
 use crate::{
-    AuditEvent, AuditOutcome, AuditReason, NewDevice, StartEnrollment, StartOutcome, instant,
+    AskEnrollment, AuditEvent, AuditOutcome, AuditReason, EnrollmentRefused, StartEnrollment,
+    StartOutcome, instant,
 };
 
 pub(crate) fn start_in(conn: &mut Conn, start: &StartEnrollment) -> Result<StartOutcome, Fault> {
-    let StartEnrollment { device, codes, .. } = start;
-    let now = instant::store(device.now);
-    let record = NewRecord {
-        session_id: Some(start.session_id),
-        ..NewRecord::of(
-            device.user_id,
-            AuditEvent::EnrollmentStarted,
-            device.now,
-            &start.origin,
-        )
-    };
-    if let Some((outcome, reason)) = why_not(conn, start)? {
-        if let Some(reason) = reason {
-            let outcome = AuditOutcome::Denied(reason);
-            audit::record(conn, &NewRecord { outcome, ..record })?;
-        }
-        return Ok(outcome);
+    let StartEnrollment { ask, device, codes } = start;
+    let now = instant::store(ask.now);
+    if let Some(refused) = refuse(conn, ask)? {
+        return Ok(StartOutcome::Refused(refused));
     }
 
     keys::check_usable(conn, device.seed.key_id)?;
     let pending = devices::table
-        .filter(devices::user_id.eq(device.user_id.get()))
+        .filter(devices::user_id.eq(ask.user_id.get()))
         .filter(devices::confirmed_at.is_null())
         .filter(devices::removed_at.is_null());
     diesel::update(pending)
@@ -49,7 +37,7 @@ pub(crate) fn start_in(conn: &mut Conn, start: &StartEnrollment) -> Result<Start
     let insert = diesel::insert_into(devices::table)
         .values((
             devices::id.eq(device.id.get()),
-            devices::user_id.eq(device.user_id.get()),
+            devices::user_id.eq(ask.user_id.get()),
             devices::name.eq(device.name.as_str()),
             devices::device_type.eq(TOTP),
             devices::seed_key_id.eq(device.seed.key_id.to_string()),
@@ -68,35 +56,60 @@ pub(crate) fn start_in(conn: &mut Conn, start: &StartEnrollment) -> Result<Start
         &NewRecord {
             device_id: Some(device.id),
             generation: Some(1),
-            ..record
+            ..record_of(ask)
         },
     )?;
     Ok(StartOutcome::Started(row.into_device()?))
 }
 
-/// What stands against it, in the order in which a caller may hear of it.
-fn why_not(
+/// What stands against it, in the order in which a caller may learn of it, and writes that down.
+pub(crate) fn refuse(
     conn: &mut Conn,
-    start: &StartEnrollment,
-) -> Result<Option<(StartOutcome, Option<AuditReason>)>, Fault> {
-    let NewDevice { user_id, now, .. } = start.device;
-    let Some(session) = find_standing(conn, start.session_id, user_id, now)? else {
-        // Nobody's attempt: the caller is not known any more.
-        return Ok(Some((StartOutcome::SessionEnded, None)));
+    ask: &AskEnrollment,
+) -> Result<Option<EnrollmentRefused>, Fault> {
+    let Some(refused) = why_not(conn, ask)? else {
+        return Ok(None);
     };
-    let event = AuditEvent::EnrollmentStarted;
-    if let Some(until) = limits::until(conn, user_id, event, start.limit, now)? {
-        let outcome = StartOutcome::RateLimited { until };
-        return Ok(Some((outcome, Some(AuditReason::RateLimited))));
-    }
-    let confirmed = count_confirmed(conn, user_id)?;
+    let reason = match refused {
+        // Nobody's attempt: the caller is not known any more.
+        EnrollmentRefused::SessionEnded => return Ok(Some(refused)),
+        EnrollmentRefused::RateLimited { .. } => AuditReason::RateLimited,
+        EnrollmentRefused::MfaNotFresh => AuditReason::MfaNotFresh,
+        EnrollmentRefused::TooManyDevices => AuditReason::TooManyDevices,
+    };
+    let outcome = AuditOutcome::Denied(reason);
+    audit::record(
+        conn,
+        &NewRecord {
+            outcome,
+            ..record_of(ask)
+        },
+    )?;
+    Ok(Some(refused))
+}
+
+fn why_not(conn: &mut Conn, ask: &AskEnrollment) -> Result<Option<EnrollmentRefused>, Fault> {
+    let Some(session) = find_standing(conn, ask.session_id, ask.user_id, ask.now)? else {
+        return Ok(Some(EnrollmentRefused::SessionEnded));
+    };
+    let confirmed = count_confirmed(conn, ask.user_id)?;
     if confirmed > 0 && session.mfa_not_after.is_none() {
-        let reason = AuditReason::MfaNotFresh;
-        return Ok(Some((StartOutcome::MfaNotFresh, Some(reason))));
+        return Ok(Some(EnrollmentRefused::MfaNotFresh));
     }
-    if confirmed >= i64::from(start.max_devices) {
-        let reason = AuditReason::TooManyDevices;
-        return Ok(Some((StartOutcome::TooManyDevices, Some(reason))));
+    let event = AuditEvent::EnrollmentStarted;
+    if let Some(until) = limits::until(conn, ask.user_id, event, ask.limit, ask.now)? {
+        return Ok(Some(EnrollmentRefused::RateLimited { until }));
+    }
+    if confirmed >= i64::from(ask.max_devices) {
+        return Ok(Some(EnrollmentRefused::TooManyDevices));
     }
     Ok(None)
+}
+
+fn record_of(ask: &AskEnrollment) -> NewRecord<'_> {
+    let event = AuditEvent::EnrollmentStarted;
+    NewRecord {
+        session_id: Some(ask.session_id),
+        ..NewRecord::of(ask.user_id, event, ask.now, &ask.origin)
+    }
 }

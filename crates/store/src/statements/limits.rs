@@ -21,13 +21,16 @@ pub(crate) fn last_allowed(
     now: DateTime<Utc>,
 ) -> _ {
     let (since, others): (i64, i64) = bounds(limit, now);
+    let until: i64 = instant::store(now);
     let event: &'static str = event.as_str();
     let success: &'static str = AuditOutcome::Success.as_str();
     audit::table
         .filter(audit::user_id.eq(user))
         .filter(audit::event.eq(event))
-        .filter(audit::at.gt(since))
         .filter(audit::outcome.eq(success))
+        .filter(audit::at.gt(since))
+        // Records from after `now` are of a clock that was ahead: they would limit for too long.
+        .filter(audit::at.le(until))
         .order(audit::at.desc())
         .select(audit::at)
         .limit(1i64)

@@ -1,7 +1,7 @@
 //! Counting failures, and locking what they lock.
 
 use arklow_domain::{Consequence, UserId};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
 use super::{Conn, audit, locks};
@@ -25,8 +25,14 @@ pub(crate) enum Charge {
     },
 }
 
-/// Counts the attempt as a failure, unless the user is locked.
-pub(crate) fn charge(conn: &mut Conn, user: UserId, now: DateTime<Utc>) -> Result<Charge, Fault> {
+/// Counts the attempt as a failure, unless the user is locked.  A lock that ends later than one that
+/// begins at `now` could was begun by a clock that was ahead: it is shortened to `longest`.
+pub(crate) fn charge(
+    conn: &mut Conn,
+    user: UserId,
+    longest: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<Charge, Fault> {
     let unlocked = users::table.find(user.get()).filter(
         users::mfa_locked_until
             .is_null()
@@ -43,8 +49,20 @@ pub(crate) fn charge(conn: &mut Conn, user: UserId, now: DateTime<Utc>) -> Resul
         .find(user.get())
         .select(users::mfa_locked_until.assume_not_null());
     let until: i64 = fixed!(until).get_result(conn)?;
+    let latest = now + longest;
+    if until > instant::store(latest) {
+        set_locked_until(conn, user, latest)?;
+        return Ok(Charge::Locked { until: latest });
+    }
     let until = instant::load(until, "users", "mfa_locked_until")?;
     Ok(Charge::Locked { until })
+}
+
+fn set_locked_until(conn: &mut Conn, user: UserId, until: DateTime<Utc>) -> Result<(), Fault> {
+    diesel::update(users::table.find(user.get()))
+        .set(users::mfa_locked_until.eq(instant::store(until)))
+        .execute(conn)?;
+    Ok(())
 }
 
 /// Takes the attempt back: no code was looked at.
@@ -102,9 +120,7 @@ pub(crate) fn punish(
     };
     let at = instant::store(attempt.at);
     if let Some(until) = consequence.locked_until {
-        diesel::update(users::table.find(user.get()))
-            .set(users::mfa_locked_until.eq(instant::store(until)))
-            .execute(conn)?;
+        set_locked_until(conn, user, until)?;
         audit::record(
             conn,
             &NewRecord {
