@@ -21,6 +21,7 @@
 //! | `outages` | PostgreSQL behind pools, hosts that are mute, standbys and failovers |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
+//! | `rules` | floods of denials, wrong clocks, deceiving names, and codes as people copy them |
 //! | `docs` | the documentation at `/swagger/ui` |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
@@ -46,6 +47,7 @@ mod power;
 mod races;
 mod readme;
 mod regenerate;
+mod rules;
 mod serving;
 mod threats;
 mod throwaway;

@@ -244,6 +244,35 @@ impl Raw {
         }
     }
 
+    /// How the database would answer a query, with its conditions on indexes.
+    #[track_caller]
+    pub(crate) fn plan(&mut self, query: &str) -> String {
+        #[derive(QueryableByName)]
+        struct Detail {
+            #[diesel(sql_type = Text)]
+            detail: String,
+        }
+        #[derive(QueryableByName)]
+        struct Line {
+            #[diesel(sql_type = Text, column_name = "QUERY PLAN")]
+            line: String,
+        }
+        let lines: Vec<String> = match self.conn() {
+            Conn::Sqlite(conn) => {
+                let query = diesel::sql_query(format!("EXPLAIN QUERY PLAN {query}"));
+                let found: Vec<Detail> = query.load(conn).expect("the query is explained");
+                found.into_iter().map(|row| row.detail).collect()
+            }
+            Conn::Postgres(conn) => {
+                let query = diesel::sql_query(format!("EXPLAIN {query}"));
+                let found: Vec<Line> =
+                    apart(|| query.load(&mut **conn)).expect("the query is explained");
+                found.into_iter().map(|row| row.line).collect()
+            }
+        };
+        lines.join("\n")
+    }
+
     /// The texts that a query finds; empty for `NULL`.
     #[track_caller]
     pub(crate) fn texts(&mut self, query: &str) -> Vec<String> {

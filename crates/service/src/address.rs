@@ -73,12 +73,14 @@ pub(crate) struct AddressLimiter {
 /// The times of failures by address, the oldest first.
 type Failures = HashMap<IpAddr, VecDeque<DateTime<Utc>>>;
 
-/// The place of an attempt: counted as a failure until it is forgiven.
-#[must_use = "an attempt that did not fail is to be forgiven"]
+/// The place of an attempt.  It counts as a failure until it is dropped, and on if the attempt failed.
+/// A request that is given up, as at its deadline, drops it: the code may have been right.
+#[must_use = "dropped at once it limits nothing"]
 pub(crate) struct Place {
     address: IpAddr,
     at: DateTime<Utc>,
     failures: Arc<Mutex<Failures>>,
+    has_failed: bool,
 }
 
 impl AddressLimiter {
@@ -102,6 +104,7 @@ impl AddressLimiter {
             address,
             at: now,
             failures: Arc::clone(&self.failures),
+            has_failed: false,
         };
         if self.limits.is_empty() {
             return Ok(place);
@@ -158,8 +161,17 @@ impl AddressLimiter {
 }
 
 impl Place {
-    /// Gives the place back: the attempt did not fail.
-    pub(crate) fn forgive(self) {
+    /// The attempt failed: it goes on counting.
+    pub(crate) fn fail(mut self) {
+        self.has_failed = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.has_failed {
+            return;
+        }
         let mut all = lock(&self.failures);
         let Some(times) = all.get_mut(&self.address) else {
             return;
@@ -210,7 +222,8 @@ mod tests {
 
     /// Whether an attempt from there fails without having to wait.
     fn fails(limiter: &AddressLimiter, from: &str, seconds: i64) -> bool {
-        limiter.reserve(ip(from), at(seconds)).is_ok()
+        let place = limiter.reserve(ip(from), at(seconds));
+        place.map(Place::fail).is_ok()
     }
 
     fn wait(limiter: &AddressLimiter, from: &str, seconds: i64) -> i64 {
@@ -243,17 +256,17 @@ mod tests {
     }
 
     #[test]
-    fn attempt_that_is_forgiven_leaves_its_place_to_another() {
+    fn attempt_that_is_given_up_or_right_leaves_its_place_to_another() {
         let limiter = limiter();
         for n in 0..1_000 {
-            limiter.reserve(ip(HERE), at(n)).ok().unwrap().forgive();
+            drop(limiter.reserve(ip(HERE), at(n)).ok().unwrap());
         }
         assert!(lock(&limiter.failures).is_empty());
         let under_way: Vec<_> = (0..10)
             .map(|_| limiter.reserve(ip(HERE), at(0)).ok().unwrap())
             .collect();
         assert!(!fails(&limiter, HERE, 0), "all places are taken");
-        under_way.into_iter().for_each(Place::forgive);
+        drop(under_way);
         assert!(fails(&limiter, HERE, 0));
     }
 
@@ -294,7 +307,8 @@ mod tests {
         let limiter = limiter();
         for n in 0..250_000_u32 {
             let address = IpAddr::from(n.to_be_bytes());
-            assert!(limiter.reserve(address, at(i64::from(n / 1_000))).is_ok());
+            let place = limiter.reserve(address, at(i64::from(n / 1_000)));
+            assert!(place.map(Place::fail).is_ok());
         }
         let remembered = lock(&limiter.failures).len();
         assert!(remembered <= MAX_ADDRESSES, "{remembered}");
@@ -310,7 +324,8 @@ mod tests {
             let limiter = AddressLimiter::new(vec![PER_ADDRESS[1]]);
             let fail = |n: usize| {
                 let after = TimeDelta::milliseconds(milliseconds * i64::try_from(n).unwrap());
-                assert!(limiter.reserve(address(n), at(0) + after).is_ok());
+                let place = limiter.reserve(address(n), at(0) + after);
+                assert!(place.map(Place::fail).is_ok());
             };
             (0..MAX_ADDRESSES).for_each(fail);
             assert_eq!(lock(&limiter.failures).len(), MAX_ADDRESSES);

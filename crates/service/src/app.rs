@@ -10,6 +10,7 @@ use arklow_store::{Store, StoreError};
 use chrono::{DateTime, Utc};
 
 use crate::address::AddressLimiter;
+use crate::denials::Denials;
 use crate::keys::Keys;
 use crate::policy::Policy;
 
@@ -45,6 +46,8 @@ pub(crate) struct App {
     pub(crate) policy: Policy,
     /// Failures by source address, of this process alone.
     pub(crate) addresses: AddressLimiter,
+    /// Denied changes by session and user, of this process alone.
+    pub(crate) denials: Denials,
 }
 
 impl App {
@@ -56,6 +59,7 @@ impl App {
             clock,
             random,
             addresses: AddressLimiter::new(policy.address.clone()),
+            denials: Denials::new(policy.denied),
             policy,
         }
     }

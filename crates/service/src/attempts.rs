@@ -1,12 +1,13 @@
-//! Presenting a code, for whichever operation, and the address bucket around it.
+//! Presenting a code, for whichever operation, and the limits in memory around it and other changes.
 
 use arklow_domain::{BackupCode, Device, TotpCode};
-use arklow_store::{Accepted, Attempt, Goal, PresentCode, PresentedCode};
+use arklow_store::{Accepted, Attempt, AuditEvent, Goal, PresentCode, PresentedCode};
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::denials::Tried;
 use crate::refusal::Refused;
 
 /// What came of a code that was looked at.
@@ -72,9 +73,12 @@ pub(crate) async fn present(
             Refused::RateLimited { wait }
         })?;
     // What cannot be a code is no attempt, and costs only the place.
-    let code = match kind {
-        Kind::Totp => PresentedCode::Totp(TotpCode::parse(code)?),
-        Kind::BackupCode => PresentedCode::BackupCode(BackupCode::parse(code)?),
+    let code = match read(kind, code) {
+        Ok(code) => code,
+        Err(malformed) => {
+            place.fail();
+            return Err(malformed);
+        }
     };
 
     let present = PresentCode {
@@ -88,25 +92,57 @@ pub(crate) async fn present(
         now,
         origin: caller.audit_origin(),
     };
-    let attempt = app
-        .with_keys(|keyring| app.store.present_code(present.clone(), keyring))
-        .await;
-    match &attempt {
-        Ok(Attempt::Rejected { .. }) => {}
-        // Whoever was right, or was not heard, has not guessed.
-        Ok(Attempt::Accepted(_) | Attempt::Denied(_)) | Err(_) => place.forgive(),
-    }
-    match attempt? {
-        Attempt::Accepted(accepted) => Ok(Outcome::Accepted(accepted)),
-        Attempt::Rejected { device } => {
-            let id = device.id;
-            warn!(
-                req_id = caller.origin().request_id,
-                device.id = %id,
-                "wrong code for device `{id}`"
-            );
-            Ok(Outcome::Rejected(device))
+    let attempt = async {
+        let asked = app.with_keys(|keyring| app.store.present_code(present.clone(), keyring));
+        match asked.await? {
+            Attempt::Accepted(accepted) => Ok(Outcome::Accepted(accepted)),
+            Attempt::Rejected { device } => Ok(Outcome::Rejected(device)),
+            Attempt::Denied(denied) => Err(Refused::denied(denied, now)),
         }
-        Attempt::Denied(denied) => Err(Refused::denied(denied, now)),
+    };
+    let outcome = change(app, caller, present.event(), now, attempt).await?;
+    if let Outcome::Rejected(device) = &outcome {
+        // Any other outcome drops the place: the code was right, or was not looked at.
+        place.fail();
+        let id = device.id;
+        warn!(
+            req_id = caller.origin().request_id,
+            device.id = %id,
+            "wrong code for device `{id}`"
+        );
     }
+    Ok(outcome)
+}
+
+fn read(kind: Kind, code: &str) -> Result<PresentedCode, Refused> {
+    Ok(match kind {
+        Kind::Totp => PresentedCode::Totp(TotpCode::parse(code)?),
+        Kind::BackupCode => PresentedCode::BackupCode(BackupCode::parse(code)?),
+    })
+}
+
+/// Makes a change, unless too many of its session were denied; counts it if it is.
+///
+/// # Errors
+/// [`Refused::RateLimited`] without asking anything, or what `work` says.
+pub(crate) async fn change<T>(
+    app: &App,
+    caller: &Caller,
+    event: AuditEvent,
+    now: DateTime<Utc>,
+    work: impl Future<Output = Result<T, Refused>>,
+) -> Result<T, Refused> {
+    let tried = Tried {
+        user: caller.user_id(),
+        session: caller.session().id,
+        event,
+        origin: caller.audit_origin(),
+    };
+    let turn = app.denials.reserve(tried, now);
+    let turn = turn.map_err(|wait| Refused::RateLimited { wait })?;
+    let outcome = work.await;
+    if outcome.as_ref().is_err_and(Refused::is_denial) {
+        turn.deny();
+    }
+    outcome
 }

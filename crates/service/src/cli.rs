@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arklow_domain::{
     DeviceId, DeviceName, Email, KeyId, RateLimit, SessionId, TotpWindow, UserId, UserName,
+    is_invisible,
 };
 use arklow_store::DatabaseUrl;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -238,6 +239,15 @@ pub(crate) struct ServeArgs {
         default_value = "on"
     )]
     pub(crate) docs: Switch,
+    /// Whether to refuse to start if the clock is more than five minutes behind the newest record of
+    /// the audit; `off` starts with a warning, when the records were written with a clock ahead.
+    #[arg(
+        long,
+        env = "ARKLOW_CHECK_CLOCK",
+        value_name = "ON_OR_OFF",
+        default_value = "on"
+    )]
+    pub(crate) check_clock: Switch,
     #[command(flatten)]
     pub(crate) connections: ConnectionArgs,
     #[command(flatten)]
@@ -352,7 +362,7 @@ pub(crate) struct FactorArgs {
         value_parser = totp_window
     )]
     pub(crate) totp_window: TotpWindow,
-    /// How long a session counts as MFA-verified after a code, at most.
+    /// How long a session counts as MFA-verified after a code, unless it does for longer already.
     #[arg(
         long,
         env = "ARKLOW_STEP_UP",
@@ -422,7 +432,7 @@ pub(crate) struct FactorArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
-    /// `off` switches the three limits below off, for benchmarks and conformance runs.
+    /// `off` switches the four limits below off, for benchmarks and conformance runs.
     ///
     /// That failures lock a user cannot be switched off.
     #[arg(
@@ -450,6 +460,16 @@ pub(crate) struct LimitArgs {
         value_parser = rate_limit
     )]
     pub(crate) limit_enroll: RateLimit,
+    /// How many changes of one session may be denied before further ones are refused with 429 and only
+    /// counted, in each process; all sessions of a user together may have five times as many.
+    #[arg(
+        long,
+        env = "ARKLOW_LIMIT_DENIED",
+        value_name = "COUNT/DURATION",
+        default_value = "20/5m",
+        value_parser = rate_limit
+    )]
+    pub(crate) limit_denied: RateLimit,
     /// How many codes from one address may fail or be malformed; all of these hold, in each
     /// process.
     #[arg(
@@ -645,6 +665,35 @@ pub(crate) enum DeviceCommand {
     List(ListArgs),
     /// Remove a device without a code of it; its seed and its backup codes are gone at once.
     Remove(RemoveDeviceArgs),
+    /// Make the TOTP codes of a device work again after the clock of a server was ahead.
+    ///
+    /// A code that is accepted makes all earlier ones unusable.  With a clock that is ahead, those are
+    /// also codes of the time to come.  This sets the device back to the present: codes that the app
+    /// has shown so far stay unusable, the next one works.  Set the clock right first.
+    ResetStep(ResetStepArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResetStepArgs {
+    #[command(flatten)]
+    pub(crate) which: ResetStepTarget,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ResetStepTarget {
+    /// Which device.
+    #[arg(long)]
+    pub(crate) id: Option<DeviceId>,
+    /// All devices that are ahead of the clock.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -850,6 +899,9 @@ pub(crate) struct CreateDeviceArgs {
     /// Take it as confirmed, as if its owner had shown that it works.
     #[arg(long)]
     pub(crate) confirmed: bool,
+    /// Under which name authenticator apps list the device; give what `serve` has.
+    #[arg(long, env = "ARKLOW_ISSUER", default_value = ISSUER, value_parser = issuer)]
+    pub(crate) issuer: String,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
@@ -866,11 +918,13 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 fn issuer(text: &str) -> Result<String, String> {
     let is_usable = (1..=64).contains(&text.chars().count())
-        && !text.chars().any(|c| c.is_control() || c == ':');
+        && !text
+            .chars()
+            .any(|c| c.is_control() || is_invisible(c) || c == ':');
     if is_usable && !text.trim().is_empty() {
         Ok(text.to_owned())
     } else {
-        Err("expected 1 to 64 characters, neither blank nor with a colon".to_owned())
+        Err("expected 1 to 64 visible characters, neither blank nor with a colon".to_owned())
     }
 }
 

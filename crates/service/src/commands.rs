@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use arklow_domain::Keyring;
 use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
+use chrono::TimeDelta;
+use tracing::warn;
 
 use crate::app::Sources;
-use crate::cli::{ActorArgs, KeysArgs};
+use crate::cli::{ActorArgs, KeysArgs, Switch};
 use crate::error::CliError;
 use crate::keys::{KeysError, Making};
 use crate::output;
@@ -130,6 +132,32 @@ fn operator(actor: ActorArgs) -> AuditOrigin {
     };
     let name = actor.actor.or_else(from_system);
     AuditOrigin::operator(name.as_deref().unwrap_or("unknown"))
+}
+
+/// How far the clock may be behind the newest record: servers of one database differ a little.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+/// Refuses a clock that is far behind the audit: with it used codes and ended step-ups could count
+/// again.
+pub(crate) async fn check_clock(
+    store: &Store,
+    sources: &Sources,
+    check: Switch,
+) -> Result<(), CliError> {
+    let now = sources.clock.now();
+    let Some(newest) = store.newest_record().await? else {
+        return Ok(());
+    };
+    if newest - now <= CLOCK_TOLERANCE {
+        return Ok(());
+    }
+    match check {
+        Switch::On => Err(CliError::ClockBehind { now, newest }),
+        Switch::Off => {
+            warn!("the clock is behind the newest record of the audit, of {newest}");
+            Ok(())
+        }
+    }
 }
 
 /// Does `work` and closes the store, whatever came of it.

@@ -104,6 +104,7 @@ impl Demo {
             user_id,
             phone,
             confirmed,
+            &app.policy.issuer,
             sources,
         )
         .await?;

@@ -8,9 +8,11 @@ use std::process::ExitCode;
 
 use arklow_domain::{DeviceId, Email, KeyId, NoEntropy, SessionId, UserId};
 use arklow_store::{BadDatabaseUrl, CopyError, DatabaseUrl, OpenError, StoreError};
+use chrono::{DateTime, Utc};
 
 use crate::commands::backup::BackupFileError;
 use crate::keys::KeysError;
+use crate::output;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,15 @@ pub(crate) enum CliError {
         _ => "nothing was changed",
     })]
     Store(#[from] StoreError),
+    #[error(
+        "cannot start: the clock says {}, and the newest record of the audit is of {}",
+        output::time(*now),
+        output::time(*newest)
+    )]
+    ClockBehind {
+        now: DateTime<Utc>,
+        newest: DateTime<Utc>,
+    },
     #[error("nothing was copied")]
     Copy(#[source] CopyError),
     #[error("cannot make a backup")]
@@ -170,6 +181,10 @@ impl CliError {
             } => Some(
                 "give the pool `pool_mode = session`, or PgBouncer 1.21 or newer with \
                  `max_prepared_statements = 200`; or name the server itself in --database-url",
+            ),
+            Self::ClockBehind { .. } => Some(
+                "set the clock of this machine right; if it is, a clock was ahead when the record was \
+                 written: start with `--check-clock off`",
             ),
             Self::Store(StoreError::Busy) => Some("something else is writing: try again"),
             Self::Store(StoreError::Unknown(_)) => {

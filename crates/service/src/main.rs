@@ -13,6 +13,7 @@
 //! | `auth`, `address` | from a token to a caller; where a request comes from, and the limit for it |
 //! | `ops` | the operations, one file each |
 //! | `attempts`, `refusal` | presenting a code, for whichever operation; how each refusal is answered |
+//! | `denials` | the limit for changes that are denied |
 //! | `qr` | the picture of a provisioning URI |
 //! | `wire` | from the words of the domain to those of the contract |
 //! | `log`, `output`, `error` | what is said, and where |
@@ -24,6 +25,7 @@ mod attempts;
 mod auth;
 mod cli;
 mod commands;
+mod denials;
 mod dev;
 mod docs;
 mod error;

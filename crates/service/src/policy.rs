@@ -16,6 +16,8 @@ pub(crate) struct Policy {
     pub(crate) regenerate: Option<RateLimit>,
     /// How often a user may begin to enrol a device.
     pub(crate) enroll: Option<RateLimit>,
+    /// How many changes of one session may be denied.
+    pub(crate) denied: Option<RateLimit>,
     /// How many codes may fail from one address; all of these hold.
     pub(crate) address: Vec<RateLimit>,
     /// Whose word on where a request comes from is taken.
@@ -28,6 +30,12 @@ pub(crate) struct Policy {
 pub(crate) const PER_USER: RateLimit = RateLimit {
     count: 10,
     per: TimeDelta::hours(1),
+};
+
+/// Twenty in five minutes.
+pub(crate) const PER_SESSION: RateLimit = RateLimit {
+    count: 20,
+    per: TimeDelta::minutes(5),
 };
 
 /// Ten in five minutes, and fifty an hour.
@@ -58,6 +66,7 @@ impl Default for Policy {
             },
             regenerate: Some(PER_USER),
             enroll: Some(PER_USER),
+            denied: Some(PER_SESSION),
             address: PER_ADDRESS.to_vec(),
             trusted_proxies: TrustedProxies::default(),
             issuer: ISSUER.to_owned(),
@@ -83,6 +92,7 @@ impl Policy {
             },
             regenerate: Some(limits.limit_regenerate),
             enroll: Some(limits.limit_enroll),
+            denied: Some(limits.limit_denied),
             address: limits.limit_address.clone(),
             trusted_proxies: TrustedProxies::new(limits.trusted_proxies.clone()),
             issuer: factors.issuer.clone(),
@@ -99,6 +109,7 @@ impl Policy {
         Self {
             regenerate: None,
             enroll: None,
+            denied: None,
             address: Vec::new(),
             ..self
         }

@@ -3,7 +3,7 @@
 use arklow_api::server::{Fault, Origin};
 use arklow_api::types::ErrorEnvelope;
 use arklow_domain::{MalformedCode, MalformedTotpCode, NameError, NoEntropy};
-use arklow_store::{Denied, StoreError};
+use arklow_store::{Denied, EnrollmentRefused, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::qr::TooLong;
@@ -91,6 +91,40 @@ impl Refused {
             Denied::DeviceAlreadyConfirmed => Self::DeviceAlreadyConfirmed,
             Denied::EnrollmentExpired => Self::EnrollmentExpired,
             Denied::TooManyDevices => Self::TooManyDevices,
+        }
+    }
+
+    /// Why a user may not enroll a device at `now`.
+    pub(crate) fn enrollment(refused: EnrollmentRefused, now: DateTime<Utc>) -> Self {
+        match refused {
+            EnrollmentRefused::SessionEnded => Self::SessionEnded,
+            EnrollmentRefused::RateLimited { until } => Self::RateLimited { wait: until - now },
+            EnrollmentRefused::MfaNotFresh => Self::MfaNotFresh,
+            EnrollmentRefused::TooManyDevices => Self::TooManyDevices,
+        }
+    }
+
+    /// Whether a change was denied, which is on record; neither made nor failed.
+    pub(crate) fn is_denial(&self) -> bool {
+        match self {
+            Self::MfaNotFresh
+            | Self::NoSuchDevice
+            | Self::DeviceNotConfirmed
+            | Self::DeviceAlreadyConfirmed
+            | Self::EnrollmentExpired
+            | Self::TooManyDevices
+            | Self::RateLimited { .. }
+            | Self::Locked { .. }
+            | Self::FactorLocked => true,
+            Self::Name(_)
+            | Self::MalformedTotpCode(_)
+            | Self::MalformedBackupCode(_)
+            | Self::SessionEnded
+            | Self::Busy
+            | Self::Unavailable(_)
+            | Self::Entropy(_)
+            | Self::QrCode(_)
+            | Self::Store(_) => false,
         }
     }
 

@@ -118,6 +118,7 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     }
     let store = commands::open(url, options).await?;
     let serving = async {
+        commands::check_clock(&store, &sources, args.check_clock).await?;
         let (keyring, path) = commands::open_keys(&store, url, &args.keys, &sources).await?;
         let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
         let policy = Policy::from_flags(&args.factors, &args.limits);
@@ -138,7 +139,7 @@ fn warn_of_no_limits() {
     output::note(
         "\n\
          *** LIMITS ARE OFF (--limits off): nothing bounds how often codes are regenerated, ***\n\
-         *** devices are enrolled and codes are tried from one address.  Not for users.   ***\n",
+         *** devices are enrolled, changes denied and codes tried.  Not for users.        ***\n",
     );
     warn!("the limits are off: only the failures of each user are counted");
 }
@@ -155,10 +156,15 @@ pub(crate) async fn serve(
     let beside = async {
         tokio::select! {
             never = app.keys.watch(&store) => match never {},
+            never = app.denials.watch(&store, app.clock.as_ref()) => match never {},
             failure = store.failed() => CliError::DatabaseFailed(failure),
         }
     };
-    until_signal(server, config, ready, beside, store.close()).await?;
+    let end = async {
+        app.denials.flush(&store, app.clock.now()).await;
+        store.close().await;
+    };
+    until_signal(server, config, ready, beside, end).await?;
     // Closing writes as well.
     store
         .failure()

@@ -66,6 +66,8 @@ fn line(record: &AuditRecord) -> String {
     for (name, value) in fields {
         match value {
             Value::Null => {}
+            // Said where it is not what everybody expects.
+            _ if name == "attempts" && record.attempts == 1 => {}
             _ if ["id", "at", "event", "outcome"].contains(&&*name) => {}
             // Quoted if it came from outside: the end of it must be seen.
             Value::String(text) if text.contains(' ') => line += &format!(" {name}={text:?}"),
@@ -89,6 +91,7 @@ fn object(record: &AuditRecord) -> Value {
         "device_id": record.device_id.map(|id| id.to_string()),
         "generation": record.generation,
         "remaining": record.remaining,
+        "attempts": record.attempts,
         "remote_address": record.origin.remote_address.map(|address| address.to_string()),
         "user_agent": record.origin.user_agent,
         "request_id": record.origin.request_id,

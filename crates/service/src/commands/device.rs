@@ -1,21 +1,21 @@
 //! `arklow device`.
 
 use arklow_domain::{DeviceId, DeviceName, DeviceState, Keyring, ProvisioningUri, Seed, UserId};
-use arklow_store::{CreateDevice, NewDevice, RemoveDevice, Store};
+use arklow_store::{CreateDevice, NewDevice, RemoveDevice, ResetStep, Store};
 use serde_json::json;
 
 use super::{closing, existing_keys, open_existing, operator};
 use crate::app::Sources;
-use crate::cli::{CreateDeviceArgs, DeviceCommand, ListArgs, RemoveDeviceArgs};
+use crate::cli::{CreateDeviceArgs, DeviceCommand, ListArgs, RemoveDeviceArgs, ResetStepArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
-use crate::policy::ISSUER;
 
 pub(crate) async fn run(command: DeviceCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
         DeviceCommand::Create(args) => run_create(args, sources).await,
         DeviceCommand::List(args) => run_list(args, sources).await,
         DeviceCommand::Remove(args) => run_remove(args, sources).await,
+        DeviceCommand::ResetStep(args) => run_reset_step(args, sources).await,
     }
 }
 
@@ -41,6 +41,7 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
             args.user,
             args.name,
             confirmation,
+            &args.issuer,
             sources,
         )
         .await
@@ -66,6 +67,7 @@ pub(crate) async fn create(
     user_id: UserId,
     name: DeviceName,
     confirmation: Confirmation,
+    issuer: &str,
     sources: &Sources,
 ) -> Result<(DeviceId, ProvisioningUri), CliError> {
     let random = sources.random.as_ref();
@@ -86,7 +88,7 @@ pub(crate) async fn create(
         now,
     };
     match store.create_device(new).await? {
-        CreateDevice::Created => Ok((id, seed.provisioning_uri(ISSUER, user.email.as_str()))),
+        CreateDevice::Created => Ok((id, seed.provisioning_uri(issuer, user.email.as_str()))),
         CreateDevice::NoSuchUser => Err(CliError::NoSuchUser(user_id)),
         CreateDevice::UserDisabled => Err(CliError::UserDisabled(user_id)),
     }
@@ -110,7 +112,7 @@ async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
             "{:<19}  {state:<9}  {:<27}  {}",
             device.id,
             used.as_deref().unwrap_or("never used"),
-            device.name
+            device.name.reveal()
         );
         let object = json!({
             "id": device.id.to_string(),
@@ -151,10 +153,48 @@ async fn run_remove(args: RemoveDeviceArgs, sources: &Sources) -> Result<(), Cli
     output::id(Format::from_flag(args.output.json), &id)
 }
 
+/// How many devices are set back in one transaction.
+const BATCH: u32 = 1_000;
+
+async fn run_reset_step(args: ResetStepArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let origin = operator(args.actor);
+    let format = Format::from_flag(args.output.json);
+    let Some(id) = args.which.id else {
+        let count = closing(&store, async {
+            let mut count = 0;
+            loop {
+                let (now, origin) = (sources.clock.now(), origin.clone());
+                match store.reset_steps(BATCH, now, origin).await? {
+                    0 => return Ok(count),
+                    more => count += more,
+                }
+            }
+        });
+        let count = count.await?;
+        output::note(&format!("TOTP steps set back: {count}"));
+        return output::data(format, &count.to_string(), &json!({ "devices": count }));
+    };
+    let reset = closing(&store, async {
+        Ok(store.reset_step(id, sources.clock.now(), origin).await?)
+    });
+    match reset.await? {
+        ResetStep::Reset => output::note(&format!(
+            "the next TOTP code of device {id} works, within a minute"
+        )),
+        ResetStep::NotAhead => {
+            output::note(&format!("device {id} is not ahead of the clock"));
+        }
+        ResetStep::NoSuchDevice => return Err(CliError::NoSuchDevice(id)),
+    }
+    output::id(format, &id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::commands::user;
+    use crate::policy::ISSUER;
     use crate::testing::{database, sources};
 
     #[tokio::test]
@@ -167,7 +207,7 @@ mod tests {
 
         let phone = "Phone".parse().unwrap();
         let pending = Confirmation::Pending;
-        let created = create(&store, &keyring, ada, phone, pending, &sources).await;
+        let created = create(&store, &keyring, ada, phone, pending, ISSUER, &sources).await;
         let (_, uri) = created.unwrap();
         let start = "otpauth://totp/Arklow:ada%40example.org?secret=";
         assert!(uri.expose().starts_with(start));
@@ -181,7 +221,7 @@ mod tests {
         let nobody = UserId::from_stored(1).unwrap();
         let phone = "Phone".parse().unwrap();
         let pending = Confirmation::Pending;
-        let error = create(&store, &keyring, nobody, phone, pending, &sources).await;
+        let error = create(&store, &keyring, nobody, phone, pending, ISSUER, &sources).await;
         assert!(matches!(error, Err(CliError::NoSuchUser(_))), "{error:?}");
     }
 }

@@ -13,7 +13,9 @@ use arklow_api::server::{
     PostV1SelfMfaVerifyTotpBackupAnswer as Redeemed,
 };
 use arklow_api::types::{ErrorEnvelope, VerificationType};
-use arklow_domain::{BackupCode, Seed, SessionToken, SystemRandom, TotpCode, TotpStep, UserId};
+use arklow_domain::{
+    BackupCode, RateLimit, Seed, SessionId, SessionToken, SystemRandom, TotpCode, TotpStep, UserId,
+};
 use arklow_store::{AuditOrigin, RevokeSession};
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
@@ -26,6 +28,9 @@ use crate::policy::Policy;
 
 const USERS: usize = 2;
 const SESSIONS: usize = 2;
+/// How many changes of a session may be denied in [`DENIED_IN`], and five times as many of a user.
+const DENIED: usize = 5;
+const DENIED_IN: TimeDelta = TimeDelta::minutes(5);
 /// How long a session of a test lives.
 const SESSION: TimeDelta = TimeDelta::hours(1);
 
@@ -71,8 +76,8 @@ enum Step {
     Remove(Who, Which, Code),
     /// Time passes, in seconds.
     Pass(i64),
-    /// The session ends, and a new one begins in its place.
-    Renew(Who),
+    /// The session ends, and a new one begins in its place, MFA-fresh for so many minutes.
+    Renew(Who, i64),
     /// An operator unlocks a user.
     Unlock(usize),
     /// An operator removes a device.
@@ -109,7 +114,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (who(), which()).prop_map(|(who, which)| Step::Regenerate(who, which)),
         2 => (who(), which(), code()).prop_map(|(who, which, code)| Step::Remove(who, which, code)),
         5 => prop_oneof![4 => 1..60_i64, 1 => 60..1_200_i64].prop_map(Step::Pass),
-        1 => who().prop_map(Step::Renew),
+        1 => (who(), prop_oneof![2 => Just(0), 1 => 1..60_i64])
+            .prop_map(|(who, minutes)| Step::Renew(who, minutes)),
         2 => (0..USERS).prop_map(Step::Unlock),
         1 => (0..USERS, which()).prop_map(|(user, which)| Step::Take(user, which)),
     ];
@@ -161,11 +167,12 @@ struct ModelUser {
     locked_until: DateTime<Utc>,
     regenerations: VecDeque<DateTime<Utc>>,
     enrollments: VecDeque<DateTime<Utc>>,
+    denials: Vec<(DateTime<Utc>, SessionId)>,
     sessions: Vec<ModelSession>,
 }
 
 struct ModelSession {
-    id: arklow_domain::SessionId,
+    id: SessionId,
     token: SessionToken,
     ends: DateTime<Utc>,
     fresh_until: Option<DateTime<Utc>>,
@@ -184,6 +191,10 @@ impl World {
         // Failures of one address are not of the database, and have tests of their own.
         let app = TestApp::with_policy(Policy {
             address: Vec::new(),
+            denied: Some(RateLimit {
+                count: DENIED as u32,
+                per: DENIED_IN,
+            }),
             ..Policy::default()
         })
         .await;
@@ -196,10 +207,11 @@ impl World {
                 locked_until: DateTime::UNIX_EPOCH,
                 regenerations: VecDeque::new(),
                 enrollments: VecDeque::new(),
+                denials: Vec::new(),
                 sessions: Vec::new(),
             };
             for _ in 0..SESSIONS {
-                user.sessions.push(session(&app, id).await);
+                user.sessions.push(session(&app, id, 0).await);
             }
             users.push(user);
         }
@@ -262,6 +274,30 @@ impl World {
         recent.count() >= 10
     }
 
+    /// Whether so many changes were denied that this one is refused unseen.
+    fn is_refused(&self, who: Who) -> bool {
+        let user = &self.users[who.user];
+        let session = user.sessions[who.session].id;
+        let recent = |(at, _): &&(DateTime<Utc>, SessionId)| *at > self.now() - DENIED_IN;
+        let of_session = |(_, of): &&(DateTime<Utc>, SessionId)| *of == session;
+        let recent: Vec<_> = user.denials.iter().filter(recent).collect();
+        recent.iter().filter(|denial| of_session(denial)).count() >= DENIED
+            || recent.len() >= 5 * DENIED
+    }
+
+    /// What a change is expected to say, unless it is refused unseen; counts it if it is denied.
+    fn expect(&mut self, who: Who, judge: impl FnOnce(&mut Self) -> Said) -> Said {
+        if self.is_refused(who) {
+            return no(429, "RATE_LIMITED");
+        }
+        let expected = judge(self);
+        if let Said::Refused(..) = expected {
+            let denial = (self.now(), self.session(who).id);
+            self.users[who.user].denials.push(denial);
+        }
+        expected
+    }
+
     /// What the model says of a code that is presented; does what follows from it.
     fn judge(&mut self, who: Who, which: Option<usize>, code: Code, goal: Goal) -> Said {
         let now = self.now();
@@ -318,7 +354,8 @@ impl World {
             self.devices[at].stands = Stands::Confirmed;
         }
         let session = self.session(who);
-        let until = (now + TimeDelta::minutes(15)).min(session.ends);
+        let before = session.fresh_until.unwrap_or(now);
+        let until = (now + TimeDelta::minutes(15)).max(before).min(session.ends);
         session.fresh_until = Some(until);
         Said::Judged(true, Some(until), remaining)
     }
@@ -403,13 +440,13 @@ impl World {
                 self.app.clock.advance(TimeDelta::seconds(seconds));
                 Ok(())
             }
-            Step::Renew(who) => {
+            Step::Renew(who, minutes) => {
                 let old = self.session(who).id;
                 let now = self.now();
                 let revoked = self.app.store().revoke_session(old, now).await.unwrap();
                 prop_assert_eq!(revoked, RevokeSession::Revoked);
                 let id = self.users[who.user].id;
-                *self.session(who) = session(&self.app, id).await;
+                *self.session(who) = session(&self.app, id, minutes).await;
                 Ok(())
             }
             Step::Unlock(user) => {
@@ -445,16 +482,17 @@ impl World {
         };
         let answer = self.app.start_enrollment(caller).await;
         let now = self.now();
-        let user = &self.users[who.user];
-        let expected = if Self::is_limited(&user.enrollments, now) {
-            no(429, "RATE_LIMITED")
-        } else if self.confirmed(who.user) > 0 && !self.is_fresh(who) {
-            no(403, "MFA_REQUIRED")
-        } else if self.confirmed(who.user) >= 10 {
-            no(409, "TOO_MANY_DEVICES")
-        } else {
-            Said::Done
-        };
+        let expected = self.expect(who, |this| {
+            if this.confirmed(who.user) > 0 && !this.is_fresh(who) {
+                no(403, "MFA_REQUIRED")
+            } else if Self::is_limited(&this.users[who.user].enrollments, now) {
+                no(429, "RATE_LIMITED")
+            } else if this.confirmed(who.user) >= 10 {
+                no(409, "TOO_MANY_DEVICES")
+            } else {
+                Said::Done
+            }
+        });
         let status = answer.status().as_u16();
         let said = match &answer {
             Started::Ok(_) => Said::Done,
@@ -497,17 +535,19 @@ impl World {
             .map(|at| &self.devices[at])
             .filter(|device| device.owner == who.user)
             .map(|device| device.stands);
-        let expected = if Self::is_limited(&self.users[who.user].regenerations, now) {
-            no(429, "RATE_LIMITED")
-        } else if !self.is_fresh(who) {
-            no(403, "MFA_REQUIRED")
-        } else {
-            match stands {
-                None | Some(Stands::Removed) => no(404, "DEVICE_NOT_FOUND"),
-                Some(Stands::Pending { .. }) => no(409, "DEVICE_NOT_CONFIRMED"),
-                Some(Stands::Confirmed) => Said::Done,
+        let expected = self.expect(who, |this| {
+            if !this.is_fresh(who) {
+                no(403, "MFA_REQUIRED")
+            } else if Self::is_limited(&this.users[who.user].regenerations, now) {
+                no(429, "RATE_LIMITED")
+            } else {
+                match stands {
+                    None | Some(Stands::Removed) => no(404, "DEVICE_NOT_FOUND"),
+                    Some(Stands::Pending { .. }) => no(409, "DEVICE_NOT_CONFIRMED"),
+                    Some(Stands::Confirmed) => Said::Done,
+                }
             }
-        };
+        });
         let status = answer.status().as_u16();
         let said = match &answer {
             Regenerated::Ok(_) => Said::Done,
@@ -609,7 +649,7 @@ impl World {
                 }
             }
         };
-        let expected = self.judge(who, at, code, goal);
+        let expected = self.expect(who, |this| this.judge(who, at, code, goal));
         prop_assert_eq!(said, expected);
         Ok(())
     }
@@ -656,13 +696,14 @@ enum Goal {
     Remove,
 }
 
-async fn session(app: &TestApp, user: UserId) -> ModelSession {
-    let (id, token) = app.db_session(user, None).await;
+async fn session(app: &TestApp, user: UserId, minutes: i64) -> ModelSession {
+    let fresh_until = (minutes > 0).then(|| app.now() + TimeDelta::minutes(minutes));
+    let (id, token) = app.db_session(user, fresh_until).await;
     ModelSession {
         id,
         token,
         ends: app.now() + SESSION,
-        fresh_until: None,
+        fresh_until,
     }
 }
 

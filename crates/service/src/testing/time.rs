@@ -5,7 +5,7 @@ use arklow_api::server::{
     PostV1SelfMfaRegenerateTotpAnswer as Regenerated, PostV1SelfMfaVerifyTotpAnswer as Verified,
 };
 use arklow_domain::{Seed, TotpCode, TotpStep, TotpWindow};
-use arklow_store::AttemptRules;
+use arklow_store::{AttemptRules, AuditOrigin, ResetStep};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Ada, TestApp, origin};
@@ -101,7 +101,7 @@ async fn clock_of_the_app_may_be_half_a_minute_off_and_in_the_strict_profile_not
 }
 
 #[tokio::test]
-async fn t18_clock_that_is_set_back_revives_no_code_and_prolongs_no_step_up() {
+async fn t18_clock_that_is_set_back_revives_no_code_and_prolongs_a_step_up_by_no_more_than_that() {
     let app = TestApp::start().await;
     let ada = app.db_ada().await;
     let start = app.now();
@@ -115,11 +115,155 @@ async fn t18_clock_that_is_set_back_revives_no_code_and_prolongs_no_step_up() {
     app.clock.set(start + seconds(30));
     let next = ada.totp(app.now());
     assert_eq!(verify(&app, &ada, &next).await, Ok(true));
-    // An hour later the step-up is over.
+    // Set back, a step-up goes on until the same time by that clock: nothing moves its end.
+    let device = ada.device_id.to_string();
+    let regenerate = async || app.regenerate(app.caller(&ada).await, &device).await;
+    app.clock.set(start - TimeDelta::hours(2));
+    let answer = regenerate().await;
+    let Regenerated::Ok(envelope) = &answer else {
+        panic!("{answer:?}")
+    };
+    let end = start + seconds(30) + TimeDelta::minutes(15);
+    let data = envelope.data.as_ref().unwrap();
+    assert_eq!(data.session_mfa_not_after, end);
+    app.clock.set(end - TimeDelta::microseconds(1));
+    assert!(matches!(regenerate().await, Regenerated::Ok(_)));
+    app.clock.set(end);
+    assert!(matches!(regenerate().await, Regenerated::Forbidden(_)));
+}
+
+#[tokio::test]
+async fn t42_limits_count_nothing_from_after_the_clock() {
+    let app = TestApp::start().await;
+    let ada = app.db_ada().await;
+    let (start, ahead) = (app.now(), app.now() + TimeDelta::hours(6));
+    let device = ada.device_id.to_string();
+    // In a session of that time, as MFA-fresh as one can be.
+    app.clock.set(ahead);
+    let (_, token) = app
+        .db_session(ada.user_id, Some(ahead + TimeDelta::hours(1)))
+        .await;
+    let caller = async || app.caller_with(&token, origin()).await;
+    for _ in 0..10 {
+        let answer = app.regenerate(caller().await, &device).await;
+        assert!(matches!(answer, Regenerated::Ok(_)), "{answer:?}");
+        let answer = app.start_enrollment(caller().await).await;
+        assert!(matches!(answer, Started::Ok(_)), "{answer:?}");
+    }
+    let answer = app.regenerate(caller().await, &device).await;
+    assert!(matches!(
+        answer,
+        Regenerated::TooManyRequests {
+            retry_after: 3_600,
+            ..
+        }
+    ));
+    app.clock.set(start);
+    for _ in 0..10 {
+        let answer = app.regenerate(caller().await, &device).await;
+        assert!(matches!(answer, Regenerated::Ok(_)), "{answer:?}");
+        let answer = app.start_enrollment(caller().await).await;
+        assert!(matches!(answer, Started::Ok(_)), "{answer:?}");
+    }
+    let answer = app.regenerate(caller().await, &device).await;
+    assert!(matches!(
+        answer,
+        Regenerated::TooManyRequests {
+            retry_after: 3_600,
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn t42_lock_of_a_clock_that_was_ahead_ends_within_the_longest_lock() {
+    let app = TestApp::with_policy(Policy {
+        address: Vec::new(),
+        ..Policy::default()
+    })
+    .await;
+    let ada = app.db_ada().await;
+    let start = app.now();
+    let device = ada.device_id.to_string();
+    let attempt = async |code: &TotpCode| {
+        let (_, token) = app.db_session(ada.user_id, None).await;
+        let caller = app.caller_with(&token, origin()).await;
+        read(&app.verify(caller, &device, code).await)
+    };
+    app.clock.set(start + TimeDelta::hours(6));
+    for _ in 0..5 {
+        assert_eq!(attempt(&wrong(&app, &ada)).await, Ok(false));
+    }
+    app.clock.set(start);
+    assert_eq!(attempt(&ada.totp(start)).await, Err(3_600));
     app.clock.set(start + TimeDelta::minutes(59));
+    assert_eq!(
+        attempt(&ada.totp(app.now())).await,
+        Err(60),
+        "it goes on from there"
+    );
+    app.clock.set(start + TimeDelta::hours(1));
+    assert_eq!(attempt(&ada.totp(app.now())).await, Ok(true));
+}
+
+#[tokio::test]
+async fn t42_totp_of_a_device_works_again_after_its_step_was_reset() {
+    let app = TestApp::start().await;
+    let ada = app.db_ada().await;
+    let start = app.now();
     let device = ada.device_id.to_string();
     let answer = app.regenerate(app.caller(&ada).await, &device).await;
-    assert!(matches!(answer, Regenerated::Forbidden(_)), "{answer:?}");
+    let Regenerated::Ok(envelope) = answer else {
+        panic!("{answer:?}")
+    };
+    let codes = envelope.data.unwrap().backup_codes;
+    app.clock.set(start + TimeDelta::hours(6));
+    let (_, token) = app.db_session(ada.user_id, None).await;
+    app.redeem(app.caller_with(&token, origin()).await, &device, &codes[0])
+        .await;
+    app.clock.set(start);
+    let reset = || {
+        let operator = AuditOrigin::operator("test");
+        app.store().reset_step(ada.device_id, app.now(), operator)
+    };
+    assert_eq!(verify(&app, &ada, &ada.totp(start)).await, Ok(false));
+    assert_eq!(reset().await.unwrap(), ResetStep::Reset);
+    assert_eq!(reset().await.unwrap(), ResetStep::NotAhead);
+    // What the app may have shown so far stays unusable.
+    for offset in [-30, 0, 30] {
+        let shown = ada.totp(start + seconds(offset));
+        assert_eq!(verify(&app, &ada, &shown).await, Ok(false), "{offset}");
+    }
+    app.clock.set(start + seconds(60));
+    assert_eq!(verify(&app, &ada, &ada.totp(app.now())).await, Ok(true));
+    let operator = AuditOrigin::operator("test");
+    let all = app.store().reset_steps(10, app.now(), operator);
+    assert_eq!(all.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn verifying_never_shortens_a_step_up_and_never_outlives_the_session() {
+    let app = TestApp::start().await;
+    let ada = app.db_ada().await;
+    let start = app.now();
+    let device = ada.device_id.to_string();
+    for (minutes, expected) in [(0, 15), (1, 15), (40, 40), (60, 60), (90, 60)] {
+        app.clock.advance(seconds(60));
+        let fresh = (minutes > 0).then(|| app.now() + TimeDelta::minutes(minutes));
+        let (_, token) = app.db_session(ada.user_id, fresh).await;
+        let caller = app.caller_with(&token, origin()).await;
+        let answer = app.verify(caller, &device, &ada.totp(app.now())).await;
+        let Verified::Ok(envelope) = &answer else {
+            panic!("{answer:?}")
+        };
+        let until = envelope.data.as_ref().unwrap().session_mfa_not_after;
+        assert_eq!(
+            until,
+            Some(app.now() + TimeDelta::minutes(expected)),
+            "{minutes}"
+        );
+    }
+    assert!(app.now() > start);
 }
 
 #[tokio::test]

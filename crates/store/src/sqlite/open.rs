@@ -579,6 +579,25 @@ mod tests {
     }
 
     #[test]
+    fn records_of_a_former_version_stand_for_one_attempt_each() {
+        let (_directory, _file, mut conn) = new_file();
+        conn.revert_last_migration(MIGRATIONS).unwrap();
+        conn.batch_execute(
+            "INSERT INTO audit (id, at, event, outcome, reason, user_id, remaining)
+                 VALUES (41, 1, 'mfa.verify.totp', 'denied', 'locked', 2, 3)",
+        )
+        .unwrap();
+        migrate(&mut conn).unwrap();
+        let kept = "SELECT count(*) FROM audit WHERE id = 41 AND at = 1 AND reason = 'locked' \
+                    AND user_id = 2 AND remaining = 3 AND attempts = 1";
+        assert_eq!(number(&mut conn, kept), 1);
+        let none = "UPDATE audit SET attempts = 0";
+        assert!(conn.batch_execute(none).is_err());
+        conn.revert_last_migration(MIGRATIONS).unwrap();
+        assert_eq!(number(&mut conn, "SELECT count(*) FROM audit"), 1);
+    }
+
+    #[test]
     fn every_table_is_strict_and_indexes_its_references() {
         let (_directory, _file, mut conn) = new_file();
         let ours =

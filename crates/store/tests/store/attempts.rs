@@ -178,12 +178,9 @@ async fn limit_and_number_of_devices_hold_against_starts_at_once() {
             device_id: device.id,
         };
         let enrollment = StartEnrollment {
-            session_id,
+            ask: owner.ask_enrollment(limit),
             codes: db.new_codes(owner).1.codes,
             device,
-            limit,
-            max_devices: 10,
-            origin: AuditOrigin::default(),
         };
         let (start, store) = (Arc::clone(&start), stores[n % 2].clone());
         running.spawn(async move {

@@ -41,6 +41,7 @@ async fn replacement_is_on_record_with_who_what_when_and_from_where() {
         device_id: Some(ada.device_id),
         generation: Some(1),
         remaining: Some(10),
+        attempts: 1,
         origin: AuditOrigin {
             user_agent: Some("curl/8.5\\r\\nfake: line".to_owned()),
             ..origin

@@ -208,12 +208,9 @@ async fn nothing_is_protected_with_a_retired_key() {
         device_id: device.id,
     };
     let start = StartEnrollment {
-        session_id: owner.session_id,
+        ask: owner.ask_enrollment(None),
         codes: db.new_codes(owner).1.codes,
         device,
-        limit: None,
-        max_devices: 10,
-        origin: AuditOrigin::default(),
     };
     let started = db.store.start_enrollment(start).await;
     assert!(

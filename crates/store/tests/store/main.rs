@@ -15,6 +15,7 @@ mod broken_rows;
 mod busy;
 mod devices;
 mod keys;
+mod limits;
 mod races;
 mod sessions;
 mod sqlite_open;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arklow_domain::{
-    BackupCode, BackupCodes, DeviceId, Keyring, LockoutPolicy, Seed, SessionId, SessionToken,
-    SystemRandom, TokenHash, TotpWindow, UserId,
+    BackupCode, BackupCodes, DeviceId, Keyring, LockoutPolicy, RateLimit, Seed, SessionId,
+    SessionToken, SystemRandom, TokenHash, TotpWindow, UserId,
 };
 use arklow_store::{
-    Attempt, AttemptRules, AuditOrigin, CreateDevice, CreateSession, CreateUser, DatabaseUrl, Goal,
-    NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode, RemoveDevice,
-    ReplaceBackupCodes, ReplaceOutcome, Store,
+    AskEnrollment, Attempt, AttemptRules, AuditOrigin, CreateDevice, CreateSession, CreateUser,
+    DatabaseUrl, Goal, NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode,
+    RemoveDevice, ReplaceBackupCodes, ReplaceOutcome, Store,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -258,6 +258,20 @@ pub(crate) struct Owner {
     pub(crate) user_id: UserId,
     pub(crate) session_id: SessionId,
     pub(crate) device_id: DeviceId,
+}
+
+impl Owner {
+    /// What an enrollment by the owner depends on.
+    pub(crate) fn ask_enrollment(self, limit: Option<RateLimit>) -> AskEnrollment {
+        AskEnrollment {
+            user_id: self.user_id,
+            session_id: self.session_id,
+            limit,
+            max_devices: 10,
+            now: now(),
+            origin: AuditOrigin::default(),
+        }
+    }
 }
 
 pub(crate) fn url_in(directory: &TempDir) -> DatabaseUrl {

@@ -4,11 +4,15 @@ use arklow_api::server::{
     PostV1SelfMfaEnrollStartAnswer as Answer, PostV1SelfMfaEnrollStartRequest as Request,
 };
 use arklow_api::types::EnrollmentEnvelope;
-use arklow_domain::{BackupCodes, DeviceId, Keyring, NoEntropy, Seed};
-use arklow_store::{NewDevice, StartEnrollment, StartOutcome, StoreError};
+use arklow_domain::{BackupCodes, DeviceId, DeviceName, Keyring, NoEntropy, Seed};
+use arklow_store::{
+    AskEnrollment, AuditEvent, NewDevice, StartEnrollment, StartOutcome, StoreError,
+};
+use chrono::{DateTime, Utc};
 use tracing::info;
 
 use crate::app::App;
+use crate::attempts;
 use crate::auth::Caller;
 use crate::qr;
 use crate::refusal::{self, Refused};
@@ -28,7 +32,29 @@ pub(crate) async fn run(
 ) -> Result<EnrollmentEnvelope, Refused> {
     let now = app.clock.now();
     let name = request.body.name.parse().map_err(Refused::Name)?;
+    let event = AuditEvent::EnrollmentStarted;
+    attempts::change(app, caller, event, now, start(app, caller, name, now)).await
+}
+
+async fn start(
+    app: &App,
+    caller: &Caller,
+    name: DeviceName,
+    now: DateTime<Utc>,
+) -> Result<EnrollmentEnvelope, Refused> {
     let user_id = caller.user_id();
+    let ask = AskEnrollment {
+        user_id,
+        session_id: caller.session().id,
+        limit: app.policy.enroll,
+        max_devices: app.policy.rules.max_devices,
+        now,
+        origin: caller.audit_origin(),
+    };
+    // Before anything is drawn: codes and picture cost more than everything else.
+    if let Some(refused) = app.store.refuse_enrollment(ask.clone()).await? {
+        return Err(Refused::enrollment(refused, now));
+    }
     let user = app.store.user(user_id).await?;
     let email = user.ok_or(Refused::SessionEnded)?.email;
 
@@ -42,19 +68,16 @@ pub(crate) async fn run(
 
     let start = |keyring: &Keyring| {
         Ok::<_, NoEntropy>(StartEnrollment {
-            session_id: caller.session().id,
+            ask: ask.clone(),
             device: NewDevice {
                 id,
                 user_id,
-                name: Clone::clone(&name),
+                name: name.clone(),
                 seed: seed.seal(keyring, user_id, id, random)?,
                 confirmed_at: None,
                 now,
             },
             codes: codes.seal(keyring, user_id, id, random)?,
-            limit: app.policy.enroll,
-            max_devices: app.policy.rules.max_devices,
-            origin: caller.audit_origin(),
         })
     };
     let asked = app.with_keys(|keyring| {
@@ -70,9 +93,34 @@ pub(crate) async fn run(
             );
             Ok(wire::enrollment(&device, &uri, &picture, &codes))
         }
-        StartOutcome::SessionEnded => Err(Refused::SessionEnded),
-        StartOutcome::RateLimited { until } => Err(Refused::RateLimited { wait: until - now }),
-        StartOutcome::MfaNotFresh => Err(Refused::MfaNotFresh),
-        StartOutcome::TooManyDevices => Err(Refused::TooManyDevices),
+        StartOutcome::Refused(refused) => Err(Refused::enrollment(refused, now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing::{Exhausted, TestApp, origin};
+
+    #[tokio::test]
+    async fn refused_enrollment_draws_nothing() {
+        let app = TestApp::start().await;
+        let ada = app.db_ada().await;
+        let token = app.db_session_without_mfa(&ada).await;
+        let exhausted = app.with_random(Arc::new(Exhausted));
+        let caller = app.caller_with(&token, origin()).await;
+        let answer = exhausted.start_enrollment(caller).await;
+        assert!(matches!(answer, Answer::Forbidden(_)), "{answer:?}");
+        for _ in 0..10 {
+            let answer = app.start_enrollment(app.caller(&ada).await).await;
+            assert!(matches!(answer, Answer::Ok(_)), "{answer:?}");
+        }
+        let answer = exhausted.start_enrollment(app.caller(&ada).await).await;
+        let Answer::TooManyRequests { retry_after, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(retry_after, 3_600);
     }
 }

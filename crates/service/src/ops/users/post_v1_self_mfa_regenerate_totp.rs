@@ -5,10 +5,12 @@ use arklow_api::server::{
 };
 use arklow_api::types::RegenerateTotpEnvelope;
 use arklow_domain::{BackupCodes, DeviceId, Keyring, NoEntropy};
-use arklow_store::{ReplaceBackupCodes, ReplaceOutcome, StoreError};
+use arklow_store::{AuditEvent, ReplaceBackupCodes, ReplaceOutcome, StoreError};
+use chrono::{DateTime, Utc};
 use tracing::info;
 
 use crate::app::App;
+use crate::attempts;
 use crate::auth::Caller;
 use crate::refusal::{self, Refused};
 use crate::wire;
@@ -31,6 +33,16 @@ pub(crate) async fn run(
     request: Request,
 ) -> Result<RegenerateTotpEnvelope, Refused> {
     let now = app.clock.now();
+    let event = AuditEvent::BackupCodesRegenerated;
+    attempts::change(app, caller, event, now, replace(app, caller, request, now)).await
+}
+
+async fn replace(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+    now: DateTime<Utc>,
+) -> Result<RegenerateTotpEnvelope, Refused> {
     // Any digits are valid input; those that cannot be an id are the id of no device.
     let device_id: Option<DeviceId> = request.body.device_id.parse().ok();
     let random = app.random.as_ref();
