@@ -80,7 +80,8 @@ pub(crate) struct Place {
     address: IpAddr,
     at: DateTime<Utc>,
     failures: Arc<Mutex<Failures>>,
-    has_failed: bool,
+    /// Whether it is free again when this is dropped.
+    gives_back: bool,
 }
 
 impl AddressLimiter {
@@ -100,14 +101,14 @@ impl AddressLimiter {
     /// How long it takes until there is one.
     pub(crate) fn reserve(&self, address: IpAddr, now: DateTime<Utc>) -> Result<Place, TimeDelta> {
         let address = bucket(address);
-        let place = Place {
+        let place = |gives_back| Place {
             address,
             at: now,
             failures: Arc::clone(&self.failures),
-            has_failed: false,
+            gives_back,
         };
         if self.limits.is_empty() {
-            return Ok(place);
+            return Ok(place(false));
         }
         let mut all = lock(&self.failures);
         self.make_room(&mut all, address, now);
@@ -129,7 +130,7 @@ impl AddressLimiter {
             return Err(wait);
         }
         times.push_back(now);
-        Ok(place)
+        Ok(place(true))
     }
 
     /// Forgets addresses if there are too many: those of which nothing is remembered any more, and
@@ -163,13 +164,13 @@ impl AddressLimiter {
 impl Place {
     /// The attempt failed: it goes on counting.
     pub(crate) fn fail(mut self) {
-        self.has_failed = true;
+        self.gives_back = false;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.has_failed {
+        if !self.gives_back {
             return;
         }
         let mut all = lock(&self.failures);

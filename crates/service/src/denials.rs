@@ -53,7 +53,8 @@ pub(crate) struct Turn {
     session: SessionId,
     at: DateTime<Utc>,
     users: Arc<Mutex<Users>>,
-    was_denied: bool,
+    /// Whether there is a place that is free again when this is dropped.
+    gives_back: bool,
 }
 
 /// What is tried, for the record.
@@ -78,19 +79,19 @@ impl Denials {
     /// # Errors
     /// How long it takes until there is one; the change is counted.
     pub(crate) fn reserve(&self, tried: Tried, now: DateTime<Utc>) -> Result<Turn, TimeDelta> {
-        let turn = Turn {
+        let turn = |gives_back| Turn {
             user: tried.user,
             session: tried.session,
             at: now,
             users: Arc::clone(&self.users),
-            was_denied: false,
+            gives_back,
         };
         let Some(RateLimit { count, per }) = self.limit else {
-            return Ok(turn);
+            return Ok(turn(false));
         };
         let mut users = lock(&self.users);
         if users.len() >= MAX_USERS && !users.contains_key(&tried.user) {
-            return Ok(turn);
+            return Ok(turn(false));
         }
         let user = users.entry(tried.user).or_default();
         user.forget(per, now);
@@ -103,7 +104,7 @@ impl Denials {
             (None, Some((at, _))) => (*at, None),
             (None, None) => {
                 user.times.push_back((now, tried.session));
-                return Ok(turn);
+                return Ok(turn(true));
             }
         };
         user.count(session, tried, now);
@@ -209,13 +210,13 @@ impl User {
 impl Turn {
     /// The change was denied: it goes on counting.
     pub(crate) fn deny(mut self) {
-        self.was_denied = true;
+        self.gives_back = false;
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.was_denied {
+        if !self.gives_back {
             return;
         }
         let mut users = lock(&self.users);
