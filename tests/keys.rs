@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arklow_domain::{DeviceId, Seed, SystemRandom, UserId};
-use arklow_store::{CreateDevice, NewDevice};
+use arklow_store::{AuditOrigin, CreateDevice, NewDevice};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -37,14 +37,17 @@ async fn fill(home: &Home, user: &str, count: usize) {
         let id = DeviceId::random(&random).expect("an id");
         let seed = Seed::random(&random).expect("a seed");
         let now = DateTime::<Utc>::UNIX_EPOCH;
-        store.create_device(NewDevice {
-            id,
-            user_id,
-            name: "Phone".parse().expect("a name"),
-            seed: seed.seal(&keyring, user_id, id, &random).expect("a seed"),
-            confirmed_at: Some(now),
-            now,
-        })
+        store.create_device(
+            NewDevice {
+                id,
+                user_id,
+                name: "Phone".parse().expect("a name"),
+                seed: seed.seal(&keyring, user_id, id, &random).expect("a seed"),
+                confirmed_at: Some(now),
+                now,
+            },
+            AuditOrigin::default(),
+        )
     });
     // Not all at once: who waits for a connection waits only so long.
     let mut creating = futures_util::stream::iter(creating).buffer_unordered(64);

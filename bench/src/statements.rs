@@ -111,33 +111,42 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
     let until = now + TimeDelta::hours(1);
     let (name, email) = ("Ada".parse()?, format!("{user_id}@example.org").parse()?);
     store
-        .create_user(NewUser {
-            id: user_id,
-            name,
-            email,
-            now,
-        })
+        .create_user(
+            NewUser {
+                id: user_id,
+                name,
+                email,
+                now,
+            },
+            AuditOrigin::default(),
+        )
         .await?;
     store
-        .create_session(NewSession {
-            id: session_id,
-            user_id,
-            token_hash,
-            created_at: now,
-            expires_at: until,
-            mfa_not_after: Some(until),
-        })
+        .create_session(
+            NewSession {
+                id: session_id,
+                user_id,
+                token_hash,
+                created_at: now,
+                expires_at: until,
+                mfa_not_after: Some(until),
+            },
+            AuditOrigin::default(),
+        )
         .await?;
     let seed = Seed::random(&random)?;
     store
-        .create_device(NewDevice {
-            id,
-            user_id,
-            name: "Phone".parse()?,
-            seed: seed.seal(&ring, user_id, id, &random)?,
-            confirmed_at: Some(now),
-            now,
-        })
+        .create_device(
+            NewDevice {
+                id,
+                user_id,
+                name: "Phone".parse()?,
+                seed: seed.seal(&ring, user_id, id, &random)?,
+                confirmed_at: Some(now),
+                now,
+            },
+            AuditOrigin::default(),
+        )
         .await?;
     let codes = BackupCodes::generate(&random)?;
     let origin = AuditOrigin {

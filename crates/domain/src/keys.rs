@@ -70,6 +70,14 @@ impl Keyring {
         })
     }
 
+    /// The same keys, of which this one is active; `None` if it is not among them.
+    pub fn with_active(&self, id: KeyId) -> Option<Self> {
+        self.keys.contains_key(&id).then(|| Self {
+            active: id,
+            keys: self.keys.clone(),
+        })
+    }
+
     /// The same keys without this one; `None` if it is the active one, or not among them.
     pub fn without(&self, id: KeyId) -> Option<Self> {
         let mut keys = self.keys.clone();

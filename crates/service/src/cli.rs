@@ -501,11 +501,14 @@ pub(crate) enum Switch {
     Off,
 }
 
-/// Who is at work, for the audit.
-#[derive(Debug, Args)]
+/// What the audit records beside the account that runs the command.
+#[derive(Debug, Default, Args)]
 pub(crate) struct ActorArgs {
-    /// Who does it, for the audit; by default the user of the operating system.
-    #[arg(long, env = "ARKLOW_ACTOR", value_name = "NAME")]
+    /// A label for the audit, such as a ticket.
+    ///
+    /// The audit records the account that runs the command, the account that called sudo, and the
+    /// host.  The label stands beside them and replaces none of them.
+    #[arg(long, env = "ARKLOW_ACTOR", value_name = "LABEL")]
     pub(crate) actor: Option<String>,
 }
 
@@ -596,6 +599,8 @@ pub(crate) struct CreateUserArgs {
     #[arg(long)]
     pub(crate) email: Email,
     #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -606,6 +611,8 @@ pub(crate) struct DisableUserArgs {
     /// Which user.
     #[arg(long)]
     pub(crate) id: UserId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
@@ -641,6 +648,8 @@ pub(crate) struct CreateSessionArgs {
     #[arg(long, value_name = "DURATION", value_parser = mfa_ttl)]
     pub(crate) mfa_verified_for: Option<Duration>,
     #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -651,6 +660,8 @@ pub(crate) struct RevokeSessionArgs {
     /// Which session.
     #[arg(long)]
     pub(crate) id: SessionId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
@@ -902,6 +913,8 @@ pub(crate) struct CreateDeviceArgs {
     /// Under which name authenticator apps list the device; give what `serve` has.
     #[arg(long, env = "ARKLOW_ISSUER", default_value = ISSUER, value_parser = issuer)]
     pub(crate) issuer: String,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]

@@ -122,16 +122,9 @@ pub(crate) async fn open_keys(
     Ok((opened.keyring, path))
 }
 
-/// Who is at work, as the audit keeps it.
-fn operator(actor: ActorArgs) -> AuditOrigin {
-    let from_system = || {
-        // Of `sudo`, the one behind it.
-        ["SUDO_USER", "USER", "LOGNAME"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()))
-    };
-    let name = actor.actor.or_else(from_system);
-    AuditOrigin::operator(name.as_deref().unwrap_or("unknown"))
+/// Who runs the command, as the audit records it.
+pub(crate) fn operator(actor: &ActorArgs) -> AuditOrigin {
+    AuditOrigin::operator(crate::operator::describe(actor.actor.as_deref()))
 }
 
 /// How far the clock may be behind the newest record: servers of one database differ a little.

@@ -11,7 +11,7 @@ use arklow_store::{DatabaseUrl, Options, Store};
 use serde_json::json;
 
 use crate::app::{App, Sources};
-use crate::cli::{DevArgs, Switch};
+use crate::cli::{ActorArgs, DevArgs, Switch};
 use crate::commands::device::{self, Confirmation};
 use crate::commands::session;
 use crate::commands::{self, user};
@@ -95,7 +95,8 @@ impl Demo {
         let (name, email) = ("Demo", "demo@example.org");
         let name = name.parse().expect("this is a name");
         let email = email.parse().expect("this is an address");
-        let user_id = user::create(&app.store, name, email, sources).await?;
+        let origin = commands::operator(&ActorArgs::default());
+        let user_id = user::create(&app.store, name, email, origin.clone(), sources).await?;
         let phone = "Phone".parse().expect("this is a name");
         let confirmed = Confirmation::Confirmed;
         let (device_id, _) = device::create(
@@ -105,14 +106,16 @@ impl Demo {
             phone,
             confirmed,
             &app.policy.issuer,
+            origin.clone(),
             sources,
         )
         .await?;
         let mfa = Some(SESSION);
+        let session = session::create(&app.store, user_id, SESSION, mfa, origin, sources).await?;
         Ok(Self {
             user_id,
             device_id,
-            session: session::create(&app.store, user_id, SESSION, mfa, sources).await?,
+            session,
         })
     }
 

@@ -100,6 +100,8 @@ pub(crate) enum CliError {
         #[source]
         cause: StoreError,
     },
+    #[error("stopped before the new key was active; the former keys are in use")]
+    NotRotated,
     #[error("stopped after {moved} of {total} devices; the others are still under another key")]
     RotationStopped { moved: u64, total: u64 },
     #[error(
@@ -224,6 +226,7 @@ impl CliError {
                 "`arklow keys rotate` moves everything to the active key; sets of backup codes \
                  from before sets had keys of their own go when their owners make new ones",
             ),
+            Self::NotRotated => Some("run `arklow keys rotate` again"),
             Self::RotationStopped { .. } | Self::RotationFailed { .. } => {
                 Some("run `arklow keys rotate` again to go on")
             }

@@ -3,13 +3,19 @@
 //! The database keeps the id and a check value of every key it was written with.  A key file that
 //! lacks one of them is refused: with a fresh one all would seem well, and every code and seed
 //! would be dead.
+//!
+//! Two locks guard a key file.  A command that writes it holds a lock file beside it.  A server
+//! holds a shared lock on the file that it has read, so that a rotation can wait until every server
+//! has read the new one.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::ffi::OsString;
-use std::fs::{File, Permissions, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -18,6 +24,7 @@ use arklow_domain::{KeyFileError, KeyId, Keyring, NoEntropy};
 use arklow_store::{DatabaseUrl, RecordKey, Store, StoreError};
 use chrono::{DateTime, Utc};
 use tracing::{error, info, warn};
+use xattr::FileExt as _;
 use zeroize::Zeroizing;
 
 use crate::app::{Clock, Sources};
@@ -31,14 +38,26 @@ const MODE: u32 = 0o600;
 const SHARED: u32 = 0o077;
 
 /// How often a server looks whether the key file has changed.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
+
+/// What the file that becomes the new key file has behind the name of the old one.  A fixed name:
+/// the next command finds and removes what a crash has left.
+const NEW: &str = ".new";
+/// What the lock file has behind the name of the key file.
+const LOCK: &str = ".lock";
+/// How the temporary files of earlier versions began, and how long their names were.
+const FORMER_NEW: (&str, usize) = (".tmp", 10);
+/// How long making a key file waits for another process that makes one.
+const MAKING: Duration = Duration::from_secs(5);
 
 /// The keys that a server works with, which change while it runs when they are rotated.
 pub(crate) struct Keys {
     current: RwLock<Arc<Keyring>>,
     file: PathBuf,
-    /// The file as it was when it was last read.
+    /// The file as it was when [`Keys::watch`] last read it.
     stamp: Mutex<Option<Stamp>>,
+    /// The file that was read, locked: as long as it is, a rotation waits.
+    held: Mutex<Option<File>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -50,7 +69,9 @@ impl Keys {
     pub(crate) fn new(keyring: Keyring, file: PathBuf, clock: Arc<dyn Clock>) -> Self {
         Self {
             current: RwLock::new(Arc::new(keyring)),
-            stamp: Mutex::new(stamp(&file)),
+            // Not of the file as it is now: it may have changed since it was read.
+            stamp: Mutex::new(None),
+            held: Mutex::new(None),
             file,
             clock,
         }
@@ -64,6 +85,8 @@ impl Keys {
     /// Reads the file again, for something that did not work with the keys `used`.  Whether there
     /// are others now; a file that cannot be used is logged, and the former keys stay.
     pub(crate) async fn reload(&self, store: &Store, used: &Keyring) -> bool {
+        // Before it is read.  If it changes meanwhile, the former one is held until it is read again.
+        let held = hold(&self.file);
         let stamp = stamp(&self.file);
         match reopen(store, &self.file, self.clock.now()).await {
             Ok(keyring) => {
@@ -73,6 +96,7 @@ impl Keys {
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) =
                         Arc::new(keyring);
                 }
+                *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
                 // Somebody else may have been faster.
                 !is_same(&self.current(), used)
             }
@@ -106,8 +130,14 @@ impl Keys {
     }
 }
 
+/// The file with a shared lock, if it can be had: a file system without locks has none.
+fn hold(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    file.try_lock_shared().is_ok().then_some(file)
+}
+
 /// Whether both hold the same keys, and use the same one.
-fn is_same(one: &Keyring, other: &Keyring) -> bool {
+pub(crate) fn is_same(one: &Keyring, other: &Keyring) -> bool {
     one.active() == other.active() && one.ids().eq(other.ids())
 }
 
@@ -178,6 +208,27 @@ pub(crate) enum KeysError {
         .0.display()
     )]
     Emptied(PathBuf),
+        "the symbolic link `{}` points to `{}`, which does not exist",
+        path.display(),
+        target.display()
+    )]
+    Dangling { path: PathBuf, target: PathBuf },
+    #[error("`{}` is one of {names} hard links, and only one of them can be replaced", path.display())]
+    Linked { path: PathBuf, names: u64 },
+    #[error("cannot replace `{}` by a file with its owner, group, mode and attributes", path.display())]
+    NotKept {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("`{}` was replaced by another process", .0.display())]
+    Replaced(PathBuf),
+    #[error(
+        "a running server has not read the new key file in `{}`; nothing was re-sealed, and the \
+         former keys are in the file",
+        .0.display()
+    )]
+    NotRead(PathBuf),
     #[error("the database does not tell its keys")]
     Store(#[from] StoreError),
     #[error("no key could be drawn")]
@@ -204,6 +255,24 @@ impl KeysError {
             Self::Unreadable { .. } | Self::NotCreated { .. } => {
                 Some("check the path and its permissions, or name another file with --keys")
             }
+            Self::Dangling { .. } => {
+                Some("mount or restore what the link points to, or name another file with --keys")
+            }
+            Self::Linked { .. } => Some(
+                "give each server the same path or a symbolic link to it, and remove the other \
+                 hard links",
+            ),
+            Self::NotKept { .. } => Some(
+                "run this as the owner of the file or as root, so that the servers can still read \
+                 it; nothing was changed",
+            ),
+            Self::Replaced(_) => {
+                Some("wait until no other process writes the key file, and run this again")
+            }
+            Self::NotRead(_) => Some(
+                "the log of the server says why it cannot read the file; mend that or stop the \
+                 server, and run this again",
+            ),
             Self::Malformed { .. } | Self::NotText(_) => {
                 Some("name the right key file with --keys")
             }
@@ -393,7 +462,15 @@ fn read(path: &Path) -> Result<Option<Keyring>, KeysError> {
     };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match std::fs::read_link(path) {
+                Ok(target) => Err(KeysError::Dangling {
+                    path: path.to_owned(),
+                    target,
+                }),
+                Err(_) => Ok(None),
+            };
+        }
         Err(error) => return Err(unreadable(error)),
     };
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
@@ -451,11 +528,13 @@ fn create(path: &Path, keyring: Keyring) -> Result<Opened, KeysError> {
 }
 
 fn write_new(path: &Path, keyring: &Keyring) -> io::Result<()> {
-    let directory = directory_of(path);
-    let file = write_beside(directory, keyring)?;
+    let _lock = LockFile::wait(path)?;
+    remove_new(path)?;
+    let file = write_beside(path, keyring)?;
+    file.as_file().sync_all()?;
     file.persist_noclobber(path)?;
     // The name is on the disk only when the directory is.
-    File::open(directory)?.sync_all()
+    File::open(directory_of(path))?.sync_all()
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -465,61 +544,292 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
-fn write_beside(directory: &Path, keyring: &Keyring) -> io::Result<tempfile::NamedTempFile> {
+/// The path with more behind its name.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(more);
+    directory_of(path).join(name)
+}
+
+/// A file with these keys that can take the place of `path`; removed if it does not.  Not synced.
+fn write_beside(path: &Path, keyring: &Keyring) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
+        .prefix(path.file_name().unwrap_or_default())
+        .suffix(NEW)
+        .rand_bytes(0)
         .permissions(Permissions::from_mode(MODE))
-        .tempfile_in(directory)?;
+        .tempfile_in(directory_of(path))?;
     file.write_all(keyring.expose().as_bytes())?;
-    file.as_file().sync_all()?;
     Ok(file)
 }
 
-/// A key file that nobody else may change while this lives.
-pub(crate) struct Exclusive {
+/// Removes what a crash left of a new key file: it holds all root keys.
+fn remove_new(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(beside(path, NEW)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what crashes left beside the key file, of earlier versions as well: files under one of
+/// their names that hold a key of this ring.
+fn remove_leftovers(path: &Path, keyring: &Keyring) -> io::Result<()> {
+    remove_new(path)?;
+    let (prefix, length) = FORMER_NEW;
+    for entry in std::fs::read_dir(directory_of(path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.len() != length
+            || !name.as_encoded_bytes().starts_with(prefix.as_bytes())
+            || !entry.file_type()?.is_file()
+        {
+            continue;
+        }
+        let file = entry.path();
+        if let Ok(Some(found)) = read(&file)
+            && found.ids().any(|id| keyring.get(&id).is_some())
+        {
+            std::fs::remove_file(&file)?;
+        }
+    }
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// As [`remove_leftovers`], for a command that does not write the file: not while another command
+/// does, and what cannot be removed is logged.
+pub(crate) fn tidy(path: &Path, keyring: &Keyring) {
+    let removed = std::fs::canonicalize(path).and_then(|target| match LockFile::take(&target) {
+        Ok(Some(_lock)) => remove_leftovers(&target, keyring),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    });
+    if let Err(error) = removed
+        && error.kind() != ErrorKind::PermissionDenied
+    {
+        let path = path.display();
+        warn!(
+            error = chain(&error),
+            "cannot look for old temporary files beside `{path}`"
+        );
+    }
+}
+
+/// The lock of whoever writes a key file: an empty file beside it that is locked, and removed at the
+/// end.  One that a crash leaves behind is not locked and is used again.
+struct LockFile {
     path: PathBuf,
     /// The lock: it ends when the file is closed.
+    _file: File,
+}
+
+impl LockFile {
+    /// The lock for this key file; `None` if another process has it.
+    fn take(keys: &Path) -> io::Result<Option<Self>> {
+        let path = beside(keys, LOCK);
+        let file = match OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&path)
+        {
+            // `create_new` follows no link; neither does what is opened instead.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                match std::fs::symlink_metadata(&path) {
+                    Ok(found) if !found.is_file() => return Err(error),
+                    _ => {}
+                }
+                match OpenOptions::new().read(true).write(true).open(&path) {
+                    // It was removed meanwhile.
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    opened => opened?,
+                }
+            }
+            created => created?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // The former owner may have removed it between the opening and the lock.
+        let is_named = std::fs::symlink_metadata(&path)
+            .is_ok_and(|named| file.metadata().is_ok_and(|file| is_one(&file, &named)));
+        Ok(is_named.then_some(Self { path, _file: file }))
+    }
+
+    /// As [`LockFile::take`], and waits for it.
+    fn wait(keys: &Path) -> io::Result<Self> {
+        let started = std::time::Instant::now();
+        loop {
+            if let Some(lock) = Self::take(keys)? {
+                return Ok(lock);
+            }
+            if started.elapsed() >= MAKING {
+                return Err(ErrorKind::ResourceBusy.into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // While it is locked: nobody else can have taken it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether both are of the same file.
+fn is_one(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// A key file that no other command may change while this lives.
+pub(crate) struct Exclusive {
+    /// How servers name the file.
+    path: PathBuf,
+    /// The file itself, behind all symbolic links.
+    target: PathBuf,
+    /// The file, locked as servers lock it.  Earlier versions write only what nobody has locked.
     file: File,
+    /// The file that `file` took the place of.
+    former: Option<File>,
+    _lock: LockFile,
 }
 
 impl Exclusive {
-    /// Locks the file.
-    pub(crate) fn lock(path: &Path) -> Result<Self, KeysError> {
+    /// Locks the file, which holds the keys of `keyring` or older ones, and removes what crashes
+    /// left beside it.
+    pub(crate) fn lock(path: &Path, keyring: &Keyring) -> Result<Self, KeysError> {
         let unreadable = |cause| KeysError::Unreadable {
             path: path.to_owned(),
             cause,
         };
-        let file = File::open(path).map_err(unreadable)?;
-        match file.try_lock() {
+        let target = std::fs::canonicalize(path).map_err(unreadable)?;
+        let not_created = |cause| KeysError::NotCreated {
+            path: beside(&target, LOCK),
+            cause,
+        };
+        let lock = LockFile::take(&target).map_err(not_created)?;
+        let lock = lock.ok_or_else(|| KeysError::Locked(path.to_owned()))?;
+        let file = File::open(&target).map_err(unreadable)?;
+        match file.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(KeysError::Locked(path.to_owned())),
             Err(TryLockError::Error(cause)) => return Err(unreadable(cause)),
         }
+        remove_leftovers(&target, keyring).map_err(|cause| KeysError::NotCreated {
+            path: beside(&target, NEW),
+            cause,
+        })?;
         // Another command may have put a new file in its place before the lock was had.
-        let named = std::fs::metadata(path).map_err(unreadable)?.ino();
-        if file.metadata().map_err(unreadable)?.ino() != named {
+        let found = file.metadata().map_err(unreadable)?;
+        if !is_one(&found, &std::fs::metadata(path).map_err(unreadable)?) {
             return Err(KeysError::Locked(path.to_owned()));
+        }
+        if found.nlink() > 1 {
+            return Err(KeysError::Linked {
+                path: path.to_owned(),
+                names: found.nlink(),
+            });
         }
         Ok(Self {
             path: path.to_owned(),
+            target,
             file,
+            former: None,
+            _lock: lock,
         })
     }
 
     /// Puts these keys in the place of those in the file, whole and on the disk or not at all.
+    /// Who could read the file can read the new one.
     pub(crate) fn replace(&mut self, keyring: &Keyring) -> Result<(), KeysError> {
-        let replaced = (|| {
-            let directory = directory_of(&self.path);
-            let new = write_beside(directory, keyring)?;
-            // Before anybody can open it.
-            new.as_file().lock()?;
-            self.file = new.persist(&self.path)?;
-            File::open(directory)?.sync_all()
-        })();
-        replaced.map_err(|cause| KeysError::NotCreated {
+        let not_created = |cause| KeysError::NotCreated {
             path: self.path.clone(),
             cause,
-        })
+        };
+        let new = write_beside(&self.target, keyring).map_err(not_created)?;
+        keep(&self.file, new.as_file()).map_err(|cause| KeysError::NotKept {
+            path: self.path.clone(),
+            cause,
+        })?;
+        let replaced = (|| {
+            new.as_file().sync_all()?;
+            // Before anybody can open it.
+            new.as_file().lock_shared()?;
+            let file = new.persist(&self.target)?;
+            File::open(directory_of(&self.target))?.sync_all()?;
+            Ok((file.metadata()?, std::fs::metadata(&self.path)?, file))
+        })();
+        let (made, named, file) = replaced.map_err(not_created)?;
+        self.former = Some(std::mem::replace(&mut self.file, file));
+        match is_one(&made, &named) {
+            true => Ok(()),
+            false => Err(KeysError::Replaced(self.path.clone())),
+        }
     }
+
+    /// How servers name the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether every server that has read the former file has read the new one by now, as far as
+    /// locks tell.
+    pub(crate) fn is_read(&self) -> bool {
+        let lock = self.former.as_ref().map(File::try_lock);
+        !matches!(lock, Some(Err(TryLockError::WouldBlock)))
+    }
+}
+
+/// Gives the new file what the old one has beside its content: owner, group and mode, and the
+/// extended attributes, in which ACLs and security labels are kept.
+fn keep(old: &File, new: &File) -> io::Result<()> {
+    let (wanted, found) = (old.metadata()?, new.metadata()?);
+    let uid = (wanted.uid() != found.uid()).then_some(wanted.uid());
+    let gid = (wanted.gid() != found.gid()).then_some(wanted.gid());
+    if uid.is_some() || gid.is_some() {
+        fchown(new, uid, gid)?;
+    }
+    // Before the ACL, for they share bits.
+    new.set_permissions(Permissions::from_mode(wanted.mode() & 0o7777))?;
+    let wanted_names = attributes(old)?;
+    for name in attributes(new)?.difference(&wanted_names) {
+        // An ACL that the directory gives to new files.
+        if name.as_encoded_bytes().starts_with(b"system.") {
+            new.remove_xattr(name)?;
+        }
+    }
+    for name in &wanted_names {
+        let value = old.get_xattr(name)?.unwrap_or_default();
+        if new.get_xattr(name)?.as_ref() != Some(&value) {
+            new.set_xattr(name, &value)?;
+        }
+    }
+    let found = new.metadata()?;
+    let rights = |of: &Metadata| (of.uid(), of.gid(), of.mode());
+    match rights(&found) == rights(&wanted) {
+        true => Ok(()),
+        // A file system that accepts a change of the owner and ignores it.
+        false => Err(io::Error::other("the file system does not keep them")),
+    }
+}
+
+/// The names of the extended attributes, without those that sign the content.
+fn attributes(file: &File) -> io::Result<BTreeSet<OsString>> {
+    let names = match file.list_xattr() {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    let signed = |name: &OsString| {
+        ["security.ima", "security.evm"]
+            .map(OsStr::new)
+            .contains(&&**name)
+    };
+    Ok(names.filter(|name| !signed(name)).collect())
 }
 
 #[cfg(test)]
@@ -682,7 +992,7 @@ mod tests {
         assert!(!keys.reload(&store, &old).await, "nothing has changed");
 
         let new = old.with_new_key(sources.random.as_ref()).unwrap();
-        Exclusive::lock(&path).unwrap().replace(&new).unwrap();
+        Exclusive::lock(&path, &old).unwrap().replace(&new).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(keys.reload(&store, &old).await);

@@ -33,6 +33,7 @@ mod keys;
 mod listener;
 mod log;
 mod mock;
+mod operator;
 mod ops;
 mod output;
 mod policy;

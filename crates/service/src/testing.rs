@@ -32,8 +32,9 @@ use arklow_domain::{
     SystemRandom, TotpCode, TotpStep, UserId,
 };
 use arklow_store::{
-    Attempt, AttemptRules, CreateDevice, CreateSession, CreateUser, DatabaseUrl, DisableUser, Goal,
-    NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode, RevokeSession, Store,
+    Attempt, AttemptRules, AuditOrigin, CreateDevice, CreateSession, CreateUser, DatabaseUrl,
+    DisableUser, Goal, NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode,
+    RevokeSession, Store,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -348,12 +349,16 @@ impl TestApp {
     }
 
     pub(crate) async fn db_revoke(&self, ada: &Ada) {
-        let revoked = self.store().revoke_session(ada.session_id, self.now());
+        let revoked =
+            self.store()
+                .revoke_session(ada.session_id, self.now(), AuditOrigin::default());
         assert_eq!(revoked.await.unwrap(), RevokeSession::Revoked);
     }
 
     pub(crate) async fn db_disable(&self, ada: &Ada) {
-        let disabled = self.store().disable_user(ada.user_id, self.now());
+        let disabled = self
+            .store()
+            .disable_user(ada.user_id, self.now(), AuditOrigin::default());
         assert_eq!(disabled.await.unwrap(), DisableUser::Disabled);
     }
 
@@ -374,7 +379,7 @@ impl TestApp {
                 ..self.app.policy.rules
             },
             now: self.now(),
-            origin: arklow_store::AuditOrigin::default(),
+            origin: AuditOrigin::default(),
         };
         let attempt = self.store().present_code(present, self.app.keys.current());
         matches!(attempt.await.unwrap(), Attempt::Accepted(_))
@@ -388,7 +393,11 @@ impl TestApp {
             email: email.parse().unwrap(),
             now: self.now(),
         };
-        let created = self.store().create_user(new).await.unwrap();
+        let created = self
+            .store()
+            .create_user(new, AuditOrigin::default())
+            .await
+            .unwrap();
         assert_eq!(created, CreateUser::Created);
         id
     }
@@ -409,7 +418,11 @@ impl TestApp {
             expires_at: self.now() + TimeDelta::hours(1),
             mfa_not_after,
         };
-        let created = self.store().create_session(new).await.unwrap();
+        let created = self
+            .store()
+            .create_session(new, AuditOrigin::default())
+            .await
+            .unwrap();
         assert_eq!(created, CreateSession::Created);
         (id, token)
     }
@@ -432,7 +445,11 @@ impl TestApp {
             confirmed_at,
             now: self.now(),
         };
-        let created = self.store().create_device(new).await.unwrap();
+        let created = self
+            .store()
+            .create_device(new, AuditOrigin::default())
+            .await
+            .unwrap();
         assert_eq!(created, CreateDevice::Created);
         (id, seed)
     }

@@ -93,6 +93,16 @@ words! {
         SessionsListed = "mfa.admin.sessions_listed",
         /// An operator set back the TOTP step of a device, which a wrong clock had moved ahead.
         StepReset = "mfa.admin.step_reset",
+        /// An operator created a user.
+        UserCreated = "mfa.admin.user_created",
+        /// An operator disabled a user.
+        UserDisabled = "mfa.admin.user_disabled",
+        /// An operator created a session.
+        SessionCreated = "mfa.admin.session_created",
+        /// An operator revoked a session.
+        SessionRevoked = "mfa.admin.session_revoked",
+        /// An operator created a device.
+        DeviceCreated = "mfa.admin.device_created",
         /// A root key took the place of another; it is nobody's.
         KeyRotated = "mfa.key.rotated",
         /// A root key went out of use; it was nobody's.
@@ -110,6 +120,8 @@ impl AuditEvent {
             | Self::BackupCodeVerified
             | Self::BackupCodesRegenerated
             | Self::DeviceRemoved
+            // The operator has its seed, confirmed or not.
+            | Self::DeviceCreated
             | Self::UserLocked
             | Self::FactorLocked => true,
             Self::EnrollmentStarted
@@ -118,6 +130,11 @@ impl AuditEvent {
             | Self::DevicesListed
             | Self::SessionsListed
             | Self::StepReset
+            // A sign-in creates a session; users and their state are the operator's to announce.
+            | Self::UserCreated
+            | Self::UserDisabled
+            | Self::SessionCreated
+            | Self::SessionRevoked
             | Self::KeyRotated
             | Self::KeyRetired
             | Self::Restored => false,

@@ -70,8 +70,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; among others if the id was used before.
-    pub async fn create_device(&self, new: NewDevice) -> Result<CreateDevice, StoreError> {
-        ask!(self.write(devices::create(&new)))
+    pub async fn create_device(
+        &self,
+        new: NewDevice,
+        origin: AuditOrigin,
+    ) -> Result<CreateDevice, StoreError> {
+        ask!(self.write(devices::create(&new, &origin)))
     }
 
     /// The devices that a user has: neither removed nor an enrolment older than `enrollment`.

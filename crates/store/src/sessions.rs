@@ -61,8 +61,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; among others if the id or the token was used before.
-    pub async fn create_session(&self, new: NewSession) -> Result<CreateSession, StoreError> {
-        ask!(self.write(sessions::create(&new)))
+    pub async fn create_session(
+        &self,
+        new: NewSession,
+        origin: AuditOrigin,
+    ) -> Result<CreateSession, StoreError> {
+        ask!(self.write(sessions::create(&new, &origin)))
     }
 
     /// Ends a session.
@@ -73,8 +77,9 @@ impl Store {
         &self,
         session: SessionId,
         now: DateTime<Utc>,
+        origin: AuditOrigin,
     ) -> Result<RevokeSession, StoreError> {
-        ask!(self.write(sessions::revoke(session, now)))
+        ask!(self.write(sessions::revoke(session, now, &origin)))
     }
 
     /// All sessions that a user ever had, newest first, for an operator; `None` if there is no such

@@ -4,7 +4,7 @@ use arklow_domain::{Email, User, UserId, UserName};
 use chrono::{DateTime, Utc};
 
 use crate::ask::ask;
-use crate::{Store, StoreError};
+use crate::{AuditOrigin, Store, StoreError};
 
 /// A user to be made.
 #[derive(Debug, Clone)]
@@ -53,8 +53,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn create_user(&self, new: NewUser) -> Result<CreateUser, StoreError> {
-        ask!(self.write(users::create(&new)))
+    pub async fn create_user(
+        &self,
+        new: NewUser,
+        origin: AuditOrigin,
+    ) -> Result<CreateUser, StoreError> {
+        ask!(self.write(users::create(&new, &origin)))
     }
 
     /// Disables a user, and with them all their sessions.
@@ -65,8 +69,9 @@ impl Store {
         &self,
         user: UserId,
         now: DateTime<Utc>,
+        origin: AuditOrigin,
     ) -> Result<DisableUser, StoreError> {
-        ask!(self.write(users::disable(user, now)))
+        ask!(self.write(users::disable(user, now, &origin)))
     }
 
     /// What the user may do in which organization, by organization.

@@ -1,7 +1,7 @@
 //! `arklow device`.
 
 use arklow_domain::{DeviceId, DeviceName, DeviceState, Keyring, ProvisioningUri, Seed, UserId};
-use arklow_store::{CreateDevice, NewDevice, RemoveDevice, ResetStep, Store};
+use arklow_store::{AuditOrigin, CreateDevice, NewDevice, RemoveDevice, ResetStep, Store};
 use serde_json::json;
 
 use super::{closing, existing_keys, open_existing, operator};
@@ -42,6 +42,7 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
             args.name,
             confirmation,
             &args.issuer,
+            operator(&args.actor),
             sources,
         )
         .await
@@ -68,6 +69,7 @@ pub(crate) async fn create(
     name: DeviceName,
     confirmation: Confirmation,
     issuer: &str,
+    origin: AuditOrigin,
     sources: &Sources,
 ) -> Result<(DeviceId, ProvisioningUri), CliError> {
     let random = sources.random.as_ref();
@@ -87,7 +89,7 @@ pub(crate) async fn create(
         },
         now,
     };
-    match store.create_device(new).await? {
+    match store.create_device(new, origin).await? {
         CreateDevice::Created => Ok((id, seed.provisioning_uri(issuer, user.email.as_str()))),
         CreateDevice::NoSuchUser => Err(CliError::NoSuchUser(user_id)),
         CreateDevice::UserDisabled => Err(CliError::UserDisabled(user_id)),
@@ -96,7 +98,7 @@ pub(crate) async fn create(
 
 async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let (user, origin) = (args.user, operator(args.actor));
+    let (user, origin) = (args.user, operator(&args.actor));
     let listed = closing(&store, async {
         Ok(store.all_devices(user, sources.clock.now(), origin).await?)
     });
@@ -131,7 +133,7 @@ async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
 
 async fn run_remove(args: RemoveDeviceArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let (id, origin) = (args.id, operator(args.actor));
+    let (id, origin) = (args.id, operator(&args.actor));
     let removed = closing(&store, async {
         Ok(store.remove_device(id, sources.clock.now(), origin).await?)
     });
@@ -158,7 +160,7 @@ const BATCH: u32 = 1_000;
 
 async fn run_reset_step(args: ResetStepArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let origin = operator(args.actor);
+    let origin = operator(&args.actor);
     let format = Format::from_flag(args.output.json);
     let Some(id) = args.which.id else {
         let count = closing(&store, async {
@@ -203,11 +205,14 @@ mod tests {
         let (sources, _) = sources();
         let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
         let (name, email) = ("Ada".parse().unwrap(), "ada@example.org".parse().unwrap());
-        let ada = user::create(&store, name, email, &sources).await.unwrap();
+        let origin = AuditOrigin::operator("test");
+        let ada = user::create(&store, name, email, origin.clone(), &sources)
+            .await
+            .unwrap();
 
         let phone = "Phone".parse().unwrap();
         let pending = Confirmation::Pending;
-        let created = create(&store, &keyring, ada, phone, pending, ISSUER, &sources).await;
+        let created = create(&store, &keyring, ada, phone, pending, ISSUER, origin, &sources).await;
         let (_, uri) = created.unwrap();
         let start = "otpauth://totp/Arklow:ada%40example.org?secret=";
         assert!(uri.expose().starts_with(start));
@@ -221,7 +226,8 @@ mod tests {
         let nobody = UserId::from_stored(1).unwrap();
         let phone = "Phone".parse().unwrap();
         let pending = Confirmation::Pending;
-        let error = create(&store, &keyring, nobody, phone, pending, ISSUER, &sources).await;
+        let origin = AuditOrigin::operator("test");
+        let error = create(&store, &keyring, nobody, phone, pending, ISSUER, origin, &sources).await;
         assert!(matches!(error, Err(CliError::NoSuchUser(_))), "{error:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! `arklow keys`: the root keys, and how one takes the place of another while servers go on.
 //!
-//! A rotation writes the new key into the key file first, where servers find it, and only then
-//! protects anything with it.  From then on each batch of devices is a transaction of its own, so
+//! A rotation writes the new key into the key file first, beside the active one, and waits until
+//! the servers have read it.  Only then it makes the key active and protects anything with it.  From then on each batch of devices is a transaction of its own, so
 //! that it can be stopped anywhere and gone on with later.
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::{closing, existing_keys, key_path, open_existing, operator};
 use crate::app::Sources;
 use crate::cli::{GenerateKeysArgs, KeysCommand, ListKeysArgs, RetireKeyArgs, RotateKeysArgs};
 use crate::error::CliError;
-use crate::keys::{self, Exclusive, Making};
+use crate::keys::{self, Exclusive, KeysError, Making};
 use crate::output::{self, Format};
 use crate::serve::Signals;
 
@@ -30,6 +30,11 @@ const BREATH: Duration = Duration::from_millis(20);
 const TELL: Duration = Duration::from_secs(1);
 /// How long servers are given to find the new key file, which they look for every second.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long servers are given to read a new key before it is active: longer than a network file
+/// system keeps what it knows about a file, by default 60 seconds.
+const HANDING_OUT: Duration = Duration::from_secs(90);
+/// How often it is looked whether they have.
+const GLANCE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(command: KeysCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
@@ -54,7 +59,9 @@ async fn run_list(args: ListKeysArgs, sources: &Sources) -> Result<(), CliError>
     let url = &args.database.database_url;
     let store = open_existing(url).await?;
     let (active, usage) = closing(&store, async {
+        let path = key_path(url, &args.keys)?;
         let keyring = existing_keys(&store, url, &args.keys, sources).await?;
+        keys::tidy(&path, &keyring);
         Ok((keyring.active(), store.key_usage().await?))
     })
     .await?;
@@ -92,6 +99,7 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
     let rotated = closing(&store, async {
         let path = key_path(url, &args.keys)?;
         let (mut file, keyring) = lock(&store, &path, sources).await?;
+        let mut signals = Signals::listen()?;
         let keyring = if under_other_keys(&store, keyring.active()).await? > 0 {
             output::note(&format!(
                 "going on with the rotation to key {}; no new key is made",
@@ -100,25 +108,32 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
             keyring
         } else {
             let new = keyring.with_new_key(sources.random.as_ref())?;
+            hand_out(&mut file, &keyring, &new, Making::of(url), &mut signals).await?;
             // The file first: a key that only the database knows would stop every server.
             file.replace(&new)?;
             let keyring = keys::open(&store, &path, Making::ByHand, sources)
                 .await?
                 .keyring;
+            if !keys::is_same(&keyring, &new) {
+                return Err(KeysError::Replaced(path).into());
+            }
             let now = sources.clock.now();
-            store
-                .record_rotation(now, operator(args.actor))
-                .await
-                .map_err(CliError::RotationFailed)?;
+            let recorded = store.record_rotation(now, operator(&args.actor)).await;
+            recorded.map_err(|cause| CliError::RotationFailed {
+                moved: 0,
+                total: 0,
+                cause,
+            })?;
             let path = path.display();
             output::note(&format!(
-                "key {} is in `{path}` and active: keep a new copy of the file",
+                "key {} is in `{path}` and active: keep a new copy of the file, and the old copy \
+                 with the backups of the database from before",
                 keyring.active()
             ));
             keyring
         };
         let active = keyring.active();
-        let rotated = reseal_all(&store, Arc::new(keyring), sources).await;
+        let rotated = reseal_all(&store, Arc::new(keyring), sources, &mut signals).await;
         drop(file);
         Ok((active, rotated?))
     });
@@ -154,13 +169,52 @@ async fn lock(
     sources: &Sources,
 ) -> Result<(Exclusive, Keyring), CliError> {
     // What is wrong with the file is said better by this.
-    keys::open(store, path, Making::ByHand, sources).await?;
-    let file = Exclusive::lock(path)?;
+    let opened = keys::open(store, path, Making::ByHand, sources).await?;
+    let file = Exclusive::lock(path, &opened.keyring)?;
     // Under the lock: somebody else may just have put another key into the file.
     let keyring = keys::open(store, path, Making::ByHand, sources)
         .await?
         .keyring;
     Ok((file, keyring))
+}
+
+/// Puts the new key into the file, not active, and waits until the servers have read it.  If they
+/// do not, the file holds the former keys again.
+async fn hand_out(
+    file: &mut Exclusive,
+    old: &Keyring,
+    new: &Keyring,
+    making: Making,
+    signals: &mut Signals,
+) -> Result<(), CliError> {
+    let inactive = new.with_active(old.active());
+    file.replace(&inactive.expect("a ring with a new key holds the former ones"))?;
+    let started = Instant::now();
+    // Servers on other machines may use a file system that does not share locks.
+    let least = match making {
+        Making::OnDemand => Duration::ZERO,
+        Making::ByHand => 2 * keys::LOOK,
+    };
+    let mut is_told = false;
+    let failed = loop {
+        let waited = started.elapsed();
+        if waited >= least && file.is_read() {
+            return Ok(());
+        }
+        if waited >= HANDING_OUT {
+            break KeysError::NotRead(file.path().to_owned()).into();
+        }
+        if waited >= 2 * keys::LOOK && !is_told {
+            is_told = true;
+            output::note("waiting until the running servers have read the new key file");
+        }
+        tokio::select! {
+            _ = signals.next() => break CliError::NotRotated,
+            () = tokio::time::sleep(GLANCE) => {}
+        }
+    };
+    file.replace(old)?;
+    Err(failed)
 }
 
 /// What a rotation has done.
@@ -186,8 +240,8 @@ async fn reseal_all(
     store: &Store,
     keyring: Arc<Keyring>,
     sources: &Sources,
+    signals: &mut Signals,
 ) -> Result<Rotated, CliError> {
-    let mut signals = Signals::listen()?;
     let total = under_other_keys(store, keyring.active()).await?;
     let started = Instant::now();
     let mut told = started;
@@ -274,7 +328,7 @@ async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliErr
         }
         // The database first: from then on nobody protects anything with the key.
         let now = sources.clock.now();
-        match store.retire_key(key, now, operator(args.actor)).await? {
+        match store.retire_key(key, now, operator(&args.actor)).await? {
             RetireKey::Retired => output::note(&format!("key {key} is retired")),
             RetireKey::AlreadyRetired => output::note(&format!("key {key} was retired already")),
             RetireKey::InUse { seeds, code_sets } => {
@@ -289,7 +343,11 @@ async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliErr
         if let Some(without) = keyring.without(key) {
             file.replace(&without)?;
             let path = path.display();
-            output::note(&format!("and no longer in `{path}`; destroy old copies"));
+            output::note(&format!(
+                "and no longer in `{path}`.  Backups of the database from before need copies of \
+                 the file that hold key {key}: keep with each backup the key file of its time, and \
+                 destroy a copy only when no such backup is left"
+            ));
         }
         Ok(())
     })

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), Cli
         check_tables(url, &keys).await?;
     }
     let store = open_existing(url).await?;
-    let origin = operator(args.actor);
+    let origin = operator(&args.actor);
     let killed = closing(&store, async {
         if let Ok(keys) = key_path(url, &args.keys) {
             keys::check_not_emptied(&store, &keys).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arklow_domain::{SessionId, SessionToken, UserId};
-use arklow_store::{CreateSession, NewSession, RevokeSession, Store};
+use arklow_store::{AuditOrigin, CreateSession, NewSession, RevokeSession, Store};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::json;
 
@@ -33,7 +33,9 @@ pub(crate) struct Created {
 async fn run_create(args: CreateSessionArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
     let mfa = args.mfa_verified_for;
-    let session = closing(&store, create(&store, args.user, args.ttl, mfa, sources)).await?;
+    let origin = operator(&args.actor);
+    let created = create(&store, args.user, args.ttl, mfa, origin, sources);
+    let session = closing(&store, created).await?;
 
     let expires_at = output::time(session.expires_at);
     let mfa_not_after = session.mfa_not_after.map(output::time);
@@ -64,6 +66,7 @@ pub(crate) async fn create(
     user_id: UserId,
     ttl: Duration,
     mfa: Option<Duration>,
+    origin: AuditOrigin,
     sources: &Sources,
 ) -> Result<Created, CliError> {
     let now = sources.clock.now();
@@ -80,7 +83,7 @@ pub(crate) async fn create(
         expires_at,
         mfa_not_after,
     };
-    match store.create_session(new).await? {
+    match store.create_session(new, origin).await? {
         CreateSession::Created => Ok(Created {
             id,
             token,
@@ -94,9 +97,10 @@ pub(crate) async fn create(
 
 async fn run_revoke(args: RevokeSessionArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let id = args.id;
+    let (id, origin) = (args.id, operator(&args.actor));
+    let now = sources.clock.now();
     let revoked = closing(&store, async {
-        Ok(store.revoke_session(id, sources.clock.now()).await?)
+        Ok(store.revoke_session(id, now, origin).await?)
     });
     match revoked.await? {
         RevokeSession::Revoked => output::note(&format!("session {id} is revoked")),
@@ -110,7 +114,7 @@ async fn run_revoke(args: RevokeSessionArgs, sources: &Sources) -> Result<(), Cl
 
 async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let (user, origin) = (args.user, operator(args.actor));
+    let (user, origin) = (args.user, operator(&args.actor));
     let now = sources.clock.now();
     let listed = closing(&store, async {
         Ok(store.sessions(user, now, origin).await?)
@@ -152,9 +156,15 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
+    fn by_test() -> AuditOrigin {
+        AuditOrigin::operator("test")
+    }
+
     async fn db_user(store: &Store, sources: &Sources) -> UserId {
         let (name, email) = ("Ada".parse().unwrap(), "ada@example.org".parse().unwrap());
-        user::create(store, name, email, sources).await.unwrap()
+        user::create(store, name, email, by_test(), sources)
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -164,7 +174,7 @@ mod tests {
         let ada = db_user(&store, &sources).await;
         let start = sources.clock.now();
         clock.advance(TimeDelta::milliseconds(999));
-        let made = create(&store, ada, HOUR, Some(HOUR / 2), &sources)
+        let made = create(&store, ada, HOUR, Some(HOUR / 2), by_test(), &sources)
             .await
             .unwrap();
         assert_eq!(made.expires_at, start + TimeDelta::hours(1));
@@ -176,7 +186,7 @@ mod tests {
         let (_directory, store) = database().await;
         let (sources, _) = sources();
         let ada = db_user(&store, &sources).await;
-        let made = create(&store, ada, HOUR, Some(HOUR * 2), &sources)
+        let made = create(&store, ada, HOUR, Some(HOUR * 2), by_test(), &sources)
             .await
             .unwrap();
         assert_eq!(made.mfa_not_after, Some(made.expires_at));
@@ -187,14 +197,17 @@ mod tests {
         let (_directory, store) = database().await;
         let (sources, _) = sources();
         let nobody = UserId::from_stored(1).unwrap();
-        let error = create(&store, nobody, HOUR, None, &sources)
+        let error = create(&store, nobody, HOUR, None, by_test(), &sources)
             .await
             .unwrap_err();
         assert!(matches!(error, CliError::NoSuchUser(_)), "{error:?}");
 
         let ada = db_user(&store, &sources).await;
-        store.disable_user(ada, sources.clock.now()).await.unwrap();
-        let error = create(&store, ada, HOUR, None, &sources).await.unwrap_err();
+        let now = sources.clock.now();
+        store.disable_user(ada, now, by_test()).await.unwrap();
+        let error = create(&store, ada, HOUR, None, by_test(), &sources)
+            .await
+            .unwrap_err();
         assert!(matches!(error, CliError::UserDisabled(_)), "{error:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! `arklow user`.
 
 use arklow_domain::{Email, UserId, UserName};
-use arklow_store::{CreateUser, DisableUser, NewUser, Store, UnlockUser};
+use arklow_store::{AuditOrigin, CreateUser, DisableUser, NewUser, Store, UnlockUser};
 
 use super::{closing, open_existing, operator};
 use crate::app::Sources;
@@ -20,7 +20,8 @@ pub(crate) async fn run(command: UserCommand, sources: &Sources) -> Result<(), C
 async fn run_create(args: CreateUserArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
     let name = args.name.clone();
-    let id = closing(&store, create(&store, name, args.email, sources)).await?;
+    let origin = operator(&args.actor);
+    let id = closing(&store, create(&store, name, args.email, origin, sources)).await?;
     output::note(&format!("created user {}", args.name));
     output::id(Format::from_flag(args.output.json), &id)
 }
@@ -30,6 +31,7 @@ pub(crate) async fn create(
     store: &Store,
     name: UserName,
     email: Email,
+    origin: AuditOrigin,
     sources: &Sources,
 ) -> Result<UserId, CliError> {
     let id = UserId::random(sources.random.as_ref())?;
@@ -39,7 +41,7 @@ pub(crate) async fn create(
         email: email.clone(),
         now: sources.clock.now(),
     };
-    match store.create_user(new).await? {
+    match store.create_user(new, origin).await? {
         CreateUser::Created => Ok(id),
         CreateUser::EmailInUse => Err(CliError::EmailInUse(email)),
     }
@@ -47,9 +49,9 @@ pub(crate) async fn create(
 
 async fn run_disable(args: DisableUserArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let id = args.id;
+    let (id, origin) = (args.id, operator(&args.actor));
     let disabled = closing(&store, async {
-        Ok(store.disable_user(id, sources.clock.now()).await?)
+        Ok(store.disable_user(id, sources.clock.now(), origin).await?)
     });
     match disabled.await? {
         DisableUser::Disabled => {
@@ -67,7 +69,7 @@ async fn run_disable(args: DisableUserArgs, sources: &Sources) -> Result<(), Cli
 
 async fn run_unlock(args: UnlockUserArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let (id, origin) = (args.id, operator(args.actor));
+    let (id, origin) = (args.id, operator(&args.actor));
     let unlocked = closing(&store, async {
         Ok(store.unlock_user(id, sources.clock.now(), origin).await?)
     });
@@ -96,7 +98,7 @@ mod tests {
         let (_directory, store) = database().await;
         let create = async |email: &str| {
             let (name, email) = ("Ada".parse().unwrap(), email.parse().unwrap());
-            create(&store, name, email, &sources().0).await
+            create(&store, name, email, AuditOrigin::default(), &sources().0).await
         };
         create("ada@example.org").await.unwrap();
         let error = create("ADA@example.org").await.unwrap_err();

@@ -443,7 +443,12 @@ impl World {
             Step::Renew(who, minutes) => {
                 let old = self.session(who).id;
                 let now = self.now();
-                let revoked = self.app.store().revoke_session(old, now).await.unwrap();
+                let revoked = self
+                    .app
+                    .store()
+                    .revoke_session(old, now, AuditOrigin::default())
+                    .await
+                    .unwrap();
                 prop_assert_eq!(revoked, RevokeSession::Revoked);
                 let id = self.users[who.user].id;
                 *self.session(who) = session(&self.app, id, minutes).await;

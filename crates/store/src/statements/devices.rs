@@ -17,7 +17,11 @@ use crate::fixed::fixed;
 use crate::schema::{devices, users};
 use crate::{AuditEvent, AuditOrigin, CreateDevice, DevicePage, NewDevice, RemoveDevice, instant};
 
-pub(crate) fn create(conn: &mut Conn, new: &NewDevice) -> Result<CreateDevice, Fault> {
+pub(crate) fn create(
+    conn: &mut Conn,
+    new: &NewDevice,
+    origin: &AuditOrigin,
+) -> Result<CreateDevice, Fault> {
     locks::user(conn, new.user_id)?;
     keys::check_usable(conn, new.seed.key_id)?;
     let now = instant::store(new.now);
@@ -51,6 +55,13 @@ pub(crate) fn create(conn: &mut Conn, new: &NewDevice) -> Result<CreateDevice, F
         ))
         .execute(conn)?;
     if inserted == 1 {
+        audit::record(
+            conn,
+            &NewRecord {
+                device_id: Some(new.id),
+                ..NewRecord::of(new.user_id, AuditEvent::DeviceCreated, new.now, origin)
+            },
+        )?;
         return Ok(CreateDevice::Created);
     }
     Ok(match super::users::is_disabled(conn, new.user_id)? {

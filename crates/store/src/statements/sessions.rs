@@ -14,7 +14,11 @@ use crate::{
     AuditEvent, AuditOrigin, CreateSession, NewSession, RevokeSession, SessionEntry, instant,
 };
 
-pub(crate) fn create(conn: &mut Conn, new: &NewSession) -> Result<CreateSession, Fault> {
+pub(crate) fn create(
+    conn: &mut Conn,
+    new: &NewSession,
+    origin: &AuditOrigin,
+) -> Result<CreateSession, Fault> {
     let inserted = users::table
         .find(new.user_id.get())
         .filter(users::disabled_at.is_null())
@@ -39,6 +43,14 @@ pub(crate) fn create(conn: &mut Conn, new: &NewSession) -> Result<CreateSession,
         ))
         .execute(conn)?;
     if inserted == 1 {
+        let event = AuditEvent::SessionCreated;
+        audit::record(
+            conn,
+            &NewRecord {
+                session_id: Some(new.id),
+                ..NewRecord::of(new.user_id, event, new.created_at, origin)
+            },
+        )?;
         return Ok(CreateSession::Created);
     }
     Ok(match super::users::is_disabled(conn, new.user_id)? {
@@ -51,14 +63,28 @@ pub(crate) fn revoke(
     conn: &mut Conn,
     session: SessionId,
     now: DateTime<Utc>,
+    origin: &AuditOrigin,
 ) -> Result<RevokeSession, Fault> {
     let unrevoked = sessions::table
         .find(session.get())
         .filter(sessions::revoked_at.is_null());
-    let updated = diesel::update(unrevoked)
+    let owner: Option<i64> = diesel::update(unrevoked)
         .set(sessions::revoked_at.eq(instant::store(now)))
-        .execute(conn)?;
-    if updated == 1 {
+        .returning(sessions::user_id)
+        .get_result(conn)
+        .optional()?;
+    if let Some(owner) = owner {
+        let owner = UserId::from_stored(owner).ok_or(Fault::Inconsistent {
+            table: "sessions",
+            column: "user_id",
+        })?;
+        audit::record(
+            conn,
+            &NewRecord {
+                session_id: Some(session),
+                ..NewRecord::of(owner, AuditEvent::SessionRevoked, now, origin)
+            },
+        )?;
         return Ok(RevokeSession::Revoked);
     }
     let exists = diesel::select(diesel::dsl::exists(sessions::table.find(session.get())));

@@ -4,13 +4,18 @@ use arklow_domain::{Email, User, UserId, UserName};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::{Conn, Db};
+use super::{Conn, Db, audit};
+use crate::audit::NewRecord;
 use crate::error::Fault;
 use crate::fixed::fixed;
 use crate::schema::{memberships, users};
-use crate::{CreateUser, DisableUser, Membership, NewUser, instant};
+use crate::{AuditEvent, AuditOrigin, CreateUser, DisableUser, Membership, NewUser, instant};
 
-pub(crate) fn create(conn: &mut Conn, new: &NewUser) -> Result<CreateUser, Fault> {
+pub(crate) fn create(
+    conn: &mut Conn,
+    new: &NewUser,
+    origin: &AuditOrigin,
+) -> Result<CreateUser, Fault> {
     let inserted = diesel::insert_into(users::table)
         .values((
             users::id.eq(new.id.get()),
@@ -22,17 +27,19 @@ pub(crate) fn create(conn: &mut Conn, new: &NewUser) -> Result<CreateUser, Fault
         .on_conflict(users::email_folded)
         .do_nothing()
         .execute(conn)?;
-    Ok(if inserted == 1 {
-        CreateUser::Created
-    } else {
-        CreateUser::EmailInUse
-    })
+    if inserted == 0 {
+        return Ok(CreateUser::EmailInUse);
+    }
+    let record = NewRecord::of(new.id, AuditEvent::UserCreated, new.now, origin);
+    audit::record(conn, &record)?;
+    Ok(CreateUser::Created)
 }
 
 pub(crate) fn disable(
     conn: &mut Conn,
     user: UserId,
     now: DateTime<Utc>,
+    origin: &AuditOrigin,
 ) -> Result<DisableUser, Fault> {
     let enabled = users::table
         .find(user.get())
@@ -41,6 +48,8 @@ pub(crate) fn disable(
         .set(users::disabled_at.eq(instant::store(now)))
         .execute(conn)?;
     if updated == 1 {
+        let record = NewRecord::of(user, AuditEvent::UserDisabled, now, origin);
+        audit::record(conn, &record)?;
         return Ok(DisableUser::Disabled);
     }
     Ok(match is_disabled(conn, user)? {

@@ -10,7 +10,7 @@ use arklow_store::{
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::support::{Database, Owner, minutes, now, patient, presented, rules};
+use crate::support::{Database, Owner, by_operator, minutes, now, patient, presented, rules};
 
 /// An owner whose seed is known.
 struct Known {
@@ -50,7 +50,7 @@ async fn db_known(db: &Database, email: &str) -> Known {
         confirmed_at: Some(now()),
         ..db.new_device(user_id)
     };
-    db.store.create_device(new).await.unwrap();
+    db.store.create_device(new, by_operator()).await.unwrap();
     let session_id = db.db_session(user_id).await;
     let owner = Owner {
         user_id,
@@ -209,7 +209,10 @@ async fn attempt_that_was_not_looked_at_costs_nothing() {
     let bob = db_known(&db, "bob@example.org").await;
     let pending = db.new_device(ada.owner.user_id);
     let pending_id = pending.id;
-    db.store.create_device(pending).await.unwrap();
+    db.store
+        .create_device(pending, by_operator())
+        .await
+        .unwrap();
     for device_id in [None, Some(bob.owner.device_id), Some(pending_id)] {
         for _ in 0..20 {
             let present = PresentCode {

@@ -12,7 +12,7 @@ use arklow_store::{
 };
 use chrono::TimeDelta;
 
-use crate::support::{Database, Owner, minutes, new_session, now, presented, rules};
+use crate::support::{Database, Owner, by_operator, minutes, new_session, now, presented, rules};
 
 const MICROSECOND: TimeDelta = TimeDelta::microseconds(1);
 
@@ -79,7 +79,7 @@ async fn replacement_does_not_prolong_the_session() {
     let user_id = db.db_user("ada@example.org").await;
     let (new, token) = new_session(user_id);
     let session_id = new.id;
-    db.store.create_session(new).await.unwrap();
+    db.store.create_session(new, by_operator()).await.unwrap();
     let device_id = db.db_confirmed_device(user_id).await;
     let before = db.store.live_session(token, now()).await.unwrap();
     db.db_codes(Owner {
@@ -322,7 +322,7 @@ async fn session_that_is_over_changes_nothing() {
         assert_eq!(refusal(&db, replace).await, ReplaceOutcome::SessionEnded);
     }
     db.store
-        .revoke_session(ada.session_id, now())
+        .revoke_session(ada.session_id, now(), by_operator())
         .await
         .unwrap();
     assert_eq!(refusal(&db, replace).await, ReplaceOutcome::SessionEnded);
@@ -332,7 +332,10 @@ async fn session_that_is_over_changes_nothing() {
 async fn session_of_a_disabled_user_changes_nothing() {
     let db = Database::new().await;
     let ada = db.db_ada().await;
-    db.store.disable_user(ada.user_id, now()).await.unwrap();
+    db.store
+        .disable_user(ada.user_id, now(), by_operator())
+        .await
+        .unwrap();
     let (_, replace) = db.new_codes(ada);
     assert_eq!(refusal(&db, replace).await, ReplaceOutcome::SessionEnded);
 }
@@ -347,7 +350,7 @@ async fn session_that_is_not_fresh_changes_nothing() {
         ..never
     };
     let never_id = never.id;
-    db.store.create_session(never).await.unwrap();
+    db.store.create_session(never, by_operator()).await.unwrap();
     let (_, replace) = db.new_codes(ada);
 
     let stale = ReplaceBackupCodes {
@@ -397,7 +400,10 @@ async fn own_device_that_was_never_confirmed_says_so_and_anothers_does_not() {
     let bob = db.db_owner("bob@example.org").await;
     let pending = db.new_device(ada.user_id);
     let device_id = pending.id;
-    db.store.create_device(pending).await.unwrap();
+    db.store
+        .create_device(pending, by_operator())
+        .await
+        .unwrap();
     let (_, own) = db.new_codes(Owner { device_id, ..ada });
     assert_eq!(refusal(&db, own).await, ReplaceOutcome::DeviceNotConfirmed);
     let (_, foreign) = db.new_codes(Owner { device_id, ..bob });

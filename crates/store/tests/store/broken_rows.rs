@@ -3,7 +3,7 @@
 use arklow_domain::UserId;
 use arklow_store::{AuditFilter, PresentedCode, StoreError};
 
-use crate::support::{Database, new_session, now, presented, rules};
+use crate::support::{Database, by_operator, new_session, now, presented, rules};
 use crate::throwaway::on_postgres;
 
 /// Writes past the constraints of the tables.
@@ -46,7 +46,7 @@ async fn session_that_cannot_be_true() {
     ] {
         let db = Database::new().await;
         let (new, token) = new_session(db.db_user("ada@example.org").await);
-        db.store.create_session(new).await.unwrap();
+        db.store.create_session(new, by_operator()).await.unwrap();
         corrupt(
             &db,
             &format!("UPDATE users SET id = -1 WHERE '{column}' = 'user_id'"),

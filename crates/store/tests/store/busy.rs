@@ -6,7 +6,7 @@ use arklow_domain::DeviceId;
 use arklow_store::{CreateDevice, Options, StoreError};
 use tokio::task::JoinSet;
 
-use crate::support::{Database, now};
+use crate::support::{Database, by_operator, now};
 use crate::throwaway::Raw;
 
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -36,7 +36,11 @@ async fn write_is_busy_within_the_bound_and_works_once_the_lock_is_gone() {
 
     let started = Instant::now();
     let refused = db.new_device(ada);
-    let error = db.store.create_device(refused.clone()).await.unwrap_err();
+    let error = db
+        .store
+        .create_device(refused.clone(), by_operator())
+        .await
+        .unwrap_err();
     let waited = started.elapsed();
     assert!(matches!(error, StoreError::Busy), "{error:?}");
     assert!(
@@ -47,7 +51,10 @@ async fn write_is_busy_within_the_bound_and_works_once_the_lock_is_gone() {
     other.run("COMMIT");
     // The same id: the refused question has left nothing behind.
     assert_eq!(
-        db.store.create_device(refused).await.unwrap(),
+        db.store
+            .create_device(refused, by_operator())
+            .await
+            .unwrap(),
         CreateDevice::Created
     );
 }
@@ -62,7 +69,7 @@ async fn all_that_queue_behind_the_lock_are_busy_within_the_bound() {
     let mut running = JoinSet::new();
     for _ in 0..300 {
         let (store, device) = (db.store.clone(), db.new_device(ada));
-        running.spawn(async move { store.create_device(device).await });
+        running.spawn(async move { store.create_device(device, by_operator()).await });
     }
     for answer in running.join_all().await {
         assert!(matches!(answer, Err(StoreError::Busy)), "{answer:?}");
@@ -73,7 +80,7 @@ async fn all_that_queue_behind_the_lock_are_busy_within_the_bound() {
     other.run("COMMIT");
     let device = db.new_device(ada);
     assert_eq!(
-        db.store.create_device(device).await.unwrap(),
+        db.store.create_device(device, by_operator()).await.unwrap(),
         CreateDevice::Created
     );
     assert_eq!(devices(&db), 1);
@@ -91,7 +98,7 @@ async fn write_waits_for_a_lock_that_is_given_back_in_time() {
     let device = db.new_device(ada);
     let waiting = tokio::spawn({
         let store = db.store.clone();
-        async move { store.create_device(device).await }
+        async move { store.create_device(device, by_operator()).await }
     });
     tokio::time::sleep(PATIENCE).await;
     assert!(!waiting.is_finished());
@@ -119,7 +126,7 @@ async fn question_whose_caller_left_before_it_began_is_not_asked() {
     let mut other = lock(&db);
     let create = || {
         let (store, device) = (db.store.clone(), db.new_device(ada));
-        tokio::spawn(async move { store.create_device(device).await })
+        tokio::spawn(async move { store.create_device(device, by_operator()).await })
     };
     // The first has begun and waits for the lock, the second for the first.
     let first = create();
@@ -132,7 +139,7 @@ async fn question_whose_caller_left_before_it_began_is_not_asked() {
 
     assert_eq!(first.await.unwrap().unwrap(), CreateDevice::Created);
     // Answered after whatever was queued before it.
-    let outcome = db.store.disable_user(ada, now()).await;
+    let outcome = db.store.disable_user(ada, now(), by_operator()).await;
     assert!(outcome.is_ok(), "{outcome:?}");
     assert_eq!(devices(&db), 1);
 }
@@ -146,7 +153,7 @@ async fn closed_store_has_answered_what_was_asked_and_answers_nothing_more() {
     for _ in 0..50 {
         let (store, device) = (db.store.clone(), db.new_device(ada));
         ids.push(device.id);
-        running.spawn(async move { store.create_device(device).await });
+        running.spawn(async move { store.create_device(device, by_operator()).await });
     }
     // Every task has queued its question once it was polled.
     tokio::task::yield_now().await;
@@ -159,7 +166,7 @@ async fn closed_store_has_answered_what_was_asked_and_answers_nothing_more() {
     let clone = db.store.clone();
     assert!(matches!(clone.user(ada).await, Err(StoreError::Closed)));
     assert!(matches!(
-        clone.disable_user(ada, now()).await,
+        clone.disable_user(ada, now(), by_operator()).await,
         Err(StoreError::Closed)
     ));
     clone.close().await;

@@ -3,7 +3,7 @@
 use arklow_domain::{KeyId, SealedSeed, UserId};
 use arklow_store::{CreateDevice, NewDevice, StoreError};
 
-use crate::support::{Database, now};
+use crate::support::{Database, by_operator, now};
 
 /// A device as it stands in its row: name, key, seed in hexadecimal digits, and when it was confirmed.
 fn stored(db: &Database, new: &NewDevice) -> [String; 4] {
@@ -21,7 +21,10 @@ async fn created_device_is_stored_and_its_seed_opens() {
     let db = Database::new().await;
     let new = db.new_device(db.db_user("ada@example.org").await);
     assert_eq!(
-        db.store.create_device(new.clone()).await.unwrap(),
+        db.store
+            .create_device(new.clone(), by_operator())
+            .await
+            .unwrap(),
         CreateDevice::Created
     );
     let [name, key, seed, confirmed_at] = stored(&db, &new);
@@ -48,7 +51,10 @@ async fn device_may_be_confirmed_from_the_start() {
         confirmed_at: Some(now()),
         ..new
     };
-    db.store.create_device(new.clone()).await.unwrap();
+    db.store
+        .create_device(new.clone(), by_operator())
+        .await
+        .unwrap();
     let [.., confirmed_at] = stored(&db, &new);
     assert_eq!(confirmed_at, now().timestamp_micros().to_string());
 }
@@ -58,14 +64,17 @@ async fn device_needs_a_user_who_is_not_disabled() {
     let db = Database::new().await;
     let nobody = db.new_device(UserId::from_stored(1).unwrap());
     assert_eq!(
-        db.store.create_device(nobody).await.unwrap(),
+        db.store.create_device(nobody, by_operator()).await.unwrap(),
         CreateDevice::NoSuchUser
     );
     let ada = db.db_user("ada@example.org").await;
-    db.store.disable_user(ada, now()).await.unwrap();
+    db.store
+        .disable_user(ada, now(), by_operator())
+        .await
+        .unwrap();
     let device = db.new_device(ada);
     assert_eq!(
-        db.store.create_device(device).await.unwrap(),
+        db.store.create_device(device, by_operator()).await.unwrap(),
         CreateDevice::UserDisabled
     );
 }
@@ -74,7 +83,14 @@ async fn device_needs_a_user_who_is_not_disabled() {
 async fn id_that_is_taken_is_an_error() {
     let db = Database::new().await;
     let new = db.new_device(db.db_user("ada@example.org").await);
-    db.store.create_device(new.clone()).await.unwrap();
-    let error = db.store.create_device(new).await.unwrap_err();
+    db.store
+        .create_device(new.clone(), by_operator())
+        .await
+        .unwrap();
+    let error = db
+        .store
+        .create_device(new, by_operator())
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::Database(_)), "{error:?}");
 }

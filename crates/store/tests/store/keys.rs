@@ -7,7 +7,7 @@ use arklow_store::{
     AuditOrigin, CreateDevice, NewDevice, RecordKey, Reseal, RetireKey, StartEnrollment, StoreError,
 };
 
-use crate::support::{Database, Owner, now, redeem_at};
+use crate::support::{Database, Owner, by_operator, now, redeem_at};
 use crate::throwaway::on_postgres;
 
 fn other_ring() -> Keyring {
@@ -192,7 +192,10 @@ async fn nothing_is_protected_with_a_retired_key() {
     let origin = AuditOrigin::operator("test");
     let retired = db.store.retire_key(key, now(), origin).await.unwrap();
     assert_eq!(retired, RetireKey::Retired);
-    let created = db.store.create_device(db.new_device(ada)).await;
+    let created = db
+        .store
+        .create_device(db.new_device(ada), by_operator())
+        .await;
     assert!(
         matches!(created, Err(StoreError::RetiredKey(id)) if id == key),
         "{created:?}"
@@ -230,7 +233,7 @@ async fn nothing_is_protected_with_a_retired_key() {
         device_id: new.id,
         ..owner
     };
-    let created = db.store.create_device(new).await.unwrap();
+    let created = db.store.create_device(new, by_operator()).await.unwrap();
     assert_eq!(created, CreateDevice::Created);
     let (_, replace) = db.new_codes(owner);
     let replaced = db.store.replace_backup_codes(replace).await;
@@ -282,7 +285,7 @@ async fn key_that_is_retired_while_it_is_used_protects_nothing() {
         let mut writing = tokio::task::JoinSet::new();
         for (n, device) in devices.into_iter().enumerate() {
             let store = stores[n % 2].clone();
-            writing.spawn(async move { store.create_device(device).await });
+            writing.spawn(async move { store.create_device(device, by_operator()).await });
         }
         let origin = AuditOrigin::operator("test");
         let outcome = stores[1].retire_key(key, now(), origin).await.unwrap();

@@ -4,7 +4,7 @@ use arklow_domain::{Session, SessionToken, SystemRandom, UserId};
 use arklow_store::{CreateSession, NewSession, RevokeSession, StoreError};
 use chrono::TimeDelta;
 
-use crate::support::{Database, minutes, new_session, now};
+use crate::support::{Database, by_operator, minutes, new_session, now};
 use crate::throwaway::on_postgres;
 
 const MICROSECOND: TimeDelta = TimeDelta::microseconds(1);
@@ -14,7 +14,10 @@ async fn created_session_lives_and_is_found_as_given() {
     let db = Database::new().await;
     let (new, token) = new_session(db.db_user("ada@example.org").await);
     assert_eq!(
-        db.store.create_session(new.clone()).await.unwrap(),
+        db.store
+            .create_session(new.clone(), by_operator())
+            .await
+            .unwrap(),
         CreateSession::Created
     );
     let NewSession {
@@ -41,10 +44,13 @@ async fn session_without_second_factor_has_none_to_be_fresh() {
     let db = Database::new().await;
     let (new, token) = new_session(db.db_user("ada@example.org").await);
     db.store
-        .create_session(NewSession {
-            mfa_not_after: None,
-            ..new
-        })
+        .create_session(
+            NewSession {
+                mfa_not_after: None,
+                ..new
+            },
+            by_operator(),
+        )
         .await
         .unwrap();
     let found = db.store.live_session(token, now()).await.unwrap().unwrap();
@@ -64,7 +70,7 @@ async fn session_lives_until_the_very_instant_it_expires() {
     let db = Database::new().await;
     let (new, token) = new_session(db.db_user("ada@example.org").await);
     let expires_at = new.expires_at;
-    db.store.create_session(new).await.unwrap();
+    db.store.create_session(new, by_operator()).await.unwrap();
     assert!(
         db.store
             .live_session(token, expires_at - MICROSECOND)
@@ -88,11 +94,14 @@ async fn revoked_session_is_over_and_the_others_live_on() {
     let (one, one_token) = new_session(ada);
     let (two, two_token) = new_session(ada);
     let one_id = one.id;
-    db.store.create_session(one).await.unwrap();
-    db.store.create_session(two).await.unwrap();
+    db.store.create_session(one, by_operator()).await.unwrap();
+    db.store.create_session(two, by_operator()).await.unwrap();
 
     assert_eq!(
-        db.store.revoke_session(one_id, now()).await.unwrap(),
+        db.store
+            .revoke_session(one_id, now(), by_operator())
+            .await
+            .unwrap(),
         RevokeSession::Revoked
     );
     assert!(
@@ -111,7 +120,7 @@ async fn revoked_session_is_over_and_the_others_live_on() {
     );
     let again = db
         .store
-        .revoke_session(one_id, now() + minutes(1))
+        .revoke_session(one_id, now() + minutes(1), by_operator())
         .await
         .unwrap();
     assert_eq!(again, RevokeSession::AlreadyRevoked);
@@ -121,7 +130,11 @@ async fn revoked_session_is_over_and_the_others_live_on() {
 async fn unknown_session_cannot_be_revoked() {
     let db = Database::new().await;
     let (new, _) = new_session(UserId::from_stored(1).unwrap());
-    let outcome = db.store.revoke_session(new.id, now()).await.unwrap();
+    let outcome = db
+        .store
+        .revoke_session(new.id, now(), by_operator())
+        .await
+        .unwrap();
     assert_eq!(outcome, RevokeSession::NoSuchSession);
 }
 
@@ -134,9 +147,12 @@ async fn disabled_user_has_no_live_session_and_gets_none() {
     );
     let (adas, adas_token) = new_session(ada);
     let (bobs, bobs_token) = new_session(bob);
-    db.store.create_session(adas).await.unwrap();
-    db.store.create_session(bobs).await.unwrap();
-    db.store.disable_user(ada, now()).await.unwrap();
+    db.store.create_session(adas, by_operator()).await.unwrap();
+    db.store.create_session(bobs, by_operator()).await.unwrap();
+    db.store
+        .disable_user(ada, now(), by_operator())
+        .await
+        .unwrap();
 
     assert!(
         db.store
@@ -153,7 +169,11 @@ async fn disabled_user_has_no_live_session_and_gets_none() {
             .is_some()
     );
     let (another, another_token) = new_session(ada);
-    let outcome = db.store.create_session(another).await.unwrap();
+    let outcome = db
+        .store
+        .create_session(another, by_operator())
+        .await
+        .unwrap();
     assert_eq!(outcome, CreateSession::UserDisabled);
     assert!(
         db.store
@@ -169,7 +189,7 @@ async fn nobody_gets_no_session() {
     let db = Database::new().await;
     let (new, _) = new_session(UserId::from_stored(1).unwrap());
     assert_eq!(
-        db.store.create_session(new).await.unwrap(),
+        db.store.create_session(new, by_operator()).await.unwrap(),
         CreateSession::NoSuchUser
     );
 }
@@ -179,13 +199,17 @@ async fn token_that_is_taken_is_an_error_whose_text_shows_no_value() {
     let db = Database::new().await;
     let ada = db.db_user("ada@example.org").await;
     let (first, token_hash) = new_session(ada);
-    db.store.create_session(first).await.unwrap();
+    db.store.create_session(first, by_operator()).await.unwrap();
     let second = NewSession {
         token_hash,
         ..new_session(ada).0
     };
     let id = second.id.to_string();
-    let error = db.store.create_session(second).await.unwrap_err();
+    let error = db
+        .store
+        .create_session(second, by_operator())
+        .await
+        .unwrap_err();
     let StoreError::Database(cause) = &error else {
         panic!("{error:?}")
     };

@@ -21,6 +21,11 @@ pub(crate) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
 }
 
+/// The origin of what an operator does.
+pub(crate) fn by_operator() -> AuditOrigin {
+    AuditOrigin::operator("root on test")
+}
+
 pub(crate) fn minutes(count: i64) -> TimeDelta {
     TimeDelta::minutes(count)
 }
@@ -93,7 +98,7 @@ impl Database {
             now: now(),
         };
         assert_eq!(
-            self.store.create_user(new).await.unwrap(),
+            self.store.create_user(new, by_operator()).await.unwrap(),
             CreateUser::Created
         );
         id
@@ -104,7 +109,7 @@ impl Database {
         let (new, _) = new_session(user_id);
         let id = new.id;
         assert_eq!(
-            self.store.create_session(new).await.unwrap(),
+            self.store.create_session(new, by_operator()).await.unwrap(),
             CreateSession::Created
         );
         id
@@ -117,7 +122,7 @@ impl Database {
         };
         let id = new.id;
         assert_eq!(
-            self.store.create_device(new).await.unwrap(),
+            self.store.create_device(new, by_operator()).await.unwrap(),
             CreateDevice::Created
         );
         id
