@@ -1,6 +1,6 @@
 //! A server of one's own, callers by kind, and answers that are checked against the contract before a test sees them.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -48,6 +48,17 @@ pub(crate) fn arklow() -> Command {
     }
     command.stdin(Stdio::null());
     command
+}
+
+/// Says that a test does not run for lack of something, which CI has.
+///
+/// Not by `eprintln!`: of a test that passes libtest shows nothing that is printed so.
+#[track_caller]
+pub(crate) fn skip(lack: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{lack}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    writeln!(std::io::stderr(), "skipped: {test}: {lack}").expect("stderr is open");
 }
 
 /// A folder with a key file, a database, which is in it if it is a file, and the commands on it.
@@ -120,6 +131,41 @@ impl Home {
         if !self.url().starts_with("sqlite:") {
             command.env("ARKLOW_KEYS", self.key_file());
         }
+        command
+    }
+
+    /// Whether the tests run as root.
+    pub(crate) fn is_root(&self) -> bool {
+        let folder = std::fs::metadata(self.path()).expect("the folder");
+        std::os::unix::fs::MetadataExt::uid(&folder) == 0
+    }
+
+    /// Gives the folder and all in it to an account and a group of this number.
+    pub(crate) fn give_to(&self, id: u32) {
+        let owner = format!("{id}:{id}");
+        let given = Command::new("chown")
+            .args(["-R", &owner])
+            .arg(self.path())
+            .status();
+        assert!(given.expect("chown runs").success());
+    }
+
+    /// [`Home::arklow`] for other accounts: a copy of the binary, as theirs may be in a folder that is
+    /// closed to them.
+    pub(crate) fn arklow_of_all(&self) -> Command {
+        let copy = self.path().join("arklow");
+        if !copy.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_arklow"), &copy).expect("a copy");
+        }
+        let mut command = Command::new(copy);
+        let like = self.arklow();
+        for (name, value) in like.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null()).current_dir(self.path());
         command
     }
 
@@ -259,12 +305,14 @@ impl Home {
         codes.iter().filter(works).count()
     }
 
-    /// All records of the audit.
+    /// All records of the audit, without those of the commands that set a test up.
     pub(crate) async fn records(&self) -> Vec<AuditRecord> {
         let store = self.store().await;
         let records = store.audit_records(AuditFilter::default()).await;
         store.close().await;
-        records.expect("records")
+        let mut records = records.expect("records");
+        records.retain(|record| !record.event.as_str().starts_with("mfa.admin."));
+        records
     }
 
     /// How each attempt of this kind went, in order.

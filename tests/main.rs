@@ -23,6 +23,7 @@
 //! | `commands`, `serving` | the command line, starting and stopping |
 //! | `rules` | floods of denials, wrong clocks, deceiving names, and codes as people copy them |
 //! | `docs` | the documentation at `/swagger/ui` |
+//! | `operators` | each change by a command is on record with the account that made it |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
 
@@ -41,6 +42,7 @@ mod faults;
 mod harness;
 mod keys;
 mod mock;
+mod operators;
 mod outages;
 mod postgres;
 mod power;

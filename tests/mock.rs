@@ -308,8 +308,7 @@ fn requests_that_the_mock_prints_work() {
         .output()
         .is_err()
     {
-        assert!(std::env::var_os("CI").is_none(), "CI has curl");
-        eprintln!("skipped: curl is not installed");
+        crate::harness::skip("curl is not installed");
         return;
     }
     let answers = lines.iter().map(|line| {

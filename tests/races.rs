@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arklow_store::AuditFilter;
 use futures_util::future::join_all;
 
 use crate::harness::{Caller, Home, NO_LIMITS, Server};
@@ -45,11 +44,7 @@ async fn race(home: &Home, ada: &Caller, servers: &[Arc<Server>]) {
         working.sort_unstable();
         assert_eq!(working, [0, 0, 0, 0, 0, 0, 0, 10], "round {round}");
     }
-    let store = home.store().await;
-    let records = store
-        .audit_records(AuditFilter::default())
-        .await
-        .expect("records");
+    let records = home.records().await;
     let generations: Vec<Option<i64>> = records.iter().map(|record| record.generation).collect();
     let expected: Vec<Option<i64>> = (1..=ROUNDS * CALLERS as i64).map(Some).collect();
     assert_eq!(generations, expected, "one record for each, in order");

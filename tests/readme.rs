@@ -39,8 +39,7 @@ fn first_command_prints_a_request_that_returns_ten_codes() {
         crate::harness::pause();
     };
     if Command::new("curl").arg("--version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "CI has curl");
-        eprintln!("skipped: curl is not installed");
+        crate::harness::skip("curl is not installed");
         return;
     }
     let output = Command::new("sh")

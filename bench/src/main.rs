@@ -30,35 +30,23 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Measures the server against the raw database and against peers.
+/// What `cargo xtask bench` passes on, which explains each flag and has its default.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench")]
 pub(crate) struct Arguments {
-    /// For a look, in less than a minute: short loads, few users, no peers, and nothing is judged.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these groups of figures; all, if none is named.
-    #[arg(long, value_delimiter = ',', value_name = "GROUP")]
+    #[arg(long)]
     pub(crate) only: Vec<plan::Group>,
-    /// How long each load lasts, in seconds.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long)]
     pub(crate) seconds: Option<u64>,
-    /// How long a flush to the disk takes at least, in microseconds: a slower disk, of SQLite and of everything else.
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long)]
     pub(crate) flush: Option<u32>,
-    /// Where the results are written as JSON.
-    #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
+    #[arg(long)]
     pub(crate) json: PathBuf,
-    /// Where databases and peers are put.  Must be on a real disk.
-    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+    #[arg(long)]
     pub(crate) folder: PathBuf,
     /// The server to measure.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "target/release/arklow",
-        hide = true
-    )]
+    #[arg(long)]
     pub(crate) arklow: PathBuf,
 }
 

@@ -105,6 +105,21 @@ test("goes from the QR code to a step-up, through the codes, and back", async ({
   expect(complaints).toEqual(NOTHING);
 });
 
+test("tells two devices of the same name apart", async ({ arklow, site, page }) => {
+  const user = arklow.user("Ada");
+  arklow.device(user, "Phone");
+  arklow.device(user, "Phone");
+  arklow.device(user, "phone 2");
+  await signIn(page, site, arklow.session(user));
+  await page.getByRole("button", { name: "Verify now" }).click();
+  const options = await page.getByRole("dialog").getByLabel("Device", { exact: true }).locator("option").allTextContents();
+  expect(options.filter((option) => /^Phone, added today at \d\d:\d\d$/.test(option))).toHaveLength(2);
+  expect(options).toContain("phone 2");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Add another authenticator app" }).click();
+  await expect(page.getByLabel("Name of the device")).toHaveValue("Phone 3");
+});
+
 test("asks for a code when the service does, and goes on where it was", async ({ arklow, site, page, complaints }) => {
   const user = arklow.user("Ada");
   const phone = Phone.of(arklow.device(user, "Phone").uri);
@@ -289,6 +304,7 @@ for (const [name, colorScheme, width] of [
     await expect(page.getByRole("button", { name: "Verify now" })).toBeVisible();
     arklow.device(user, "A tablet with a name that is as long as names may be, 64 letters");
     await page.getByRole("button", { name: "Add another authenticator app" }).click();
+    await expect(page.getByLabel("Name of the device")).toHaveValue("Phone 2");
     await page.getByLabel("Name of the device").fill("Work phone");
     await page.getByRole("button", { name: "Continue" }).click();
     await expect(page.locator("img.qr")).toBeVisible();

@@ -92,12 +92,8 @@ enum Task {
     /// Measures how fast the server is, against the raw database and against peers.
     ///
     /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
-    #[command(disable_help_flag = true)]
-    Bench {
-        /// `--quick`, `--only GROUP`, `--seconds N`, `--json FILE`; `--help` explains them.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    #[command(after_help = EXIT_CODES)]
+    Bench(bench::Arguments),
     /// Serves users while ten times as many connections are opened as the server allows.  Needs Linux.
     ///
     /// Fails if a user is not answered, or if the memory of the server grows.
@@ -128,7 +124,7 @@ fn main() -> ExitCode {
         Task::Sdk { check, root, .. } => sdk::generate(&root, check),
         Task::DocsUi { check, root } => docs_ui::run(&root, check),
         Task::Browser { arguments } => browser::run(&arguments),
-        Task::Bench { arguments } => bench::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Overload { options } => overload::run(&options),
         Task::Ci { list: true } => {
             ci::list();

@@ -1,5 +1,6 @@
 //! The tasks as a developer runs them, and the rules of this repository that no compiler checks.
 
+mod bench;
 mod browser;
 mod ci;
 mod codegen;
@@ -11,12 +12,24 @@ mod sdk;
 mod tidy;
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The root of the repository.
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Says that a test does not run for lack of something, which CI has.
+///
+/// Not by `eprintln!`: of a test that passes libtest shows nothing that is printed so.
+#[track_caller]
+fn skip(lack: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{lack}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    writeln!(std::io::stderr(), "skipped: {test}: {lack}").expect("stderr is open");
 }
 
 /// How a task ended.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
-use super::{Ended, repository, run, xtask};
+use super::{Ended, repository, run, skip, xtask};
 
 const DERIVED: [&str; 3] = [
     "sdk/typescript/src/schema.ts",
@@ -111,12 +111,12 @@ pub(crate) fn with_node(arguments: &[&str]) -> Option<Ended> {
     let ended = xtask(&repository(), arguments);
     let is_missing = ended.stderr.contains("Node 20 or newer is needed")
         || ended.stderr.contains("`npm ci` failed");
-    if is_missing && std::env::var_os("CI").is_none() {
-        eprintln!(
-            "skipped: cargo xtask {}: {}",
+    if is_missing {
+        skip(&format!(
+            "cargo xtask {}: {}",
             arguments.join(" "),
-            ended.stderr
-        );
+            ended.stderr.trim_end()
+        ));
         return None;
     }
     Some(ended)

@@ -267,7 +267,7 @@ async fn hundred_failures_lock_the_factor_until_another_one_succeeds() {
     };
     assert!(is_accepted(&attempt(&db, later).await));
     let filter = AuditFilter::default();
-    let events: Vec<AuditEvent> = db.store.audit_records(filter).await.unwrap()[101..]
+    let events: Vec<AuditEvent> = db.records(filter).await[101..]
         .iter()
         .map(|record| record.event)
         .collect();
@@ -292,7 +292,7 @@ async fn audit_tells_used_codes_from_wrong_ones_though_the_answer_does_not() {
         attempt(&db, presented(ada.owner, code, rules())).await;
     }
     let filter = AuditFilter::default();
-    let outcomes: Vec<AuditOutcome> = db.store.audit_records(filter).await.unwrap()[1..]
+    let outcomes: Vec<AuditOutcome> = db.records(filter).await[1..]
         .iter()
         .map(|record| record.outcome)
         .collect();

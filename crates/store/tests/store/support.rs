@@ -7,9 +7,9 @@ use arklow_domain::{
     SessionToken, SystemRandom, TokenHash, TotpWindow, UserId,
 };
 use arklow_store::{
-    AskEnrollment, Attempt, AttemptRules, AuditOrigin, CreateDevice, CreateSession, CreateUser,
-    DatabaseUrl, Goal, NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode,
-    RemoveDevice, ReplaceBackupCodes, ReplaceOutcome, Store,
+    AskEnrollment, Attempt, AttemptRules, AuditFilter, AuditOrigin, AuditRecord, CreateDevice,
+    CreateSession, CreateUser, DatabaseUrl, Goal, NewDevice, NewSession, NewUser, Options,
+    PresentCode, PresentedCode, RemoveDevice, ReplaceBackupCodes, ReplaceOutcome, Store,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -87,6 +87,13 @@ impl Database {
     #[track_caller]
     pub(crate) fn execute(&self, sql: &str) {
         self.raw().run(sql);
+    }
+
+    /// The records that `filter` lets through, without those of [`by_operator`], who sets a test up.
+    pub(crate) async fn records(&self, filter: AuditFilter) -> Vec<AuditRecord> {
+        let mut records = self.store.audit_records(filter).await.unwrap();
+        records.retain(|record| record.origin != by_operator());
+        records
     }
 
     pub(crate) async fn db_user(&self, email: &str) -> UserId {

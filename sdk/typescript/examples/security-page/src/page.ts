@@ -86,7 +86,7 @@ export async function showPage(root: HTMLElement): Promise<void> {
 
   const actions: Actions = {
     add: act(async () => {
-      const enrolled = await enroll(withStepUp);
+      const enrolled = await enroll(known.devices, withStepUp);
       if (enrolled !== undefined) {
         known.verifiedUntil = enrolled.until;
         known.remaining.set(enrolled.device.id, 10);

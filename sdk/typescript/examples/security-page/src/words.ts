@@ -25,6 +25,23 @@ export function duration(until: Date): string {
   return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, "0"))).join(":");
 }
 
+/** The first of `Phone`, `Phone 2` and so on that no device is called. */
+export function freeName(devices: { name: string }[]): string {
+  const taken = new Set(devices.map((device) => device.name.trim().toLowerCase()));
+  for (let count = 1; ; count++) {
+    const name = count === 1 ? "Phone" : `Phone ${count}`;
+    if (!taken.has(name.toLowerCase())) {
+      return name;
+    }
+  }
+}
+
+/** The name of a device among others; with the time it was added if another one has the same name. */
+export function told(device: { name: string; confirmed_at: string | null }, devices: { name: string }[]): string {
+  const isOne = devices.filter((other) => other.name === device.name).length < 2;
+  return isOne || device.confirmed_at === null ? device.name : `${device.name}, added ${moment(device.confirmed_at)}`;
+}
+
 /** A secret in groups of four. */
 export function grouped(secret: string): string {
   return secret.match(/.{1,4}/g)?.join(" ") ?? secret;

@@ -4,6 +4,7 @@ import type { MfaDevice, VerificationType } from "@arklow/sdk";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { isWaiting, problemView } from "../problem.js";
 import type { Sheet } from "../sheet.js";
+import { told } from "../words.js";
 
 /** What was entered. */
 export interface Entered {
@@ -55,7 +56,7 @@ export function codeForm<Result>(
       : html`<label class="field">
           <span>Device</span>
           <select name="device" @change=${pick}>
-            ${state.devices.map((device) => html`<option value=${device.id} ?selected=${device === state.device}>${device.name}</option>`)}
+            ${state.devices.map((device) => html`<option value=${device.id} ?selected=${device === state.device}>${told(device, state.devices)}</option>`)}
           </select>
         </label>`}
     ${state.kinds.length === 1

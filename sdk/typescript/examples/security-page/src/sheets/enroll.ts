@@ -7,7 +7,7 @@ import * as api from "../api.js";
 import { icon } from "../icons.js";
 import { problemView, WrongCode } from "../problem.js";
 import { open, type Sheet } from "../sheet.js";
-import { grouped } from "../words.js";
+import { freeName, grouped } from "../words.js";
 import { asking, codeForm } from "./code.js";
 import { codesView } from "./codes.js";
 
@@ -19,8 +19,12 @@ export interface Enrolled {
 
 type Step = { at: "name" } | { at: "scan"; started: Enrollment } | { at: "codes"; enrolled: Enrolled; codes: string[] };
 
-/** Adds a device; `withStepUp` does what may ask for a code of another one first. */
-export function enroll(withStepUp: <T>(work: () => Promise<T>) => Promise<T>): Promise<Enrolled | undefined> {
+/** Adds a device to these; `withStepUp` does what may ask for a code of another one first. */
+export function enroll(
+  devices: MfaDevice[],
+  withStepUp: <T>(work: () => Promise<T>) => Promise<T>,
+): Promise<Enrolled | undefined> {
+  const name = freeName(devices);
   let step: Step = { at: "name" };
   const go = (sheet: Sheet<Enrolled>, next: Step, focus: string) => {
     step = next;
@@ -34,7 +38,7 @@ export function enroll(withStepUp: <T>(work: () => Promise<T>) => Promise<T>): P
     (sheet) => {
       switch (step.at) {
         case "name":
-          return nameView(sheet, (name) =>
+          return nameView(sheet, name, (name) =>
             sheet.run(async () => {
               const started = await withStepUp(() => api.startEnrollment(name));
               go(sheet, { at: "scan", started }, "h2");
@@ -64,7 +68,11 @@ export function enroll(withStepUp: <T>(work: () => Promise<T>) => Promise<T>): P
   );
 }
 
-function nameView(sheet: Sheet<Enrolled>, send: (name: string) => Promise<void>): TemplateResult {
+function nameView(
+  sheet: Sheet<Enrolled>,
+  suggested: string,
+  send: (name: string) => Promise<void>,
+): TemplateResult {
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     const name = new FormData(event.currentTarget as HTMLFormElement).get("name");
@@ -84,7 +92,7 @@ function nameView(sheet: Sheet<Enrolled>, send: (name: string) => Promise<void>)
           pattern=".*\\S.*"
           title="A name, so that you tell it from your other devices"
           autofocus
-          value="Phone"
+          value=${suggested}
           aria-invalid=${sheet.problem !== undefined}
           aria-describedby=${sheet.problemId}
         />
