@@ -788,13 +788,6 @@ impl Exclusive {
 /// extended attributes, in which ACLs and security labels are kept.
 fn keep(old: &File, new: &File) -> io::Result<()> {
     let (wanted, found) = (old.metadata()?, new.metadata()?);
-    let uid = (wanted.uid() != found.uid()).then_some(wanted.uid());
-    let gid = (wanted.gid() != found.gid()).then_some(wanted.gid());
-    if uid.is_some() || gid.is_some() {
-        fchown(new, uid, gid)?;
-    }
-    // Before the ACL, for they share bits.
-    new.set_permissions(Permissions::from_mode(wanted.mode() & 0o7777))?;
     let wanted_names = attributes(old)?;
     for name in attributes(new)?.difference(&wanted_names) {
         // An ACL that the directory gives to new files.
@@ -802,6 +795,13 @@ fn keep(old: &File, new: &File) -> io::Result<()> {
             new.remove_xattr(name)?;
         }
     }
+    let uid = (wanted.uid() != found.uid()).then_some(wanted.uid());
+    let gid = (wanted.gid() != found.gid()).then_some(wanted.gid());
+    if uid.is_some() || gid.is_some() {
+        fchown(new, uid, gid)?;
+    }
+    // Before the ACL, for they share bits.
+    new.set_permissions(Permissions::from_mode(wanted.mode() & 0o7777))?;
     for name in &wanted_names {
         let value = old.get_xattr(name)?.unwrap_or_default();
         if new.get_xattr(name)?.as_ref() != Some(&value) {
