@@ -443,7 +443,8 @@ impl Server {
             if let Some(base) = server
                 .printed()
                 .lines()
-                .find_map(|line| line.strip_prefix("listening on "))
+                .find_map(|line| line.split_once("listening on "))
+                .and_then(|(_, rest)| rest.split(['"', ' ']).next())
             {
                 server.base = base.to_owned();
                 return server;

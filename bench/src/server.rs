@@ -43,7 +43,8 @@ impl Server {
                 bail!("the server has ended: {all}");
             }
             if let Some((_, url)) = line.trim().split_once("listening on ") {
-                break url.to_owned();
+                let end = url.find(['"', ' ']).unwrap_or(url.len());
+                break url[..end].to_owned();
             }
             all.push_str(&line);
         };

@@ -32,7 +32,7 @@ export class Arklow {
       server.once("exit", () => reject(new Error(`the server ended:\n${said.join("\n")}`)));
       createInterface({ input: server.stderr! }).on("line", (line) => {
         said.push(line);
-        const url = line.match(/^listening on (.*)$/)?.[1];
+        const url = line.match(/listening on (http:[^"\s]+)/)?.[1];
         if (url !== undefined) {
           resolve(url);
         }

@@ -32,6 +32,18 @@ impl Seed {
         Ok(Self(seed))
     }
 
+    /// The seed in a [`ProvisioningUri`] of this program; `None` if the text is not one.
+    pub fn from_provisioning_uri(text: &str) -> Option<Self> {
+        let (_, parameters) = text.strip_prefix("otpauth://totp/")?.split_once('?')?;
+        let secret = parameters
+            .split('&')
+            .find_map(|parameter| parameter.strip_prefix("secret="))?;
+        let alphabet = Alphabet::Rfc4648 { padding: false };
+        let bytes = Zeroizing::new(base32::decode(alphabet, secret)?);
+        let seed = bytes.as_slice().try_into().ok()?;
+        Some(Self(Zeroizing::new(seed)))
+    }
+
     /// The bytes of the seed.
     pub fn expose(&self) -> &[u8; SEED_LEN] {
         &self.0

@@ -73,7 +73,9 @@ pub(crate) async fn authenticate(
             origin,
         }),
         Ok(None) => Err(Fault::Unauthenticated),
-        Err(StoreError::Busy) => Err(Fault::Unavailable { retry_after: None }),
+        Err(StoreError::Busy | StoreError::TooSlow) => {
+            Err(Fault::Unavailable { retry_after: None })
+        }
         Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
             log::outage(&origin, &error);
             Err(Fault::Unavailable { retry_after: None })

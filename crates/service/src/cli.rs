@@ -37,12 +37,14 @@ const LONGEST_MFA: Duration = Duration::from_secs(24 * 60 * 60);
 #[command(
     version,
     after_help = "\
-Data goes to standard output, messages and the log go to standard error.
+Data goes to standard output, with the head of each table; messages and the log go to standard error. \
+Programs read `--json`, which has no heads.
 
 Exit codes:
   0  done, or stopped as asked
   1  refused or failed; the message says why and what to do
-  2  wrong usage"
+  2  wrong usage
+  3  `arklow migrate status`: changes are pending"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -65,7 +67,9 @@ pub(crate) struct LogArgs {
         default_value = "info"
     )]
     pub(crate) log_level: LogLevel,
-    /// `auto` is `human` on a terminal and `json`, one object per line, anywhere else.
+    /// How messages and the log look on standard error: `json` is one object per line, from the first
+    /// line on.  `auto` is `json` for `serve`, `dev` and `mock` unless standard error is a terminal,
+    /// and `human` otherwise.
     #[arg(
         long,
         global = true,
@@ -109,7 +113,7 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Try it out: a throwaway database, a demo user, and a request to send.
+    /// Try it out: a throwaway database, a demo user, and requests to send.
     Dev(DevArgs),
     /// Answer from the contract alone, for frontends: its examples, without a database.
     ///
@@ -118,7 +122,7 @@ pub(crate) enum Command {
     Mock(MockArgs),
     /// Serve the API until SIGTERM or SIGINT. SIGHUP reloads nothing and is logged.
     Serve(Box<ServeArgs>),
-    /// Create, disable and unlock users.
+    /// Create, list, show, disable, enable and unlock users.
     #[command(subcommand)]
     User(UserCommand),
     /// Create, list and revoke sessions.
@@ -149,15 +153,55 @@ pub(crate) enum Command {
     /// Stop the servers first.  The backup is checked, copied, brought up to date and compared with the key file;
     /// then the copy takes the name of the database in one step.
     Restore(RestoreArgs),
-    /// Run after restoring a backup: kill the sessions and codes that it would revive.
+    /// Run after restoring a backup, before a server starts: end all sessions and use up all codes.
+    ///
+    /// A backup does not know which sessions ended and which codes were used after it was made.  It does
+    /// not know either which devices were removed and which users were disabled: without --since these
+    /// are as the backup has them.  A run that stops half way is run again.
     Restored(RestoredArgs),
     /// Read what was tried and done.
     #[command(subcommand)]
     Audit(AuditCommand),
 }
 
+impl Command {
+    /// Whether it runs until a signal, and its messages are read by programs.
+    pub(crate) fn serves(&self) -> bool {
+        match self {
+            Self::Dev(args) => args.command.is_none(),
+            Self::Mock(_) | Self::Serve(_) => true,
+            Self::User(_)
+            | Self::Session(_)
+            | Self::Device(_)
+            | Self::Keys(_)
+            | Self::Migrate(_)
+            | Self::Copy(_)
+            | Self::Restored(_)
+            | Self::Audit(_) => false,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevCommand {
+    /// Print the current code of a device, as an authenticator app would.
+    Code(DevCodeArgs),
+}
+
 #[derive(Debug, Args)]
+pub(crate) struct DevCodeArgs {
+    /// The `otpauth://` URI of the device, which `arklow dev` prints.
+    #[arg(value_name = "URI")]
+    pub(crate) uri: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DevArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<DevCommand>,
     /// The loopback address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR", default_value = LISTEN, value_parser = address)]
     pub(crate) listen: SocketAddr,
@@ -550,17 +594,93 @@ pub(crate) struct OutputArgs {
 pub(crate) enum UserCommand {
     /// Create a user and print the id.
     Create(CreateUserArgs),
+    /// List users in the order of their ids.
+    List(ListUsersArgs),
+    /// Show all about a user: locks, failures, devices, sessions and the last records of the audit.
+    Show(ShowUserArgs),
     /// Disable a user: from now on none of their sessions is live, on running servers too.
     Disable(DisableUserArgs),
+    /// Enable a disabled user.  Sessions from before stay over.
+    Enable(EnableUserArgs),
     /// Unlock a user's second factors, and forget the failures that locked them.
     Unlock(UnlockUserArgs),
 }
 
+/// Which user.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhichUser {
+    /// Which user, by id.
+    #[arg(long)]
+    pub(crate) id: Option<UserId>,
+    /// Which user, by e-mail address, in any case.
+    #[arg(long)]
+    pub(crate) email: Option<Email>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListUsersArgs {
+    /// Only users whose e-mail address contains this text, in any case.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    /// Only users who are disabled.
+    #[arg(long)]
+    pub(crate) disabled: bool,
+    /// How many users are listed, at most.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "100",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    pub(crate) limit: u32,
+    /// Only users after this one: the last id of the page before.
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<UserId>,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: ListOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowUserArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    /// How many devices, live sessions and records of the audit are shown, at most.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "10",
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnableUserArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct UnlockUserArgs {
-    /// Which user.
-    #[arg(long)]
-    pub(crate) id: UserId,
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]
@@ -608,9 +728,8 @@ pub(crate) struct CreateUserArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DisableUserArgs {
-    /// Which user.
-    #[arg(long)]
-    pub(crate) id: UserId,
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]
@@ -725,6 +844,8 @@ pub(crate) enum MigrateCommand {
     /// Make the changes that the tables lack; several processes take turns.
     Up(MigrateUpArgs),
     /// List the changes that the tables have and lack, and change nothing.
+    ///
+    /// Exit code 3 if changes are pending, 0 if none is.
     Status(MigrateStatusArgs),
 }
 
@@ -862,6 +983,18 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoredArgs {
+    /// When the backup was made: RFC 3339, or how long ago, such as 24h.  Deals with devices that were
+    /// removed and users who were disabled since then, and lists the users to look at.
+    ///
+    /// Without --audit nobody can know which these are.  So all users are disabled and all devices are
+    /// locked: look at each user with `arklow user show`, remove what is not theirs any more, then let
+    /// them in again with `arklow user enable` and `arklow user unlock`.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(crate) since: Option<Since>,
+    /// A file with the lines of `arklow audit list --json`, kept elsewhere: what was removed and disabled
+    /// by these records since --since is so again, and all else stays as the backup has it.
+    #[arg(long, value_name = "FILE", requires = "since")]
+    pub(crate) audit: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]
@@ -897,6 +1030,16 @@ pub(crate) struct ListAuditArgs {
 pub(crate) enum Since {
     At(DateTime<Utc>),
     Ago(Duration),
+}
+
+impl Since {
+    /// The time, seen from `now`.
+    pub(crate) fn time(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => now - ago,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -1003,7 +1146,7 @@ fn mfa_ttl(text: &str) -> Result<Duration, String> {
 
 fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a duration such as 500ms, 10s, 15m or 12h"))?;
+        .map_err(|_| "expected a duration such as 500ms, 10s, 15m or 12h".to_owned())?;
     if !(least..=most).contains(&duration) {
         let [least, most] = [least, most].map(humantime::format_duration);
         return Err(format!("expected a duration from {least} to {most}"));
@@ -1074,6 +1217,19 @@ mod tests {
         assert!(message.contains("from 1s to 30days"), "{message}");
         let message = refused(&[&create[..], &["--mfa-verified-for", "25h"]].concat());
         assert!(message.contains("from 1s to 1day"), "{message}");
+    }
+
+    #[test]
+    fn text_that_is_no_duration_gets_one_hint() {
+        for (flag, text) in [
+            ("--shutdown-grace", "5"),
+            ("--shutdown-grace", "5 parsecs"),
+            ("--limit-enroll", "10/5"),
+        ] {
+            let message = refused(&["serve", flag, text]);
+            assert!(message.contains("expected a duration such as"), "{message}");
+            assert!(!message.contains("for example"), "{message}");
+        }
     }
 
     #[test]

@@ -16,14 +16,14 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use arklow_domain::Keyring;
+use arklow_domain::{Keyring, UserId};
 use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
 use chrono::TimeDelta;
 use tracing::warn;
 
 use crate::app::Sources;
-use crate::cli::{ActorArgs, KeysArgs, Switch};
-use crate::error::CliError;
+use crate::cli::{ActorArgs, KeysArgs, Switch, WhichUser};
+use crate::error::{CliError, DatabaseFlag};
 use crate::keys::{KeysError, Making};
 use crate::output;
 
@@ -32,9 +32,15 @@ pub(crate) async fn open(url: &DatabaseUrl, options: Options) -> Result<Store, C
     Store::open(url, options).await.map_err(unopened(url))
 }
 
-/// What is said of a database that does not open.
-fn unopened(url: &DatabaseUrl) -> impl FnOnce(OpenError) -> CliError {
-    |cause| CliError::Open {
+/// The error for a database that does not open.
+pub(crate) fn unopened(url: &DatabaseUrl) -> impl FnOnce(OpenError) -> CliError {
+    unopened_by(DatabaseFlag::DatabaseUrl, url)
+}
+
+/// As [`unopened`], for a database that another flag names.
+fn unopened_by(flag: DatabaseFlag, url: &DatabaseUrl) -> impl FnOnce(OpenError) -> CliError {
+    move |cause| CliError::Open {
+        flag,
         url: url.clone(),
         cause,
     }
@@ -42,11 +48,29 @@ fn unopened(url: &DatabaseUrl) -> impl FnOnce(OpenError) -> CliError {
 
 /// Opens a database that must be there and up to date: only `serve` and `migrate up` make and migrate one.
 async fn open_existing(url: &DatabaseUrl) -> Result<Store, CliError> {
+    open_existing_by(DatabaseFlag::DatabaseUrl, url).await
+}
+
+/// As [`open_existing`], for a database that another flag names.
+async fn open_existing_by(flag: DatabaseFlag, url: &DatabaseUrl) -> Result<Store, CliError> {
     let options = Options {
         create: false,
-        ..Options::default()
+        ..Options::for_commands()
     };
-    open(url, options).await
+    let opened = Store::open(url, options).await;
+    opened.map_err(unopened_by(flag, url))
+}
+
+/// The id of the user that the flags name.
+async fn find_user(store: &Store, user: &WhichUser) -> Result<UserId, CliError> {
+    match (user.id, &user.email) {
+        (_, Some(email)) => {
+            let found = store.user_id_of(email.clone()).await?;
+            found.ok_or_else(|| CliError::NoSuchEmail(email.clone()))
+        }
+        (Some(id), None) => Ok(id),
+        (None, None) => unreachable!("the command line has one of both"),
+    }
 }
 
 /// Where the keys lie that the flags speak of.

@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arklow_domain::{DeviceId, UserId};
+use arklow_domain::{DeviceId, ProvisioningUri, Seed, TotpStep, UserId};
 use arklow_store::{DatabaseUrl, Options, Store};
 use serde_json::json;
 
 use crate::app::{App, Sources};
-use crate::cli::{ActorArgs, DevArgs, Switch};
+use crate::cli::{ActorArgs, DevArgs, DevCodeArgs, DevCommand, Switch};
 use crate::commands::device::{self, Confirmation};
 use crate::commands::session;
 use crate::commands::{self, user};
@@ -19,13 +19,16 @@ use crate::error::CliError;
 use crate::keys::{self, Keys, Making};
 use crate::output::{self, Format};
 use crate::policy::Policy;
-use crate::serve::{self, Config};
+use crate::serve::{self, Config, ServedDatabase};
 
 /// How long the demo session lives, MFA-verified all the time.
 const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Serves a demo user until a signal.
+/// Serves a demo user until a signal, or prints a code.
 pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError> {
+    if let Some(DevCommand::Code(args)) = &args.command {
+        return print_code(args, &sources);
+    }
     if !args.listen.ip().is_loopback() {
         return Err(CliError::NotLoopback {
             command: "dev",
@@ -39,10 +42,13 @@ pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError>
         .map_err(CliError::TemporaryDirectory)?;
     let file = directory.path().join("arklow.db");
     let url = DatabaseUrl::sqlite(&file).map_err(CliError::TemporaryPath)?;
-    let store = commands::open(&url, Options::default()).await?;
+    let options = Options::default();
+    let opened = Store::open(&url, options.clone()).await;
+    let store = opened.map_err(|cause| CliError::Throwaway(cause.into()))?;
     let format = Format::from_flag(args.json);
     let config = Config {
         docs: args.docs,
+        served: ServedDatabase::find(&url, &options).await?,
         ..Config::on(args.listen)
     };
     match serve_demo(&store, &url, config, format, sources).await {
@@ -60,26 +66,29 @@ async fn serve_demo(
     sources: Sources,
 ) -> Result<(), CliError> {
     let path = keys::default_path(database)?;
-    let keyring = keys::open(store, &path, Making::OnDemand, &sources)
-        .await?
+    let opened = keys::open(store, &path, Making::OnDemand, &sources).await;
+    let keyring = opened
+        .map_err(|cause| CliError::Throwaway(cause.into()))?
         .keyring;
     let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
     let app = App::new(store.clone(), keys, sources.clone(), Policy::default());
-    let demo = Demo::create(&app, &sources).await?;
+    let demo = Demo::create(&app, &sources).await;
+    let demo = demo.map_err(|cause| CliError::Throwaway(cause.into()))?;
     let docs = config.docs;
     serve::serve(app, config, |address| {
         warn(database);
-        demo.print(format, address, docs)
+        demo.print(format, address, docs, database)
     })
     .await
 }
 
 fn warn(database: &DatabaseUrl) {
+    output::banner(&[
+        "FOR DEVELOPMENT ONLY: a demo user, whose token is printed below",
+        "Everything is gone when this ends.  Never put real data into it.",
+    ]);
     output::note(&format!(
-        "\n\
-         *** FOR DEVELOPMENT ONLY: a demo user, whose token is printed below ***\n\
-         *** Everything is gone when this ends.  Never put real data into it. ***\n\
-         The other commands work on it too: --database-url {database}\n"
+        "The other commands work on it too: --database-url {database}"
     ));
 }
 
@@ -87,6 +96,7 @@ fn warn(database: &DatabaseUrl) {
 struct Demo {
     user_id: UserId,
     device_id: DeviceId,
+    uri: ProvisioningUri,
     session: session::Created,
 }
 
@@ -99,7 +109,7 @@ impl Demo {
         let user_id = user::create(&app.store, name, email, origin.clone(), sources).await?;
         let phone = "Phone".parse().expect("this is a name");
         let confirmed = Confirmation::Confirmed;
-        let (device_id, _) = device::create(
+        let (device_id, uri) = device::create(
             &app.store,
             &app.keys.current(),
             user_id,
@@ -115,14 +125,22 @@ impl Demo {
         Ok(Self {
             user_id,
             device_id,
+            uri,
             session,
         })
     }
 
-    fn print(&self, format: Format, address: SocketAddr, docs: Switch) -> Result<(), CliError> {
+    fn print(
+        &self,
+        format: Format,
+        address: SocketAddr,
+        docs: Switch,
+        database: &DatabaseUrl,
+    ) -> Result<(), CliError> {
         let Self {
             user_id,
             device_id,
+            uri,
             session,
         } = self;
         let url = format!("http://{address}");
@@ -130,16 +148,29 @@ impl Demo {
         let docs = (docs == Switch::On).then(|| format!("{url}/swagger/ui"));
         let read = docs.as_ref().map(|docs| format!("docs:      {docs}\n"));
         let read = read.unwrap_or_default();
+        let uri = uri.expose();
+        let arklow = std::env::args().next();
+        let arklow = arklow.as_deref().unwrap_or("arklow");
+        let headers = format!("-H 'content-type: application/json' -H 'x-arklow-auth: {token}'");
         let human = format!(
             "token:     {token}\n\
              device id: {device_id}\n\
+             app:       {uri}\n\
              {read}\
              \n\
              Ten new backup codes:\n\
              \n\
-             curl -sS -X POST {url}/v1/self/mfa/regenerate/totp \
-             -H 'content-type: application/json' -H 'x-arklow-auth: {token}' \
-             -d '{{\"device_id\":\"{device_id}\"}}'\n"
+             curl -sS -X POST {url}/v1/self/mfa/regenerate/totp {headers} \
+             -d '{{\"device_id\":\"{device_id}\"}}'\n\
+             \n\
+             The current code of the device, which an authenticator app shows as well; each works once:\n\
+             \n\
+             {arklow} dev code '{uri}'\n\
+             \n\
+             Verify with it:\n\
+             \n\
+             curl -sS -X POST {url}/v1/self/mfa/verify/totp {headers} \
+             -d '{{\"device_id\":\"{device_id}\",\"code\":\"'$({arklow} dev code '{uri}')'\"}}'\n"
         );
         let object = json!({
             "url": url,
@@ -147,10 +178,20 @@ impl Demo {
             "token": token,
             "user_id": user_id.to_string(),
             "device_id": device_id.to_string(),
+            "provisioning_uri": uri,
+            "database_url": database.to_string(),
             "session_id": session.id.to_string(),
             "mfa_not_after": session.mfa_not_after.map(output::time),
             "expires_at": output::time(session.expires_at),
         });
         output::data(format, &human, &object)
     }
+}
+
+/// `arklow dev code`: what an authenticator app shows.
+fn print_code(args: &DevCodeArgs, sources: &Sources) -> Result<(), CliError> {
+    let seed = Seed::from_provisioning_uri(&args.uri).ok_or(CliError::NotAUri)?;
+    let code = seed.code_at(TotpStep::at(sources.clock.now())).expose();
+    let format = Format::from_flag(args.output.json);
+    output::data(format, &code, &json!({ "code": code }))
 }

@@ -1,6 +1,7 @@
 //! Why a command failed: what, where, and what to do about it.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,8 +12,29 @@ use arklow_store::{BadDatabaseUrl, CopyError, DatabaseUrl, OpenError, StoreError
 use chrono::{DateTime, Utc};
 
 use crate::commands::backup::BackupFileError;
+use crate::commands::restored::Killed;
 use crate::keys::KeysError;
 use crate::output;
+
+/// The flag that names a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DatabaseFlag {
+    DatabaseUrl,
+    /// Of `arklow copy`.
+    From,
+    /// Of `arklow copy`.
+    To,
+}
+
+impl fmt::Display for DatabaseFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DatabaseUrl => "--database-url",
+            Self::From => "--from",
+            Self::To => "--to",
+        })
+    }
+}
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +54,9 @@ pub(crate) enum CliError {
         command: &'static str,
         address: SocketAddr,
     },
-    #[error("cannot open `{url}` (--database-url)")]
+    #[error("cannot open `{url}` ({flag})")]
     Open {
+        flag: DatabaseFlag,
         url: DatabaseUrl,
         #[source]
         cause: OpenError,
@@ -52,7 +75,10 @@ pub(crate) enum CliError {
         now: DateTime<Utc>,
         newest: DateTime<Utc>,
     },
-    #[error("nothing was copied")]
+    #[error("{}", match .0 {
+        CopyError::Target(StoreError::Unknown(_)) => "whether anything was copied is not known",
+        _ => "nothing was copied",
+    })]
     Copy(#[source] CopyError),
     #[error("cannot make a backup")]
     Backup(#[source] BackupFileError),
@@ -64,6 +90,22 @@ pub(crate) enum CliError {
         keys.display()
     )]
     NoTables { url: DatabaseUrl, keys: PathBuf },
+    #[error("stopped half way: {done}; the rest is not done")]
+    RestoredStopped {
+        done: Killed,
+        #[source]
+        cause: Option<StoreError>,
+    },
+    #[error("the time of the backup is in the future (--since)")]
+    SinceFuture,
+    #[error("cannot read `{}` (--audit)", path.display())]
+    AuditFile {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("line {line} of `{}` is not a record of the audit (--audit)", path.display())]
+    AuditLine { path: PathBuf, line: usize },
     #[error("cannot make a key file (--out)")]
     KeyFile(#[source] KeysError),
     #[error("cannot use the keys (--keys)")]
@@ -74,6 +116,8 @@ pub(crate) enum CliError {
     EmailInUse(Email),
     #[error("there is no user {0}")]
     NoSuchUser(UserId),
+    #[error("there is no user with the address `{0}` (--email)")]
+    NoSuchEmail(Email),
     #[error("user {0} is disabled")]
     UserDisabled(UserId),
     #[error("there is no session {0} (--id)")]
@@ -113,6 +157,10 @@ pub(crate) enum CliError {
     TemporaryDirectory(#[source] io::Error),
     #[error("cannot put a database into the temporary directory")]
     TemporaryPath(#[source] BadDatabaseUrl),
+    #[error("cannot set up the throwaway database")]
+    Throwaway(#[source] Box<dyn Error + Send + Sync>),
+    #[error("this is no `otpauth://totp/` URI that `arklow` has printed (URI)")]
+    NotAUri,
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
     #[error("cannot start the threads of the server")]
@@ -153,9 +201,16 @@ impl CliError {
                 "use `--listen 127.0.0.1:0`, or `arklow serve` for a server that others may reach",
             ),
             Self::Open {
+                flag,
                 cause: OpenError::Missing(_),
                 ..
-            } => Some("name the database with --database-url; `arklow serve` makes a new one"),
+            } => Some(match flag {
+                DatabaseFlag::DatabaseUrl => {
+                    "name the database with --database-url; `arklow serve` makes a new one"
+                }
+                DatabaseFlag::From => "name the SQLite file of the old deployment with --from",
+                DatabaseFlag::To => "name a PostgreSQL database with --to",
+            }),
             Self::Open {
                 cause: OpenError::ForeignWal { .. },
                 ..
@@ -164,31 +219,81 @@ impl CliError {
                  or restore it with `arklow restore FILE --replace`",
             ),
             Self::Open {
+                flag,
                 cause: OpenError::Pending { .. },
                 ..
-            } => Some("run `arklow migrate up` once, with the same --database-url"),
+            } => Some(match flag {
+                DatabaseFlag::DatabaseUrl => {
+                    "run `arklow migrate up` once, with the same --database-url"
+                }
+                DatabaseFlag::From => {
+                    "run `arklow migrate up` once, with the URL of --from as --database-url"
+                }
+                DatabaseFlag::To => {
+                    "run `arklow migrate up` once, with the URL of --to as --database-url"
+                }
+            }),
             Self::Open {
+                flag,
                 cause: OpenError::Unreachable(_),
                 ..
-            } => {
-                Some("check that the server runs, and the host, port and sslmode in --database-url")
-            }
+            } => Some(match flag {
+                DatabaseFlag::DatabaseUrl => {
+                    "check that the server runs, and the host, port and sslmode in --database-url"
+                }
+                DatabaseFlag::From | DatabaseFlag::To => {
+                    "check that the server runs, and the host, port and sslmode in --to"
+                }
+            }),
             Self::Open {
+                flag,
                 cause: OpenError::Refused(_),
                 ..
-            } => Some("check the user, the password and the database in --database-url"),
+            } => Some(match flag {
+                DatabaseFlag::DatabaseUrl => {
+                    "check the user, the password and the database in --database-url"
+                }
+                DatabaseFlag::From | DatabaseFlag::To => {
+                    "check the user, the password and the database in --to"
+                }
+            }),
             Self::Open {
+                flag,
                 cause: OpenError::UnsafePool(_),
                 ..
-            } => Some(
-                "give the pool `pool_mode = session`, or PgBouncer 1.21 or newer with \
-                 `max_prepared_statements = 200`; or name the server itself in --database-url",
-            ),
+            } => Some(match flag {
+                DatabaseFlag::DatabaseUrl => {
+                    "give the pool `pool_mode = session`, or PgBouncer 1.21 or newer with \
+                     `max_prepared_statements = 200`; or name the server itself in --database-url"
+                }
+                DatabaseFlag::From | DatabaseFlag::To => {
+                    "give the pool `pool_mode = session`, or PgBouncer 1.21 or newer with \
+                     `max_prepared_statements = 200`; or name the server itself in --to"
+                }
+            }),
             Self::ClockBehind { .. } => Some(
                 "set the clock of this machine right; if it is, a clock was ahead when the record was \
                  written: start with `--check-clock off`",
             ),
             Self::Store(StoreError::Busy) => Some("something else is writing: try again"),
+            Self::Store(StoreError::TooSlow) => Some(
+                "the server ends statements of this user too early: raise its statement_timeout",
+            ),
+            Self::RestoredStopped { .. } => Some(
+                "do not start a server yet: run `arklow restored` again, with the same flags; it does \
+                 what is left",
+            ),
+            Self::SinceFuture => Some("give the time at which the backup was made, with its zone"),
+            Self::AuditFile { .. } | Self::AuditLine { .. } => {
+                Some("name a file with lines of `arklow audit list --json`; nothing was changed")
+            }
+            Self::NoSuchEmail(_) => Some(
+                "check the address and --database-url; `arklow user list --search TEXT` finds users",
+            ),
+            Self::Throwaway(_) => Some(
+                "set TMPDIR to a directory on a local disk that can be written and has some space",
+            ),
+            Self::NotAUri => Some("copy the whole URI that `arklow dev` prints, in quotes"),
             Self::Store(StoreError::Unknown(_)) => {
                 Some("look whether it was done before you try again")
             }
@@ -202,6 +307,9 @@ impl CliError {
             Self::Copy(CopyError::Source(StoreError::Busy)) => {
                 Some("a server is writing: stop the servers of the source first")
             }
+            Self::Copy(CopyError::Target(StoreError::Unknown(_))) => {
+                Some("run it again: if all of it is there, it says so")
+            }
             Self::Copy(_) => Some("run it again: the target is as it was"),
             Self::Backup(error) | Self::Restore(error) => error.hint(),
             Self::NoTables { .. } => Some(
@@ -211,7 +319,7 @@ impl CliError {
             Self::Keys(error) | Self::KeyFile(error) => error.hint(),
             Self::EmailInUse(_) => Some("no two users share an address: give another one"),
             Self::NoSuchUser(_) => {
-                Some("check the id and --database-url; `arklow user create` prints the id")
+                Some("check the id and --database-url; `arklow user list` tells the ids")
             }
             Self::UserDisabled(_) => Some("a disabled user gets no sessions and no devices"),
             Self::NoSuchSession(_) => {
@@ -259,7 +367,7 @@ impl CliError {
     /// As `--help` documents it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotLoopback { .. } => ExitCode::from(2),
+            Self::NotLoopback { .. } | Self::SinceFuture | Self::NotAUri => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -1,4 +1,5 @@
-//! The log on standard error: one line per event, for people on a terminal and as JSON elsewhere.
+//! The log on standard error: one line per event, for people or as JSON.  Messages of commands are part
+//! of it when it is JSON, so that every line is an object.
 //!
 //! Only our own events and those of Dropshot are let through, at any level: another crate may
 //! well log whole requests at `trace`, and there are secrets in them.
@@ -6,35 +7,53 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arklow_api::server::Origin;
 use slog::{Drain, KV as _, Key, Never, OwnedKVList, Record, Serializer};
-use tracing::{Level, error, event, warn};
+use tracing::{Level, error, event, info, warn};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::{LogArgs, LogFormat};
+use crate::cli::{LogArgs, LogFormat, LogLevel};
 use crate::error::chain;
+use crate::output;
+use crate::serve::ServedDatabase;
 
 /// Under which name Dropshot's events stand in the log.
 const DROPSHOT: &str = "dropshot";
 
-/// Starts logging, panics included.
-pub(crate) fn start(args: LogArgs) {
+/// Under which name messages stand in the log; they are there at every level.
+pub(crate) const MESSAGE: &str = "arklow::message";
+
+/// Whether standard error takes JSON only.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether standard error takes JSON only.
+pub(crate) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// Starts logging, panics included; `serves` tells whether the command runs until a signal.
+pub(crate) fn start(args: LogArgs, serves: bool) {
     let terminal = io::stderr().is_terminal();
     let json = match args.log_format {
-        LogFormat::Auto => !terminal,
+        LogFormat::Auto => serves && !terminal,
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
+    JSON.store(json, Ordering::Relaxed);
     // <https://no-color.org>
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let level = Level::from(args.log_level);
     // Also what begins so: `arklow_store`.
     let ours = Targets::new()
         .with_target("arklow", level)
+        .with_target(MESSAGE, Level::INFO)
         .with_target(DROPSHOT, level);
 
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
@@ -53,6 +72,66 @@ pub(crate) fn start(args: LogArgs) {
             None => error!("panicked"),
         }
     }));
+}
+
+/// Tells that a server accepts requests.
+pub(crate) fn started(address: SocketAddr, served: &ServedDatabase) {
+    let (database, migration) = (served.url.as_deref(), served.migration.as_deref());
+    let version = env!("CARGO_PKG_VERSION");
+    if is_json() {
+        info!(
+            target: MESSAGE,
+            version,
+            database,
+            migration,
+            address = %address,
+            "started, listening on http://{address}"
+        );
+    } else {
+        output::note(&format!("listening on http://{address}"));
+        info!(version, database, migration, address = %address, "started");
+    }
+}
+
+/// Tells of wrong usage, or prints the help that was asked for.
+pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let variable = std::env::var("ARKLOW_LOG_FORMAT").ok();
+    if !error.use_stderr() || !wants_json(&arguments, variable.as_deref()) {
+        // Where nobody reads it, it need not be read.
+        drop(error.print());
+    } else {
+        let args = LogArgs {
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Json,
+        };
+        start(args, true);
+        error!(target: MESSAGE, "{}", error.render().to_string().trim());
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Whether JSON was asked for on a command line that is wrong otherwise.
+fn wants_json(arguments: &[String], variable: Option<&str>) -> bool {
+    let flag = arguments.iter().enumerate().find_map(|(index, argument)| {
+        match argument.strip_prefix("--log-format") {
+            Some("") => arguments.get(index + 1).map(String::as_str),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        }
+    });
+    match flag.or(variable) {
+        Some("json") => true,
+        Some("human") => false,
+        _ => {
+            let command = arguments.iter().skip(1).find(|word| !word.starts_with('-'));
+            let serves =
+                command.is_some_and(|word| ["serve", "dev", "mock"].contains(&word.as_str()));
+            serves && !io::stderr().is_terminal()
+        }
+    }
 }
 
 /// Writes down a failure of which its caller is told nothing.
@@ -253,6 +332,26 @@ mod tests {
         let detail = lines[0]["detail"].as_str().unwrap();
         assert!(detail.contains("error=too many files"), "{detail}");
         assert!(detail.contains("retry=true"), "{detail}");
+    }
+
+    #[test]
+    fn format_is_found_on_a_command_line_that_is_wrong() {
+        let wants = |arguments: &str, variable| {
+            let all: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+            wants_json(&all, variable)
+        };
+        assert!(wants("arklow user nothing --log-format json", None));
+        assert!(wants(
+            "arklow user nothing --log-format=json",
+            Some("human")
+        ));
+        assert!(wants("arklow user nothing", Some("json")));
+        assert!(!wants(
+            "arklow serve --nothing --log-format human",
+            Some("json")
+        ));
+        assert!(!wants("arklow user nothing --log-format", None));
+        assert!(!wants("arklow user serve", None));
     }
 
     #[test]

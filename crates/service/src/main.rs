@@ -53,10 +53,13 @@ use cli::{Cli, Command};
 use error::CliError;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    log::start(cli.log);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return log::wrong_usage(&error),
+    };
+    log::start(cli.log, cli.command.serves());
     match start(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::error(&error);
             error.exit_code()
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command: Command) -> Result<(), CliError> {
+fn start(command: Command) -> Result<ExitCode, CliError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CliError::Runtime)?;
     let outcome = runtime.block_on(run(command, Sources::system()));
     // What is still running was given its time; it must not hold up the exit.
@@ -72,8 +75,9 @@ fn start(command: Command) -> Result<(), CliError> {
     outcome
 }
 
-async fn run(command: Command, sources: Sources) -> Result<(), CliError> {
+async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
     match command {
+        Command::Migrate(command) => return commands::migrate::run(command).await,
         Command::Dev(args) => dev::run(args, sources).await,
         Command::Mock(args) => mock::run(args).await,
         Command::Serve(args) => serve::run(*args, sources).await,
@@ -81,11 +85,11 @@ async fn run(command: Command, sources: Sources) -> Result<(), CliError> {
         Command::Session(command) => commands::session::run(command, &sources).await,
         Command::Device(command) => commands::device::run(command, &sources).await,
         Command::Keys(command) => commands::keys::run(command, &sources).await,
-        Command::Migrate(command) => commands::migrate::run(command).await,
         Command::Copy(args) => commands::copy::run(args).await,
         Command::Backup(args) => commands::backup::run(args, &sources).await,
         Command::Restore(args) => commands::restore::run(args, &sources).await,
         Command::Restored(args) => commands::restored::run(args, &sources).await,
         Command::Audit(command) => commands::audit::run(command, &sources).await,
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

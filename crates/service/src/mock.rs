@@ -46,11 +46,10 @@ pub(crate) async fn run(args: MockArgs) -> Result<(), CliError> {
     let contract = Contract::read(CONTRACT).map_err(|error| CliError::Server(error.into()))?;
     let format = Format::from_flag(args.json);
     let ready = |address| {
-        output::note(
-            "\n\
-             *** A MOCK: every answer is an example of the contract, whatever was sent. ***\n\
-             *** Nothing is stored, no code is looked at, any well-formed token will do. ***\n",
-        );
+        output::banner(&[
+            "A MOCK: every answer is an example of the contract, whatever was sent.",
+            "Nothing is stored, no code is looked at, any well-formed token will do.",
+        ]);
         print(format, &format!("http://{address}"))
     };
     let nothing_else = std::future::pending();

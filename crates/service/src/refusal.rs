@@ -65,7 +65,7 @@ pub(crate) enum Refused {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy => Self::Busy,
+            StoreError::Busy | StoreError::TooSlow => Self::Busy,
             StoreError::Unavailable(_) | StoreError::Unknown(_) => Self::Unavailable(error),
             StoreError::Inconsistent { .. }
             | StoreError::Unreadable(_)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arklow_api::server::{Api, Served, Settings, api_description};
-use arklow_store::Options;
+use arklow_store::{DatabaseUrl, Options, Store};
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     /// How many connections to a database the process has, at most.
     pub(crate) database_connections: u32,
+    /// What is served, for the log.
+    pub(crate) served: ServedDatabase,
 }
 
 /// What SIGHUP does.
@@ -60,6 +62,27 @@ pub(crate) enum Hangup {
     Stop,
     /// Is logged: there is nothing to reload.
     Ignore,
+}
+
+/// The database behind a server, as the log tells of it; empty for a mock.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct ServedDatabase {
+    /// The URL, without a password.
+    pub(crate) url: Option<String>,
+    /// The last change that its tables have.
+    pub(crate) migration: Option<String>,
+}
+
+impl ServedDatabase {
+    /// Reads which change is the last.
+    pub(crate) async fn find(url: &DatabaseUrl, options: &Options) -> Result<Self, CliError> {
+        let state = Store::migrations(url, options).await;
+        let state = state.map_err(commands::unopened(url))?;
+        Ok(Self {
+            url: Some(url.to_string()),
+            migration: state.applied.last().cloned(),
+        })
+    }
 }
 
 impl Config {
@@ -79,6 +102,7 @@ impl Config {
             trusted_proxies: TrustedProxies::default(),
             timeouts: Timeouts::default(),
             database_connections: Options::default().connections,
+            served: ServedDatabase::default(),
         }
     }
 
@@ -104,7 +128,7 @@ impl Config {
 
 /// `arklow serve`.
 pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliError> {
-    let config = Config::from_flags(&args);
+    let mut config = Config::from_flags(&args);
     let url = &args.database.database_url;
     let options = Options {
         busy_timeout: args.busy_timeout,
@@ -116,9 +140,10 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     if let Ok(keys) = commands::key_path(url, &args.keys) {
         commands::check_tables(url, &keys).await?;
     }
-    let store = commands::open(url, options).await?;
+    let store = commands::open(url, options.clone()).await?;
     let serving = async {
         commands::check_clock(&store, &sources, args.check_clock).await?;
+        config.served = ServedDatabase::find(url, &options).await?;
         let (keyring, path) = commands::open_keys(&store, url, &args.keys, &sources).await?;
         let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
         let policy = Policy::from_flags(&args.factors, &args.limits);
@@ -136,11 +161,10 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
 }
 
 fn warn_of_no_limits() {
-    output::note(
-        "\n\
-         *** LIMITS ARE OFF (--limits off): nothing bounds how often codes are regenerated, ***\n\
-         *** devices are enrolled, changes denied and codes tried.  Not for users.        ***\n",
-    );
+    output::banner(&[
+        "LIMITS ARE OFF (--limits off): nothing bounds how often codes are regenerated,",
+        "devices are enrolled, changes denied and codes tried.  Not for users.",
+    ]);
     warn!("the limits are off: only the failures of each user are counted");
 }
 
@@ -184,13 +208,14 @@ pub(crate) async fn until_signal<A: Api>(
     // Before anybody learns that there is somebody to send them to.
     let mut signals = Signals::listen()?;
     let (grace, hangup) = (config.shutdown_grace, config.hangup);
+    let served = config.served.clone();
     let listener = start(api, config)?;
     let address = listener
         .local_addr()
         .map_err(|error| CliError::Server(error.into()))?;
     let (stop, stopped) = watch::channel(false);
     let mut server = tokio::spawn(listener.run(stopped));
-    output::note(&format!("listening on http://{address}"));
+    log::started(address, &served);
     ready(address)?;
 
     let stopped = tokio::select! {

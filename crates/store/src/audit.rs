@@ -107,6 +107,16 @@ words! {
         KeyRotated = "mfa.key.rotated",
         /// A root key went out of use; it was nobody's.
         KeyRetired = "mfa.key.retired",
+        /// A user was enabled again.
+        UserEnabled = "mfa.admin.user_enabled",
+        /// An operator looked at a user.
+        UserShown = "mfa.admin.user_shown",
+        /// An operator looked at the list of users.
+        UsersListed = "mfa.admin.users_listed",
+        /// A backup was restored, and killing what it would revive began.
+        RestoreStarted = "mfa.admin.restore_started",
+        /// After a backup was restored, all users were disabled and all devices locked.
+        UsersHeld = "mfa.admin.users_held",
         /// A backup was restored, and what it would revive was killed.
         Restored = "mfa.admin.restored",
     }
@@ -137,6 +147,11 @@ impl AuditEvent {
             | Self::SessionRevoked
             | Self::KeyRotated
             | Self::KeyRetired
+            | Self::UserEnabled
+            | Self::UserShown
+            | Self::UsersListed
+            | Self::RestoreStarted
+            | Self::UsersHeld
             | Self::Restored => false,
         }
     }

@@ -16,6 +16,10 @@ pub enum StoreError {
     /// asking again later may work.
     #[error("the database is busy")]
     Busy,
+    /// A statement took longer than the server allows.  Nothing was changed; asking again later may
+    /// work.
+    #[error("a statement took longer than the database allows")]
+    TooSlow,
     /// A row that this program never writes.  Nothing was changed.
     #[error("a row of table `{table}` cannot be true: column `{column}`")]
     Inconsistent {
@@ -145,7 +149,10 @@ pub enum OpenError {
     )]
     UnsafePool(#[source] Option<Cause>),
     /// A database that lacks changes which this program needs.
-    #[error("{count} changes of the tables are pending, the first is `{first}`")]
+    #[error(
+        "{count} {} pending, the first is `{first}`",
+        if *count == 1 { "change of the tables is" } else { "changes of the tables are" }
+    )]
     Pending {
         /// How many.
         count: usize,

@@ -68,10 +68,13 @@ pub use error::{OpenError, StoreError};
 pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
 pub use lockout::UnlockUser;
 pub use migrations::MigrationState;
-pub use restore::Killed;
+pub use restore::{Batch, DeviceBatch, Hold, RestoredRows};
 pub use sessions::{CreateSession, NewSession, RevokeSession, SessionEntry};
 pub use url::{BadDatabaseUrl, DatabaseUrl};
-pub use users::{CreateUser, DisableUser, Membership, NewUser};
+pub use users::{
+    CreateUser, DeviceOverview, DisableUser, EnableUser, Membership, NewUser, UserFilter,
+    UserOverview,
+};
 
 use postgres::Postgres;
 use sqlite::Sqlite;

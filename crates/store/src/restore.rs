@@ -1,32 +1,123 @@
 //! After a backup was restored: what it would bring back to life.
+//!
+//! Each function is one transaction of bounded size, so that a database of any size is done in the end
+//! and servers beside it are held up for one batch only.  Every batch changes only what is not changed
+//! yet: a run that stopped half way is run again from the beginning.
 
+use arklow_domain::{DeviceId, SessionId, UserId};
 use chrono::{DateTime, Utc};
 
 use crate::ask::ask;
 use crate::{AuditOrigin, Store, StoreError};
 
-/// What [`Store::kill_what_was_restored`] has killed.
+/// What there is to look at after a backup was restored, in rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Killed {
-    /// How many sessions.
-    pub sessions: usize,
-    /// How many sets of backup codes.
+pub struct RestoredRows {
+    /// The users.
+    pub users: u64,
+    /// The sessions.
+    pub sessions: u64,
+    /// The devices.
+    pub devices: u64,
+    /// Whether an earlier run began and did not end.
+    pub interrupted: bool,
+}
+
+/// Whether users and devices are held until an operator has looked at them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Users and devices stay as the backup has them.
+    Nothing,
+    /// Every user is disabled and every device locked.
+    Everything,
+}
+
+/// Some rows that were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch<Id> {
+    /// How many of them were changed.
+    pub changed: usize,
+    /// The last one, if there may be more after it.
+    pub next: Option<Id>,
+}
+
+/// Some devices that were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceBatch {
+    /// How many sets of backup codes died.
     pub code_sets: usize,
-    /// How many devices take no TOTP code that was shown by now.
+    /// How many devices accept no TOTP code that was shown by now.
     pub devices: usize,
+    /// How many devices were locked.
+    pub locked: usize,
+    /// The last device, if there may be more after it.
+    pub next: Option<DeviceId>,
 }
 
 impl Store {
-    /// Ends everything of which a backup cannot know whether it was used up or ended since: all
-    /// sessions, all backup codes, and the TOTP codes that were shown by now.
+    /// Puts on record that a restored backup is about to be made safe, and counts the rows.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn kill_what_was_restored(
+    pub async fn begin_restored(
+        &self,
+        hold: Hold,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<RestoredRows, StoreError> {
+        ask!(self.write(restore::begin(hold, now, &origin)))
+    }
+
+    /// Disables the next `limit` users after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn hold_users(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Batch<UserId>, StoreError> {
+        ask!(self.write(restore::hold_users(after, limit, now)))
+    }
+
+    /// Revokes the next `limit` sessions after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn kill_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Batch<SessionId>, StoreError> {
+        ask!(self.write(restore::kill_sessions(after, limit, now)))
+    }
+
+    /// Uses up the backup codes and the TOTP codes shown by now of the next `limit` devices after
+    /// `after`, and locks these devices if they are to be held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn kill_codes(
+        &self,
+        after: Option<DeviceId>,
+        limit: u32,
+        hold: Hold,
+        now: DateTime<Utc>,
+    ) -> Result<DeviceBatch, StoreError> {
+        ask!(self.write(restore::kill_codes(after, limit, hold, now)))
+    }
+
+    /// Puts on record that all of it is done.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_restored(
         &self,
         now: DateTime<Utc>,
         origin: AuditOrigin,
-    ) -> Result<Killed, StoreError> {
-        ask!(self.write(restore::kill(now, &origin)))
+    ) -> Result<(), StoreError> {
+        ask!(self.write(restore::end(now, &origin)))
     }
 }

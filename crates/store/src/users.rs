@@ -1,10 +1,10 @@
-//! Users: making, finding and disabling them.
+//! Users: making, finding, disabling and enabling them.
 
-use arklow_domain::{Email, User, UserId, UserName};
+use arklow_domain::{Device, Email, User, UserId, UserName};
 use chrono::{DateTime, Utc};
 
 use crate::ask::ask;
-use crate::{AuditOrigin, Store, StoreError};
+use crate::{AuditOrigin, AuditRecord, SessionEntry, Store, StoreError};
 
 /// A user to be made.
 #[derive(Debug, Clone)]
@@ -48,6 +48,65 @@ pub enum DisableUser {
     NoSuchUser,
 }
 
+/// What [`Store::enable_user`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnableUser {
+    /// The user may sign in again.  Sessions from before stay over.
+    Enabled,
+    /// The user was not disabled.
+    AlreadyEnabled,
+    /// There is no such user.
+    NoSuchUser,
+}
+
+/// Which users are wanted, in the order of their ids.
+#[derive(Debug, Clone, Default)]
+pub struct UserFilter {
+    /// Only those after this one.
+    pub after: Option<UserId>,
+    /// Only those whose address contains this text, in any case.
+    pub search: Option<String>,
+    /// Only those who were disabled at this instant or later, and still are.
+    pub disabled_since: Option<DateTime<Utc>>,
+    /// So many at most.
+    pub limit: u32,
+}
+
+/// A device as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceOverview {
+    /// The device.
+    pub device: Device,
+    /// Since when its TOTP codes are refused.
+    pub totp_locked_at: Option<DateTime<Utc>>,
+    /// Since when its backup codes are refused.
+    pub codes_locked_at: Option<DateTime<Utc>>,
+    /// How many of its backup codes are not used up; `None` if it has no set.
+    pub backup_codes_left: Option<u32>,
+}
+
+/// A user as an operator sees one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserOverview {
+    /// The user.
+    pub user: User,
+    /// Failures in a row.
+    pub failures: i64,
+    /// Until when these lock all factors; may be over.
+    pub locked_until: Option<DateTime<Utc>>,
+    /// The devices that were not removed, newest first, up to a limit.
+    pub devices: Vec<DeviceOverview>,
+    /// How many devices were not removed.
+    pub device_count: u64,
+    /// The sessions that are neither revoked nor expired, newest first, up to a limit.  Of a disabled
+    /// user they are over all the same.
+    pub sessions: Vec<SessionEntry>,
+    /// How many such sessions there are.
+    pub session_count: u64,
+    /// The last records of the audit about the user, oldest first, up to a limit.
+    pub records: Vec<AuditRecord>,
+}
+
 impl Store {
     /// Makes a user, unless the address is taken.
     ///
@@ -72,6 +131,55 @@ impl Store {
         origin: AuditOrigin,
     ) -> Result<DisableUser, StoreError> {
         ask!(self.write(users::disable(user, now, &origin)))
+    }
+
+    /// Enables a disabled user.  Sessions from before stay over: they are revoked.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn enable_user(
+        &self,
+        user: UserId,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<EnableUser, StoreError> {
+        ask!(self.write(users::enable(user, now, &origin)))
+    }
+
+    /// The id of the user with this address, in any case.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn user_id_of(&self, email: Email) -> Result<Option<UserId>, StoreError> {
+        ask!(self.read(users::find_id(&email)))
+    }
+
+    /// The users that `filter` lets through, for an operator.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn users(
+        &self,
+        filter: UserFilter,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<Vec<User>, StoreError> {
+        ask!(self.write(users::list(&filter, now, &origin)))
+    }
+
+    /// All about a user that an operator needs, with at most `limit` devices, sessions and records;
+    /// `None` if there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn user_overview(
+        &self,
+        user: UserId,
+        limit: u32,
+        now: DateTime<Utc>,
+        origin: AuditOrigin,
+    ) -> Result<Option<UserOverview>, StoreError> {
+        ask!(self.write(users::show(user, limit, now, &origin)))
     }
 
     /// What the user may do in which organization, by organization.

@@ -44,7 +44,7 @@ export class Arklow {
       for (const stream of [server.stdout, server.stderr]) {
         createInterface(stream).on("line", (line) => {
           printed.push(line);
-          const base = /^listening on (.*)/.exec(line)?.[1];
+          const base = /listening on (http:[^"\s]+)/.exec(line)?.[1];
           if (base) {
             resolve(base);
           }

@@ -227,7 +227,8 @@ impl Desk {
             let said = fs::read_to_string(&log).unwrap_or_default();
             let url = said
                 .lines()
-                .find_map(|line| line.strip_prefix("listening on "));
+                .find_map(|line| line.split_once("listening on "))
+                .and_then(|(_, rest)| rest.split(['"', ' ']).next());
             if let Some(url) = url.filter(|_| said.ends_with('\n')) {
                 url.clone_into(&mut server.url);
                 return Ok(server);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{closing, open_existing};
 use crate::app::Sources;
-use crate::cli::{AuditCommand, ListAuditArgs, Since};
+use crate::cli::{AuditCommand, ListAuditArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
 
@@ -24,10 +24,7 @@ async fn run_list(args: ListAuditArgs, sources: &Sources) -> Result<(), CliError
     let store = open_existing(&args.database.database_url).await?;
     let filter = AuditFilter {
         user_id: args.user,
-        since: args.since.map(|since| match since {
-            Since::At(at) => at,
-            Since::Ago(ago) => sources.clock.now() - ago,
-        }),
+        since: args.since.map(|since| since.time(sources.clock.now())),
         limit: Some(PAGE),
         ..AuditFilter::default()
     };
@@ -53,7 +50,7 @@ async fn print(store: &Store, mut filter: AuditFilter, format: Format) -> Result
 }
 
 /// For people: when, what, how it went, and whatever else is known.
-fn line(record: &AuditRecord) -> String {
+pub(super) fn line(record: &AuditRecord) -> String {
     let mut line = format!(
         "{} {} {}",
         output::time(record.at),
@@ -78,7 +75,7 @@ fn line(record: &AuditRecord) -> String {
     line
 }
 
-fn object(record: &AuditRecord) -> Value {
+pub(super) fn object(record: &AuditRecord) -> Value {
     json!({
         "id": record.id.to_string(),
         "at": output::time(record.at),

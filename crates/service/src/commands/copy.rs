@@ -1,29 +1,30 @@
 //! `arklow copy`: from SQLite to PostgreSQL, every row.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arklow_store::CopyProgress;
-use indicatif::{ProgressBar, ProgressStyle};
+use arklow_store::{CopyError, CopyProgress};
 use serde_json::json;
 
-use super::{closing, open_existing};
+use super::{closing, open_existing_by};
 use crate::cli::CopyArgs;
-use crate::error::CliError;
-use crate::output::{self, Format};
+use crate::error::{CliError, DatabaseFlag};
+use crate::output::{self, Format, Progress};
 
 pub(crate) async fn run(args: CopyArgs) -> Result<(), CliError> {
-    let source = open_existing(&args.from).await?;
+    // Before anything is opened: what is wrong with the flags is said better by this.
+    if args.from.sqlite_path().is_none() || args.to.sqlite_path().is_some() {
+        return Err(CliError::Copy(CopyError::Direction));
+    }
+    let source = open_existing_by(DatabaseFlag::From, &args.from).await?;
     let copied = closing(&source, async {
-        let target = open_existing(&args.to).await?;
+        let target = open_existing_by(DatabaseFlag::To, &args.to).await?;
         closing(&target, async {
-            let bar = ProgressBar::new(0).with_style(style());
-            let shown = bar.clone();
-            let progress = Arc::new(move |progress: CopyProgress| {
-                shown.set_length(progress.total);
-                shown.set_position(progress.done);
+            let progress = Mutex::new(Progress::of("rows written and read back"));
+            let tell = Arc::new(move |CopyProgress { done, total }: CopyProgress| {
+                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                progress.tell(done, total);
             });
-            let copied = source.copy_to(&target, progress).await;
-            bar.finish_and_clear();
+            let copied = source.copy_to(&target, tell).await;
             copied.map_err(CliError::Copy)
         })
         .await
@@ -36,8 +37,9 @@ pub(crate) async fn run(args: CopyArgs) -> Result<(), CliError> {
         false => "copied, and reads back the same",
     };
     output::note(&format!(
-        "{what}: {rows} rows.  Start the servers with --database-url {} and the same key file \
+        "{what}: {}.  Start the servers with --database-url {} and the same key file \
          (--keys), and the old database no more",
+        output::count(rows, "row", "rows"),
         args.to
     ));
     let format = Format::from_flag(args.output.json);
@@ -61,11 +63,4 @@ pub(crate) async fn run(args: CopyArgs) -> Result<(), CliError> {
             output::data(format, "", &object)
         }
     }
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(
-        "{bar:40} {percent:>3} %  {pos} of {len} rows written and read back, {eta} left",
-    )
-    .expect("the template is one")
 }

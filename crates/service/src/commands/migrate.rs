@@ -1,5 +1,7 @@
 //! `arklow migrate`: the tables of the database, brought up to date by whoever runs it.
 
+use std::process::ExitCode;
+
 use arklow_store::{Options, Store};
 use serde_json::json;
 
@@ -8,9 +10,12 @@ use crate::cli::{MigrateCommand, MigrateStatusArgs, MigrateUpArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
 
-pub(crate) async fn run(command: MigrateCommand) -> Result<(), CliError> {
+/// What `arklow migrate status` ends with if changes are pending; `--help` documents it.
+const PENDING: u8 = 3;
+
+pub(crate) async fn run(command: MigrateCommand) -> Result<ExitCode, CliError> {
     match command {
-        MigrateCommand::Up(args) => run_up(args).await,
+        MigrateCommand::Up(args) => run_up(args).await.map(|()| ExitCode::SUCCESS),
         MigrateCommand::Status(args) => run_status(args).await,
     }
 }
@@ -20,11 +25,14 @@ async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
     if let Ok(keys) = crate::keys::default_path(url) {
         check_tables(url, &keys).await?;
     }
-    let done = Store::migrate(url, &Options::default()).await;
+    let done = Store::migrate(url, &Options::for_commands()).await;
     let done = done.map_err(unopened(url))?;
     output::note(&match done.len() {
         0 => "the tables were up to date".to_owned(),
-        count => format!("{count} changes made; the tables are up to date"),
+        count => format!(
+            "{} made; the tables are up to date",
+            output::count(count as u64, "change", "changes")
+        ),
     });
     match Format::from_flag(args.output.json) {
         format @ Format::Json => output::data(format, "", &json!({ "applied": done })),
@@ -34,9 +42,9 @@ async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
     }
 }
 
-async fn run_status(args: MigrateStatusArgs) -> Result<(), CliError> {
+async fn run_status(args: MigrateStatusArgs) -> Result<ExitCode, CliError> {
     let url = &args.database.database_url;
-    let state = Store::migrations(url, &Options::default()).await;
+    let state = Store::migrations(url, &Options::for_commands()).await;
     let state = state.map_err(unopened(url))?;
     let word = |names: &[String], word: &'static str| {
         let lines = names
@@ -67,8 +75,12 @@ async fn run_status(args: MigrateStatusArgs) -> Result<(), CliError> {
         (Some(_), _) => output::note("a newer version of this program has changed the tables"),
         (None, 0) => output::note("the tables are up to date"),
         (None, pending) => output::note(&format!(
-            "{pending} changes are pending: `arklow migrate up`"
+            "{} pending: run `arklow migrate up`",
+            output::count(pending as u64, "change is", "changes are")
         )),
     }
-    Ok(())
+    Ok(match state.pending.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(PENDING),
+    })
 }

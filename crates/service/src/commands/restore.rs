@@ -9,13 +9,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use arklow_store::{BackupError, DatabaseUrl, Killed, Options, OutOfUse, Store};
+use arklow_store::{BackupError, DatabaseUrl, Hold, Options, OutOfUse, Store};
 use serde_json::json;
 
 use super::backup::{
     BackupFileError, beside, check_manifest, digest_of, directory_of, sync_directory, temporary_in,
     with_contents,
 };
+use super::restored::{self, Killed};
 use super::{LOOK_AGAIN, LOOKS, closing, key_path, open, operator};
 use crate::app::Sources;
 use crate::cli::RestoreArgs;
@@ -176,14 +177,12 @@ async fn prepare(
     let url = DatabaseUrl::sqlite(temporary.path()).map_err(CliError::TemporaryPath)?;
     // Up to date, as `serve` would bring it: what follows needs all tables.
     let store = open(&url, Options::default()).await?;
-    let actor = operator(super::ActorArgs {
-        actor: args.actor.actor.clone(),
-    });
+    let actor = operator(&args.actor);
     let killed = closing(&store, async {
         keys::open(&store, keys, Making::ByHand, sources).await?;
-        Ok(store
-            .kill_what_was_restored(sources.clock.now(), actor)
-            .await?)
+        let mut killed = Killed::default();
+        restored::kill(&store, Hold::Nothing, &mut killed, &actor, sources).await?;
+        Ok(killed)
     });
     let killed = killed.await?;
     // One file: what the copy's own WAL still has is moved into it.

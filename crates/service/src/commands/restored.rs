@@ -1,18 +1,100 @@
-//! `arklow restored`.
+//! `arklow restored`: what a restored backup would bring back to life, and what it cannot know.
+//!
+//! The sessions come first: whatever they still do before they are over, such as making new backup
+//! codes, dies with the codes after them.  Sessions that began meanwhile are ended at last.
 
-use arklow_store::Store;
-use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::time::Duration;
 
+use arklow_domain::{DeviceId, SessionId, User, UserId};
+use arklow_store::{
+    AuditEvent, AuditOrigin, DisableUser, Hold, RemoveDevice, RestoredRows, Store, StoreError,
+    UserFilter,
+};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::user::{print_users, user_object};
 use super::{check_tables, closing, key_path, open_existing, operator};
 use crate::app::Sources;
 use crate::cli::RestoredArgs;
 use crate::error::CliError;
 use crate::keys;
-use crate::output::{self, Format};
+use crate::output::{self, Format, Progress};
+use crate::serve::Signals;
+
+/// How many rows share a transaction.
+const BATCH: u32 = 10_000;
+/// How long the database is left to others after each transaction: who waits for a lock of SQLite looks
+/// for it now and then.
+const BREATH: Duration = Duration::from_millis(20);
+/// How many of the users to look at are printed, at most.
+const LISTED: u32 = 1_000;
+
+/// The record of a user who was disabled.
+const USER_DISABLED: &str = "mfa.admin.user_disabled";
+
+/// What was done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Killed {
+    pub(crate) sessions: u64,
+    pub(crate) code_sets: u64,
+    /// How many devices accept no TOTP code that was shown by now.
+    pub(crate) devices: u64,
+    pub(crate) users_disabled: u64,
+    pub(crate) devices_locked: u64,
+    pub(crate) devices_removed: u64,
+}
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ended, {} dead, {} for the next code",
+            output::count(self.sessions, "session", "sessions"),
+            output::count(
+                self.code_sets,
+                "set of backup codes is",
+                "sets of backup codes are"
+            ),
+            output::count(self.devices, "device waits", "devices wait"),
+        )?;
+        for (count, one, many) in [
+            (self.users_disabled, "user disabled", "users disabled"),
+            (self.devices_locked, "device locked", "devices locked"),
+            (self.devices_removed, "device removed", "devices removed"),
+        ] {
+            if count > 0 {
+                write!(f, ", {}", output::count(count, one, many))?;
+            }
+        }
+        Ok(())
+    }
+}
 
 pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), CliError> {
+    let now = sources.clock.now();
+    let since = args.since.map(|since| since.time(now));
+    if since.is_some_and(|since| since > now) {
+        return Err(CliError::SinceFuture);
+    }
+    // Before anything is changed.
+    let replay = match (since, &args.audit) {
+        (Some(since), Some(path)) => Some(Replay::read(path, since)?),
+        _ => None,
+    };
+    let hold = match (since, &replay) {
+        (Some(_), None) => Hold::Everything,
+        _ => Hold::Nothing,
+    };
+    let format = Format::from_flag(args.output.json);
+    let origin = operator(&args.actor);
     let url = &args.database.database_url;
-    let aside = Store::set_foreign_wal_aside(url, sources.clock.now()).await;
+    let aside = Store::set_foreign_wal_aside(url, now).await;
     let aside = aside.map_err(|error| CliError::Restore(error.into()))?;
     if let Some(aside) = aside {
         output::note(&format!(
@@ -20,31 +102,360 @@ pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), Cli
             aside.display()
         ));
     }
+    let keys = key_path(url, &args.keys).ok();
     // Before the tables are missed: this says better what is wrong.
-    if let Ok(keys) = key_path(url, &args.keys) {
-        check_tables(url, &keys).await?;
+    if let Some(keys) = &keys {
+        check_tables(url, keys).await?;
     }
     let store = open_existing(url).await?;
-    let origin = operator(&args.actor);
-    let killed = closing(&store, async {
-        if let Ok(keys) = key_path(url, &args.keys) {
-            keys::check_not_emptied(&store, &keys).await?;
+    closing(&store, async {
+        if let Some(keys) = &keys {
+            keys::check_not_emptied(&store, keys).await?;
         }
-        let now = sources.clock.now();
-        Ok(store.kill_what_was_restored(now, origin).await?)
-    });
-    let killed = killed.await?;
-    let human = format!(
-        "{} sessions ended, {} sets of backup codes are dead, {} devices wait for their next code",
-        killed.sessions, killed.code_sets, killed.devices
-    );
-    output::data(
-        Format::from_flag(args.output.json),
-        &human,
-        &json!({
+        let mut killed = Killed::default();
+        if let Some(replay) = &replay {
+            replay.apply(&store, &mut killed, &origin, sources).await?;
+        }
+        kill(&store, hold, &mut killed, &origin, sources).await?;
+        let mut object = json!({
             "sessions": killed.sessions,
             "code_sets": killed.code_sets,
             "devices": killed.devices,
-        }),
-    )
+        });
+        let Some(since) = since else {
+            output::note(
+                "devices that were removed and users who were disabled after the backup was made are \
+                 as the backup has them: run `arklow restored --since TIME`, with the time of the \
+                 backup, to deal with them",
+            );
+            return output::data(format, &killed.to_string(), &object);
+        };
+        object["since"] = json!(output::time(since));
+        object["users_disabled"] = json!(killed.users_disabled);
+        object["devices_locked"] = json!(killed.devices_locked);
+        object["devices_removed"] = json!(killed.devices_removed);
+        match &replay {
+            Some(replay) => replay.report(&store, format, &killed, object).await,
+            None => report_held(&store, format, since, &killed, object, origin, now).await,
+        }
+    })
+    .await
+}
+
+/// Makes a restored database safe, some rows at a time; `killed` counts on.
+pub(crate) async fn kill(
+    store: &Store,
+    hold: Hold,
+    killed: &mut Killed,
+    origin: &AuditOrigin,
+    sources: &Sources,
+) -> Result<(), CliError> {
+    let begun = store.begin_restored(hold, sources.clock.now(), origin.clone());
+    let begun = begun.await.map_err(|error| stopped(*killed, error))?;
+    if begun.interrupted {
+        output::note("an earlier `arklow restored` stopped half way: doing what is left");
+    }
+    let signals = Signals::listen()?;
+    let ended = kill_all(store, hold, begun, killed, origin, sources, signals).await;
+    let done = *killed;
+    ended.map_err(|cause| CliError::RestoredStopped { done, cause })
+}
+
+/// The error is `None` if a signal stopped it between two transactions.
+async fn kill_all(
+    store: &Store,
+    hold: Hold,
+    rows: RestoredRows,
+    killed: &mut Killed,
+    origin: &AuditOrigin,
+    sources: &Sources,
+    signals: Signals,
+) -> Result<(), Option<StoreError>> {
+    let now = || sources.clock.now();
+    let users = match hold {
+        Hold::Nothing => 0,
+        Hold::Everything => rows.users,
+    };
+    let mut steps = Steps {
+        progress: Progress::of("rows looked at"),
+        signals,
+        done: 0,
+        total: users + rows.sessions + rows.devices + rows.sessions,
+    };
+    if hold == Hold::Everything {
+        let mut after: Option<UserId> = None;
+        loop {
+            let batch = store.hold_users(after, BATCH, now()).await?;
+            killed.users_disabled += batch.changed as u64;
+            after = batch.next;
+            if steps.are_over(after.is_some()).await? {
+                break;
+            }
+        }
+    }
+    kill_sessions(store, killed, &mut steps, sources).await?;
+    let mut after: Option<DeviceId> = None;
+    loop {
+        let batch = store.kill_codes(after, BATCH, hold, now()).await?;
+        killed.code_sets += batch.code_sets as u64;
+        killed.devices += batch.devices as u64;
+        killed.devices_locked += batch.locked as u64;
+        after = batch.next;
+        if steps.are_over(after.is_some()).await? {
+            break;
+        }
+    }
+    // Those that began since then may have used a code that was not dead yet.
+    kill_sessions(store, killed, &mut steps, sources).await?;
+    Ok(store.end_restored(now(), origin.clone()).await?)
+}
+
+async fn kill_sessions(
+    store: &Store,
+    killed: &mut Killed,
+    steps: &mut Steps,
+    sources: &Sources,
+) -> Result<(), Option<StoreError>> {
+    let mut after: Option<SessionId> = None;
+    loop {
+        let now = sources.clock.now();
+        let batch = store.kill_sessions(after, BATCH, now).await?;
+        killed.sessions += batch.changed as u64;
+        after = batch.next;
+        if steps.are_over(after.is_some()).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// How many rows were looked at.
+struct Steps {
+    progress: Progress,
+    signals: Signals,
+    done: u64,
+    total: u64,
+}
+
+impl Steps {
+    /// Counts a batch, and waits if another one follows.  An error tells of a signal.
+    async fn are_over(&mut self, more: bool) -> Result<bool, Option<StoreError>> {
+        if !more {
+            return Ok(true);
+        }
+        self.done = (self.done + u64::from(BATCH)).min(self.total);
+        self.progress.tell(self.done, self.total);
+        tokio::select! {
+            _ = self.signals.next() => Err(None),
+            () = tokio::time::sleep(BREATH) => Ok(false),
+        }
+    }
+}
+
+/// Tells who is held, and what is to be done about it.
+async fn report_held(
+    store: &Store,
+    format: Format,
+    since: DateTime<Utc>,
+    killed: &Killed,
+    mut object: Value,
+    origin: AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), CliError> {
+    let filter = UserFilter {
+        disabled_since: Some(since),
+        limit: LISTED + 1,
+        ..UserFilter::default()
+    };
+    let mut users = store.users(filter, now, origin).await?;
+    let more = users.len() > LISTED as usize;
+    users.truncate(LISTED as usize);
+    output::note(
+        "nobody can know which devices were removed and which users were disabled after the backup \
+         was made, so all are: look at each user with `arklow user show`, remove devices that are not \
+         theirs any more with `arklow device remove`, then let the user in with `arklow user enable` \
+         and `arklow user unlock`",
+    );
+    if more {
+        output::note(&format!(
+            "only {LISTED} users are listed; `arklow user list --disabled` lists all"
+        ));
+    }
+    match format {
+        Format::Json => {
+            object["look_at"] = users.iter().map(user_object).collect();
+            object["look_at_is_whole"] = json!(!more);
+            output::data(format, "", &object)
+        }
+        Format::Human => {
+            output::data(format, &killed.to_string(), &object)?;
+            print_users(format, &users)
+        }
+    }
+}
+
+/// What records of the audit, kept elsewhere, tell of the time after the backup.
+struct Replay {
+    since: DateTime<Utc>,
+    first: Option<DateTime<Utc>>,
+    last: Option<DateTime<Utc>>,
+    removed: BTreeSet<DeviceId>,
+    disabled: BTreeSet<UserId>,
+    /// What happened to each user, in words of the audit.
+    happened: BTreeMap<UserId, BTreeSet<String>>,
+}
+
+impl Replay {
+    fn read(path: &Path, since: DateTime<Utc>) -> Result<Self, CliError> {
+        let unreadable = |cause| CliError::AuditFile {
+            path: path.to_owned(),
+            cause,
+        };
+        let mut replay = Self {
+            since,
+            first: None,
+            last: None,
+            removed: BTreeSet::new(),
+            disabled: BTreeSet::new(),
+            happened: BTreeMap::new(),
+        };
+        let lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
+        for (index, line) in lines.enumerate() {
+            let line = line.map_err(unreadable)?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            replay.take(&line).ok_or_else(|| CliError::AuditLine {
+                path: path.to_owned(),
+                line: index + 1,
+            })?;
+        }
+        Ok(replay)
+    }
+
+    /// Takes a record in; `None` if it is not one.
+    fn take(&mut self, line: &str) -> Option<()> {
+        let record: Value = serde_json::from_str(line).ok()?;
+        let text = |key: &str| match &record[key] {
+            Value::Null => Some(None),
+            Value::String(text) => Some(Some(text.as_str())),
+            _ => None,
+        };
+        let at: DateTime<Utc> = text("at")??.parse().ok()?;
+        let (event, outcome) = (text("event")??, text("outcome")??);
+        let user: Option<UserId> = text("user_id")?.map(str::parse).transpose().ok()?;
+        let device: Option<DeviceId> = text("device_id")?.map(str::parse).transpose().ok()?;
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+        if at < self.since || outcome != "success" {
+            return Some(());
+        }
+        if event == AuditEvent::DeviceRemoved.as_str() {
+            self.removed.extend(device);
+        }
+        if let Some(user) = user {
+            if event == USER_DISABLED {
+                self.disabled.insert(user);
+            } else if event == AuditEvent::UserEnabled.as_str() {
+                self.disabled.remove(&user);
+            }
+            let happened = self.happened.entry(user).or_default();
+            happened.insert(event.to_owned());
+        }
+        Some(())
+    }
+
+    /// Does again what was done after the backup and makes something dead.
+    async fn apply(
+        &self,
+        store: &Store,
+        killed: &mut Killed,
+        origin: &AuditOrigin,
+        sources: &Sources,
+    ) -> Result<(), CliError> {
+        let now = sources.clock.now();
+        for user in &self.disabled {
+            match store.disable_user(*user, now).await {
+                Ok(DisableUser::Disabled) => killed.users_disabled += 1,
+                Ok(DisableUser::AlreadyDisabled | DisableUser::NoSuchUser) => {}
+                Err(error) => return Err(stopped(*killed, error)),
+            }
+        }
+        for device in &self.removed {
+            match store.remove_device(*device, now, origin.clone()).await {
+                Ok(RemoveDevice::Removed { .. }) => killed.devices_removed += 1,
+                Ok(RemoveDevice::AlreadyRemoved | RemoveDevice::NoSuchDevice) => {}
+                Err(error) => return Err(stopped(*killed, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells about whom the records speak, and what they cannot tell.
+    async fn report(
+        &self,
+        store: &Store,
+        format: Format,
+        killed: &Killed,
+        mut object: Value,
+    ) -> Result<(), CliError> {
+        match (self.first, self.last) {
+            (Some(first), Some(last)) if last >= self.since => {
+                if first > self.since {
+                    output::note(&format!(
+                        "the records begin at {}, after --since: what happened before is not known",
+                        output::time(first)
+                    ));
+                }
+                output::note(&format!(
+                    "the records end at {}: what happened later is not known",
+                    output::time(last)
+                ));
+            }
+            _ => output::note(
+                "no record is of --since or later: what happened after the backup was made is not \
+                 known",
+            ),
+        }
+        let mut rows = Vec::new();
+        for (user, happened) in &self.happened {
+            let found: Option<User> = store.user(*user).await?;
+            let happened: Vec<&str> = happened.iter().map(String::as_str).collect();
+            let email = found.as_ref().map(|user| user.email.as_str().to_owned());
+            let human = format!(
+                "{user:<19}  {}  {}",
+                email.as_deref().unwrap_or("(not in the backup)"),
+                happened.join(", ")
+            );
+            let row = json!({
+                "id": user.to_string(),
+                "email": email,
+                "disabled_at": found.and_then(|user| user.disabled_at).map(output::time),
+                "happened": happened,
+            });
+            rows.push((human, row));
+        }
+        match format {
+            Format::Json => {
+                object["look_at"] = rows.into_iter().map(|(_, row)| row).collect();
+                object["look_at_is_whole"] = json!(true);
+                output::data(format, "", &object)
+            }
+            Format::Human => {
+                output::data(format, &killed.to_string(), &object)?;
+                let title = format!("{:<19}  E-MAIL  WHAT HAPPENED AFTER THE BACKUP", "ID");
+                output::list(format, &title, rows.into_iter())
+            }
+        }
+    }
+}
+
+/// The error of a run that has done something already, or nothing.
+fn stopped(done: Killed, error: StoreError) -> CliError {
+    match done == Killed::default() {
+        true => error.into(),
+        false => CliError::RestoredStopped {
+            done,
+            cause: Some(error),
+        },
+    }
 }

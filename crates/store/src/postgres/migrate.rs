@@ -92,7 +92,11 @@ fn made(conn: &mut Conn) -> Result<BTreeSet<String>, OpenError> {
 
 fn explain(error: diesel::result::Error) -> OpenError {
     match judge(&error) {
-        Judgement::Unavailable | Judgement::ReadOnly | Judgement::Waited | Judgement::Conflict => {
+        Judgement::Unavailable
+        | Judgement::ReadOnly
+        | Judgement::Waited
+        | Judgement::TooSlow
+        | Judgement::Conflict => {
             OpenError::Unreachable(Arc::new(error))
         }
         Judgement::Refused => OpenError::Database(Arc::new(error)),

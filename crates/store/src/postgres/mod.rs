@@ -236,6 +236,7 @@ impl Failed {
         match judge(&error) {
             Judgement::Conflict => Self::ForNow(StoreError::Busy),
             Judgement::Waited => Self::ForGood(StoreError::Busy),
+            Judgement::TooSlow => Self::ForGood(StoreError::TooSlow),
             Judgement::Unavailable if begun || wire::is_mute() => Self::ForGood(unavailable(error)),
             Judgement::Unavailable | Judgement::ReadOnly => Self::ForNow(unavailable(error)),
             Judgement::Refused => Self::ForGood(StoreError::Database(Arc::new(error))),
@@ -294,8 +295,10 @@ fn answer(stopped: Stopped<Fault>) -> StoreError {
 enum Judgement {
     /// Two transactions were in each other's way, and this one was undone.
     Conflict,
-    /// Something took longer than a question may.
+    /// A lock was not free in time.
     Waited,
+    /// A statement took longer than it may.
+    TooSlow,
     /// The server went away or is full.
     Unavailable,
     /// The server is a standby, or a primary that has become one.  Another one may take changes.
@@ -319,8 +322,8 @@ fn judge(error: &Error) -> Judgement {
         DatabaseErrorKind::ReadOnlyTransaction => Judgement::ReadOnly,
         DatabaseErrorKind::Unknown => match info.message() {
             "deadlock detected" => Judgement::Conflict,
-            "canceling statement due to lock timeout"
-            | "canceling statement due to statement timeout" => Judgement::Waited,
+            "canceling statement due to lock timeout" => Judgement::Waited,
+            "canceling statement due to statement timeout" => Judgement::TooSlow,
             // No place in the statement, no constraint: not the statement's fault.
             _ if info.statement_position().is_none() && info.constraint_name().is_none() => {
                 Judgement::Unavailable

@@ -85,6 +85,18 @@ pub(crate) fn find_newest(conn: &mut Conn) -> Result<Option<DateTime<Utc>>, Faul
     Ok(instant::load_optional(newest, "audit", "at")?)
 }
 
+/// The last records of a user, the oldest first.
+pub(crate) fn latest(conn: &mut Conn, user: UserId, limit: u32) -> Result<Vec<AuditRecord>, Fault> {
+    let mut rows: Vec<AuditRow> = audit::table
+        .filter(audit::user_id.eq(user.get()))
+        .order(audit::id.desc())
+        .limit(i64::from(limit))
+        .select(AuditRow::as_select())
+        .load(conn)?;
+    rows.reverse();
+    rows.into_iter().map(AuditRow::into_record).collect()
+}
+
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = audit, check_for_backend(Db))]
 struct AuditRow {

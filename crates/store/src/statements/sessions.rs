@@ -114,15 +114,44 @@ pub(crate) fn list(
             sessions::revoked_at,
         ))
         .load(conn)?;
-    let entries = rows.into_iter().map(|(row, created_at, revoked_at)| {
-        Ok(SessionEntry {
-            session: row.into_session()?,
-            created_at: instant::load(created_at, "sessions", "created_at")?,
-            revoked_at: instant::load_optional(revoked_at, "sessions", "revoked_at")?,
-        })
-    });
-    let entries: Result<_, Fault> = entries.collect();
+    let entries: Result<_, Fault> = rows.into_iter().map(into_entry).collect();
     entries.map(Some)
+}
+
+fn into_entry(row: (SessionRow, i64, Option<i64>)) -> Result<SessionEntry, Fault> {
+    let (row, created_at, revoked_at) = row;
+    Ok(SessionEntry {
+        session: row.into_session()?,
+        created_at: instant::load(created_at, "sessions", "created_at")?,
+        revoked_at: instant::load_optional(revoked_at, "sessions", "revoked_at")?,
+    })
+}
+
+/// The sessions of a user that are neither revoked nor expired, newest first, and how many there are.
+pub(crate) fn unended(
+    conn: &mut Conn,
+    user: UserId,
+    limit: u32,
+    now: DateTime<Utc>,
+) -> Result<(Vec<SessionEntry>, i64), Fault> {
+    let unended = || {
+        sessions::table
+            .filter(sessions::user_id.eq(user.get()))
+            .filter(sessions::revoked_at.is_null())
+            .filter(sessions::expires_at.gt(instant::store(now)))
+    };
+    let count = unended().select(diesel::dsl::count_star()).first(conn)?;
+    let rows: Vec<(SessionRow, i64, Option<i64>)> = unended()
+        .order((sessions::created_at.desc(), sessions::id.desc()))
+        .limit(i64::from(limit))
+        .select((
+            SessionRow::as_select(),
+            sessions::created_at,
+            sessions::revoked_at,
+        ))
+        .load(conn)?;
+    let entries: Result<_, Fault> = rows.into_iter().map(into_entry).collect();
+    Ok((entries?, count))
 }
 
 pub(crate) fn find_live(
