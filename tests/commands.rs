@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::harness::{Home, NO_LIMITS, string, text};
+use crate::harness::{Home, NO_LIMITS, Server, arklow, string, text};
 
 #[track_caller]
 fn keys(value: &Value) -> Vec<&str> {
@@ -100,7 +100,7 @@ fn json_has_the_documented_fields() {
     clippy::disallowed_methods,
     reason = "compares with the real time of the process that it started"
 )]
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
@@ -512,7 +512,446 @@ fn help_documents_the_exit_codes() {
         "0  done",
         "1  refused or failed",
         "2  wrong usage",
+        "3  `arklow migrate status`: changes are pending",
     ] {
         assert!(help.contains(words), "{help}");
     }
+}
+
+#[tokio::test]
+async fn user_is_found_shown_disabled_and_enabled_again() {
+    let home = Home::new();
+    let server = home.serve(NO_LIMITS);
+    let (ada, eve) = (home.caller("ada"), home.caller("eve"));
+    server.regenerate(&ada.token, &ada.device).await;
+    let wrong = ada.app.wrong_code();
+    server.verify(&ada.token, &ada.device, &wrong).await;
+
+    let by_address = ["user", "show", "--email", "ADA@example.com"];
+    let output = home.output(&[&by_address[..], &["--json", "--actor", "carol"]].concat());
+    let printed = text(&output.stdout);
+    let shown: Value = serde_json::from_str(&printed).expect("one object");
+    assert_eq!(
+        keys(&shown),
+        [
+            "audit",
+            "created_at",
+            "device_count",
+            "devices",
+            "disabled_at",
+            "email",
+            "failures",
+            "id",
+            "locked_until",
+            "name",
+            "session_count",
+            "sessions",
+        ]
+    );
+    assert_eq!(shown["id"], json!(ada.user));
+    assert_eq!(shown["name"], "ada");
+    assert_eq!(shown["failures"], 1);
+    assert_eq!(shown["devices"][0]["id"], json!(ada.device));
+    assert_eq!(shown["devices"][0]["backup_codes_left"], 10);
+    assert_eq!(shown["sessions"][0]["id"], json!(ada.session));
+    assert_eq!(shown["session_count"], 1);
+    assert_eq!(shown["audit"][1]["reason"], "wrong_code");
+    assert!(!printed.contains("arks_"), "no token is shown");
+    let human = text(&home.output(&["user", "show", "--id", &ada.user]).stdout);
+    for words in [
+        &ada.user,
+        &ada.device,
+        &ada.session,
+        "failures:  1 in a row",
+    ] {
+        assert!(human.contains(words), "{human}");
+    }
+
+    home.run(&["user", "disable", "--email", "ada@example.com"]);
+    let shown = home.run(&by_address);
+    assert!(shown["disabled_at"].is_string());
+    assert_eq!(shown["session_count"], 0, "no session of theirs lives");
+    let disabled = listed(&home, &["user", "list", "--disabled"]);
+    assert_eq!(disabled.len(), 1);
+    assert_eq!(disabled[0]["id"], json!(ada.user));
+
+    home.run(&["user", "enable", "--id", &ada.user, "--actor", "carol"]);
+    assert_eq!(
+        server.user(&ada.token).await.status,
+        401,
+        "sessions from before stay over"
+    );
+    let (_, token, _) = home.session(&ada.user, None);
+    assert_eq!(server.user(&token).await.status, 200);
+    assert_eq!(server.user(&eve.token).await.status, 200);
+    let again = home.output(&["user", "enable", "--email", "ada@example.com"]);
+    assert!(text(&again.stderr).contains("was not disabled"));
+    assert_eq!(
+        server.user(&token).await.status,
+        200,
+        "enabling changes nothing then"
+    );
+
+    let events: Vec<(Value, Value)> = listed(&home, &["audit", "list", "--user", &ada.user])
+        .into_iter()
+        .filter(|record| record["actor"] == "carol")
+        .map(|record| (record["event"].clone(), record["outcome"].clone()))
+        .collect();
+    let success = json!("success");
+    assert_eq!(
+        events,
+        [
+            (json!("mfa.admin.user_shown"), success.clone()),
+            (json!("mfa.admin.user_enabled"), success)
+        ]
+    );
+
+    for command in ["show", "enable", "disable", "unlock"] {
+        refused(&home, &["user", command, "--id", "12"], &["no user 12"]);
+        let unknown = ["user", command, "--email", "nobody@example.com"];
+        refused(&home, &unknown, &["nobody@example.com", "--email", "hint:"]);
+        let both = home.output(&["user", command, "--id", "12", "--email", "a@b.c"]);
+        assert_eq!(both.status.code(), Some(2));
+        let neither = home.output(&["user", command]);
+        assert_eq!(neither.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn users_are_listed_in_pages_and_found_by_a_part_of_their_address() {
+    let home = Home::new();
+    let mut all: Vec<String> = ["ada", "bob", "c_d"].map(|name| home.user(name)).into();
+    all.sort_by_key(|id| id.parse::<i64>().expect("an id"));
+    let ids = |arguments: &[&str]| -> Vec<String> {
+        let users = listed(&home, &[&["user", "list"], arguments].concat());
+        users.iter().map(|user| string(&user["id"])).collect()
+    };
+    assert_eq!(ids(&[]), all);
+    assert_eq!(ids(&["--limit", "2"]), all[..2]);
+    assert_eq!(ids(&["--limit", "2", "--after", &all[1]]), all[2..]);
+    let first = home.output(&["user", "list", "--limit", "2"]);
+    let said = text(&first.stderr);
+    assert!(said.contains(&format!("--after {}", all[1])), "{said}");
+    let whole = home.output(&["user", "list", "--limit", "3"]);
+    assert!(!text(&whole.stderr).contains("--after"));
+    assert_eq!(ids(&["--search", "EXAMPLE.com"]), all);
+    assert_eq!(ids(&["--search", "_"]).len(), 1, "it is no pattern");
+    assert_eq!(ids(&["--search", "%"]).len(), 0, "it is no pattern");
+    assert_eq!(ids(&["--search", "!"]).len(), 0, "it is no pattern");
+    assert_eq!(ids(&["--disabled"]).len(), 0);
+}
+
+#[test]
+fn heads_go_with_the_rows() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    for (arguments, first) in [
+        (&["user", "list"][..], "ID "),
+        (&["device", "list", "--user", &ada.user], "ID "),
+        (&["session", "list", "--user", &ada.user], "ID "),
+        (&["keys", "list"], "ID "),
+        (&["migrate", "status"], "STATE "),
+    ] {
+        let output = home.output(arguments);
+        let (rows, said) = (text(&output.stdout), text(&output.stderr));
+        assert!(rows.starts_with(first), "{arguments:?}: {rows}");
+        assert!(!said.contains(first), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn migrate_status_tells_by_its_exit_code_whether_changes_are_pending() {
+    let home = Home::on_sqlite();
+    for arguments in [&["migrate", "status"][..], &["migrate", "status", "--json"]] {
+        let output = home.output(arguments);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("arklow migrate up"));
+    }
+    assert!(!home.database().exists(), "looking makes nothing");
+    home.output(&["migrate", "up"]);
+    let output = home.output(&["migrate", "status"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let help = text(&home.output(&["migrate", "status", "--help"]).stdout);
+    assert!(help.contains("Exit code 3"), "{help}");
+}
+
+/// Every line of a text that is to be JSON.
+#[track_caller]
+fn records(text: &str) -> Vec<Value> {
+    let read = |line: &str| match serde_json::from_str(line) {
+        Ok(record @ Value::Object(_)) => record,
+        _ => panic!("`{line}` is not a JSON object in: {text}"),
+    };
+    text.lines().map(read).collect()
+}
+
+#[test]
+fn every_message_is_a_record_when_the_log_is_json() {
+    let home = Home::new();
+    let json = ["--log-format", "json"];
+    let error = |arguments: &[&str], code: i32| {
+        let output = home.output(&[arguments, &json].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let mut records = records(&text(&output.stderr));
+        let record = records.pop().expect("a record");
+        assert_eq!(record["level"], "ERROR", "{arguments:?}: {record}");
+        record
+    };
+    let made = [
+        &["user", "create", "--name", "Ada", "--email", "ada@x.org"][..],
+        &["restored"],
+        &["migrate", "status"],
+    ];
+    for arguments in made {
+        let output = home.output(&[arguments, &json].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(!records(&text(&output.stderr)).is_empty(), "{arguments:?}");
+    }
+    let unknown = error(&["user", "disable", "--id", "12"], 1);
+    assert_eq!(unknown["message"], "there is no user 12");
+    assert!(unknown["hint"].is_string());
+    error(&["user", "disable", "--id", "x"], 2);
+    error(&["nothing"], 2);
+    error(&["copy", "--from", "sqlite:x", "--to", "sqlite:y"], 1);
+    let help = home.output(&["--help", "--log-format", "json"]);
+    assert!(text(&help.stdout).starts_with("Multi-factor"));
+    assert!(help.stderr.is_empty());
+
+    // A server says so wherever standard error is no terminal.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for (arguments, code) in [
+        (&["serve", "--listen", &address][..], 1),
+        (&["dev", "--listen", &address], 1),
+        (&["mock", "--listen", &address], 1),
+        (&["serve", "--shutdown-grace", "5"], 2),
+    ] {
+        let output = home.output(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let records = records(&text(&output.stderr));
+        let last = records.last().expect("a record");
+        assert_eq!(last["level"], "ERROR", "{arguments:?}");
+    }
+    // People read what the other commands say.
+    let said = text(&home.output(&["user", "disable", "--id", "12"]).stderr);
+    assert!(
+        said.starts_with("error: ") && said.contains("hint: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn server_writes_one_record_of_its_start_and_nothing_that_is_not_json() {
+    let home = Home::new();
+    for arguments in [
+        &["--limits", "off", "--log-format", "json"][..],
+        &["--log-level", "error"],
+    ] {
+        let mut server = home.serve(arguments);
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        let records = records(&server.printed());
+        let started: Vec<&Value> = records
+            .iter()
+            .filter(|record| record["version"].is_string())
+            .collect();
+        assert_eq!(started.len(), 1, "{records:?}");
+        let started = started[0];
+        assert_eq!(started["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            format!("http://{}", string(&started["address"])),
+            server.base
+        );
+        assert!(string(&started["migration"]).starts_with("2026"));
+        let database = string(&started["database"]);
+        let without_password = match home.url().rsplit_once('@') {
+            Some((_, place)) => place.split('?').next().expect("a part").to_owned(),
+            None => home.url(),
+        };
+        assert!(database.ends_with(&without_password), "{database}");
+        if let Some((_, rest)) = home.url().split_once("://") {
+            let secret = rest.split(['@', ':']).nth(1).expect("a password");
+            assert!(!server.printed().contains(secret));
+        }
+    }
+    let limits = home.serve(NO_LIMITS);
+    let loud = records(&limits.printed());
+    let loud = loud
+        .iter()
+        .find(|record| string(&record["message"]).contains("LIMITS ARE OFF"));
+    assert_eq!(loud.expect("a record")["level"], "WARN");
+    for command in [&["dev"][..], &["mock"]] {
+        let server = Server::spawn(
+            arklow()
+                .args(command)
+                .args(["--listen", "127.0.0.1:0"])
+                .args(["--json", "--log-format", "json"]),
+        );
+        records(&server.printed());
+    }
+    // For people it is as it was.
+    let server = home.serve(&["--log-format", "human"]);
+    let printed = server.printed();
+    assert!(
+        printed
+            .lines()
+            .any(|line| line.starts_with("listening on http://")),
+        "{printed}"
+    );
+}
+
+#[test]
+fn errors_of_copy_name_its_own_flags() {
+    let home = Home::on_sqlite();
+    home.user("ada");
+    let (here, gone) = (home.url(), "sqlite:gone.db");
+    let nowhere = "postgres://ada:hunter2@127.0.0.1:1/x";
+    for (from, to, words) in [
+        (gone, nowhere, &["--from", "no database", "hint:"][..]),
+        (&here, nowhere, &["--to", "cannot be reached", "hint:"]),
+        // What is wrong with the flags comes before what is wrong with the databases.
+        (
+            nowhere,
+            gone,
+            &["from SQLite to PostgreSQL", "--from", "--to"],
+        ),
+        (gone, gone, &["from SQLite to PostgreSQL"]),
+        (nowhere, nowhere, &["from SQLite to PostgreSQL"]),
+    ] {
+        let arguments = ["copy", "--from", from, "--to", to];
+        refused(&home, &arguments, words);
+        let said = text(&home.output(&arguments).stderr);
+        assert!(
+            !said.contains("--database-url") && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
+    assert!(!home.path().join("gone.db").exists());
+}
+
+#[test]
+fn errors_of_dev_name_the_temporary_directory() {
+    // Files may not grow beyond a few blocks, as on a disk that is full.
+    for blocks in [0, 8, 64, 160] {
+        let script =
+            format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" dev --listen 127.0.0.1:0");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_arklow")])
+            .args(["--log-format", "human"])
+            .output()
+            .expect("sh runs");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{blocks}: {said}");
+        assert!(said.contains("hint: set TMPDIR"), "{blocks}: {said}");
+        assert!(!said.contains("--database-url"), "{blocks}: {said}");
+        assert!(!said.contains("--keys"), "{blocks}: {said}");
+    }
+}
+
+#[test]
+fn counts_and_nouns_agree() {
+    let home = Home::new();
+    let ada = home.user("ada");
+    home.device(&ada, true);
+    let said = |arguments: &[&str]| {
+        let output = home.output(arguments);
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    let restored = said(&["restored"]);
+    assert!(restored.contains("1 device waits"), "{restored}");
+    let again = said(&["restored"]);
+    assert!(again.contains("0 devices wait"), "{again}");
+    let vandal = |failures: i64| {
+        let set = format!("UPDATE users SET mfa_failures = {failures}");
+        home.vandal().run(&set);
+        said(&["user", "unlock", "--id", &ada])
+    };
+    assert!(vandal(1).contains("1 failure in"));
+    assert!(vandal(2).contains("2 failures in"));
+    let fresh = Home::on_sqlite();
+    fresh.user("ada");
+    fresh.vandal().run(
+        "DELETE FROM __diesel_schema_migrations WHERE version =
+         (SELECT max(version) FROM __diesel_schema_migrations)",
+    );
+    let output = fresh.output(&["migrate", "status"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("1 change is pending"), "{said}");
+}
+
+#[test]
+fn help_fits_the_terminal() {
+    for command in ["serve", "restored", "copy"] {
+        for (columns, most) in [("60", 66), ("100", 100)] {
+            let output = arklow()
+                .args([command, "--help"])
+                .env("COLUMNS", columns)
+                .output()
+                .expect("the binary runs");
+            let help = text(&output.stdout);
+            let widest = help.lines().map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= most), "{help}");
+        }
+    }
+}
+
+/// Adds so many sessions for a user.
+fn add_sessions(home: &Home, user: &str, count: u32) {
+    let hash = match home.url().starts_with("sqlite:") {
+        true => "CAST(printf('%032d', i) AS BLOB)",
+        false => "convert_to(lpad(i::TEXT, 32, '0'), 'UTF8')",
+    };
+    home.vandal().run(&format!(
+        "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at)
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+         SELECT i, {user}, {hash}, 1, 4000000000000000 FROM n"
+    ));
+}
+
+#[test]
+fn restored_that_stops_half_way_says_so_and_does_the_rest_when_it_is_run_again() {
+    let home = Home::new();
+    let ada = home.user("ada");
+    home.device(&ada, true);
+    add_sessions(&home, &ada, 25_000);
+    let mut vandal = home.vandal();
+    vandal.refuse_change("sessions", "20001");
+
+    let stopped = home.output(&["restored"]);
+    let said = text(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("stopped half way: 20000 sessions ended"),
+        "{said}"
+    );
+    assert!(said.contains("hint:") && said.contains("again"), "{said}");
+    assert!(!said.contains("nothing was changed"), "{said}");
+    assert_eq!(
+        vandal.count("sessions WHERE revoked_at IS NULL"),
+        5_000,
+        "batches that were done stay done"
+    );
+    assert_eq!(vandal.count("audit WHERE event = 'mfa.admin.restored'"), 0);
+    assert_eq!(
+        vandal.count("devices WHERE last_step IS NOT NULL"),
+        0,
+        "the sessions come first"
+    );
+
+    vandal.take_again("sessions");
+    let again = home.output(&["restored", "--json"]);
+    let said = text(&again.stderr);
+    assert!(again.status.success(), "{said}");
+    assert!(said.contains("earlier `arklow restored` stopped"), "{said}");
+    let killed: Value = serde_json::from_slice(&again.stdout).expect("one object");
+    assert_eq!(killed["sessions"], 5_000);
+    assert_eq!(killed["devices"], 1);
+    assert_eq!(vandal.count("sessions WHERE revoked_at IS NULL"), 0);
+    assert_eq!(vandal.count("audit WHERE event = 'mfa.admin.restored'"), 1);
+
+    // The first batch of another run: what has been done before it is on record, too.
+    let third = home.output(&["restored"]);
+    assert!(!text(&third.stderr).contains("stopped"));
+    vandal.refuse("audit");
+    refused(&home, &["restored"], &["nothing was changed"]);
 }

@@ -568,6 +568,7 @@ fn migrations_from_everywhere_at_once_are_made_once() {
     let status = command(&["migrate", "status", "--json"])
         .output()
         .expect("the binary runs");
+    assert_eq!(status.status.code(), Some(3));
     assert!(
         text(&status.stdout).contains("\"applied\":[]"),
         "looking changes nothing"
@@ -683,6 +684,49 @@ fn commits_are_durable_whatever_the_database_is_set_to() {
     ));
     home.run(&["user", "unlock", "--id", &ada]);
     assert_eq!(vandal.texts("SELECT setting FROM seen"), ["remote_apply"]);
+}
+
+#[test]
+fn commands_have_none_of_the_limits_of_a_server() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    // What the session of each statement is bounded by, in milliseconds; locks are bounded still.
+    let watch = |home: &Home, table: &str| {
+        home.vandal().run(&format!(
+            "CREATE TABLE IF NOT EXISTS seen (setting TEXT);
+             CREATE OR REPLACE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN INSERT INTO seen VALUES (current_setting('statement_timeout') || ' '
+                    || current_setting('idle_in_transaction_session_timeout') || ' '
+                    || current_setting('lock_timeout')); RETURN NULL; END $$;
+             CREATE TRIGGER see AFTER INSERT OR UPDATE ON {table}
+                 FOR EACH STATEMENT EXECUTE FUNCTION see()"
+        ));
+    };
+    let seen = |home: &Home| home.vandal().texts("SELECT DISTINCT setting FROM seen");
+    let home = cluster.home();
+    home.caller("ada");
+    watch(&home, "sessions");
+    home.run(&["restored"]);
+    assert_eq!(seen(&home), ["0 0 5s"]);
+
+    let (old, new) = (Home::on_sqlite(), cluster.home());
+    old.caller("ada");
+    watch(&new, "devices");
+    let output = copy(&old, &new).output().expect("the binary runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(seen(&new), ["0 0 5s"]);
+
+    // A lock and a statement that was too slow are told apart.
+    let mut vandal = home.vandal();
+    vandal.lock();
+    let output = home.output(&["restored"]);
+    vandal.run("ROLLBACK");
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("busy") && said.contains("nothing was changed"),
+        "{said}"
+    );
 }
 
 /// Runs `arklow copy` from an SQLite home to a server's.

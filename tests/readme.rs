@@ -110,12 +110,16 @@ fn test_command_is_the_one_that_ci_runs() {
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
     const CARGO: [&str; 4] = ["--workspace", "--release", "--spec", "--out"];
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 26] = [
         &["dev"],
+        &["dev", "code"],
         &["mock"],
         &["serve"],
         &["user", "create"],
+        &["user", "list"],
+        &["user", "show"],
         &["user", "disable"],
+        &["user", "enable"],
         &["user", "unlock"],
         &["session", "create"],
         &["session", "list"],

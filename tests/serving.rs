@@ -240,16 +240,70 @@ async fn dev_gives_all_that_a_first_request_needs() {
         .await;
     assert_eq!(answer.backup_codes().len(), 10);
     assert!(dev.printed().contains("DEVELOPMENT"), "{}", dev.printed());
-    let database = dev
-        .printed()
-        .split("sqlite:")
-        .nth(1)
-        .and_then(|rest| rest.lines().next().map(str::to_owned));
-    let database = std::path::PathBuf::from(database.expect("it says where the database is"));
+    let database = string(&demo["database_url"]);
+    assert!(
+        dev.printed()
+            .contains(&format!("--database-url {database}"))
+    );
+    let database = database.strip_prefix("sqlite:").expect("a file");
+    let database = std::path::Path::new(database);
     assert!(database.exists());
+
+    // With the URI anybody is an authenticator app.
+    let uri = string(&demo["provisioning_uri"]);
+    let output = arklow()
+        .args(["dev", "code", &uri])
+        .output()
+        .expect("the binary runs");
+    let code = text(&output.stdout);
+    let verified = dev
+        .verify(
+            &string(&demo["token"]),
+            &string(&demo["device_id"]),
+            code.trim(),
+        )
+        .await;
+    assert!(verified.is_valid(), "{code}");
+    let output = arklow()
+        .args(["dev", "code", "otpauth://totp/x?secret=hunter2"])
+        .output()
+        .expect("the binary runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
     dev.signal("INT");
     assert_eq!(dev.wait().code(), Some(0));
     assert!(!database.exists(), "nothing is left behind");
+}
+
+#[test]
+fn dev_prints_requests_that_step_up() {
+    let dev = Server::spawn(arklow().args(["dev", "--listen", "127.0.0.1:0"]));
+    let lines = loop {
+        let printed = dev.printed();
+        let lines = printed.lines().filter(|line| line.starts_with("curl "));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        if lines.len() == 2 {
+            break lines;
+        }
+        crate::harness::pause();
+    };
+    if std::process::Command::new("curl")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        assert!(std::env::var_os("CI").is_none(), "CI has curl");
+        eprintln!("skipped: curl is not installed");
+        return;
+    }
+    let output = std::process::Command::new("sh")
+        .args(["-c", &lines[1]])
+        .output()
+        .expect("sh runs");
+    let answer: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    assert_eq!(answer["data"]["valid"], true, "{answer}");
 }
 
 #[test]

@@ -236,6 +236,24 @@ impl Raw {
         }
     }
 
+    /// The row of the table with this id cannot be changed until [`Raw::take_again`].
+    #[track_caller]
+    pub(crate) fn refuse_change(&mut self, table: &str, id: &str) {
+        match self.conn() {
+            Conn::Sqlite(_) => self.run(&format!(
+                "CREATE TRIGGER refuse BEFORE UPDATE ON {table} WHEN OLD.id = {id}
+                 BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )),
+            Conn::Postgres(_) => self.run(&format!(
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'no',
+                        CONSTRAINT = 'refuse'; END $$;
+                 CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW
+                     WHEN (OLD.id = {id}) EXECUTE FUNCTION refuse()"
+            )),
+        }
+    }
+
     #[track_caller]
     pub(crate) fn take_again(&mut self, table: &str) {
         match self.conn() {

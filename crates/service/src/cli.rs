@@ -986,8 +986,8 @@ pub(crate) struct RestoredArgs {
     /// When the backup was made: RFC 3339, or how long ago, such as 24h.  Deals with devices that were
     /// removed and users who were disabled since then, and lists the users to look at.
     ///
-    /// Without --audit nobody can know which these are.  So all users are disabled and all devices are
-    /// locked: look at each user with `arklow user show`, remove what is not theirs any more, then let
+    /// Without --audit there is no way to tell which these are.  So all users are disabled and all
+    /// devices are locked: look at each user with `arklow user show`, remove what is not theirs any more, then let
     /// them in again with `arklow user enable` and `arklow user unlock`.
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<Since>,

@@ -45,10 +45,12 @@ pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError>
     let options = Options::default();
     let opened = Store::open(&url, options.clone()).await;
     let store = opened.map_err(|cause| CliError::Throwaway(cause.into()))?;
+    let served = ServedDatabase::find(&url, &options).await;
+    let served = served.map_err(|cause| CliError::Throwaway(cause.into()))?;
     let format = Format::from_flag(args.json);
     let config = Config {
         docs: args.docs,
-        served: ServedDatabase::find(&url, &options).await?,
+        served,
         ..Config::on(args.listen)
     };
     match serve_demo(&store, &url, config, format, sources).await {

@@ -108,7 +108,9 @@ pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
             log_format: LogFormat::Json,
         };
         start(args, true);
-        error!(target: MESSAGE, "{}", error.render().to_string().trim());
+        let text = error.render().to_string();
+        let text = text.trim();
+        error!(target: MESSAGE, "{}", text.strip_prefix("error: ").unwrap_or(text));
     }
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

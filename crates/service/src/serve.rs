@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arklow_api::server::{Api, Served, Settings, api_description};
-use arklow_store::{DatabaseUrl, Options, Store};
+use arklow_store::{DatabaseUrl, OpenError, Options, Store};
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -75,9 +75,8 @@ pub(crate) struct ServedDatabase {
 
 impl ServedDatabase {
     /// Reads which change is the last.
-    pub(crate) async fn find(url: &DatabaseUrl, options: &Options) -> Result<Self, CliError> {
-        let state = Store::migrations(url, options).await;
-        let state = state.map_err(commands::unopened(url))?;
+    pub(crate) async fn find(url: &DatabaseUrl, options: &Options) -> Result<Self, OpenError> {
+        let state = Store::migrations(url, options).await?;
         Ok(Self {
             url: Some(url.to_string()),
             migration: state.applied.last().cloned(),
@@ -143,7 +142,8 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     let store = commands::open(url, options.clone()).await?;
     let serving = async {
         commands::check_clock(&store, &sources, args.check_clock).await?;
-        config.served = ServedDatabase::find(url, &options).await?;
+        let served = ServedDatabase::find(url, &options).await;
+        config.served = served.map_err(commands::unopened(url))?;
         let (keyring, path) = commands::open_keys(&store, url, &args.keys, &sources).await?;
         let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
         let policy = Policy::from_flags(&args.factors, &args.limits);

@@ -98,10 +98,9 @@ pub struct UserOverview {
     pub devices: Vec<DeviceOverview>,
     /// How many devices were not removed.
     pub device_count: u64,
-    /// The sessions that are neither revoked nor expired, newest first, up to a limit.  Of a disabled
-    /// user they are over all the same.
+    /// The live sessions, newest first, up to a limit.
     pub sessions: Vec<SessionEntry>,
-    /// How many such sessions there are.
+    /// How many live sessions there are.
     pub session_count: u64,
     /// The last records of the audit about the user, oldest first, up to a limit.
     pub records: Vec<AuditRecord>,

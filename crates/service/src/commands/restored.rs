@@ -136,7 +136,7 @@ pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), Cli
         object["devices_removed"] = json!(killed.devices_removed);
         match &replay {
             Some(replay) => replay.report(&store, format, &killed, object).await,
-            None => report_held(&store, format, since, &killed, object, origin, now).await,
+            None => report_held(&store, format, since, &killed, object, origin, sources).await,
         }
     })
     .await
@@ -259,19 +259,19 @@ async fn report_held(
     killed: &Killed,
     mut object: Value,
     origin: AuditOrigin,
-    now: DateTime<Utc>,
+    sources: &Sources,
 ) -> Result<(), CliError> {
     let filter = UserFilter {
         disabled_since: Some(since),
         limit: LISTED + 1,
         ..UserFilter::default()
     };
-    let mut users = store.users(filter, now, origin).await?;
+    let mut users = store.users(filter, sources.clock.now(), origin).await?;
     let more = users.len() > LISTED as usize;
     users.truncate(LISTED as usize);
     output::note(
-        "nobody can know which devices were removed and which users were disabled after the backup \
-         was made, so all are: look at each user with `arklow user show`, remove devices that are not \
+        "the backup does not tell which devices were removed and which users were disabled after it was \
+         made, so all users are disabled and all devices locked: look at each user with `arklow user show`, remove devices that are not \
          theirs any more with `arklow device remove`, then let the user in with `arklow user enable` \
          and `arklow user unlock`",
     );

@@ -127,21 +127,16 @@ fn into_entry(row: (SessionRow, i64, Option<i64>)) -> Result<SessionEntry, Fault
     })
 }
 
-/// The sessions of a user that are neither revoked nor expired, newest first, and how many there are.
-pub(crate) fn unended(
+/// The live sessions of a user, newest first, and how many there are.
+pub(crate) fn list_live(
     conn: &mut Conn,
     user: UserId,
     limit: u32,
     now: DateTime<Utc>,
 ) -> Result<(Vec<SessionEntry>, i64), Fault> {
-    let unended = || {
-        sessions::table
-            .filter(sessions::user_id.eq(user.get()))
-            .filter(sessions::revoked_at.is_null())
-            .filter(sessions::expires_at.gt(instant::store(now)))
-    };
-    let count = unended().select(diesel::dsl::count_star()).first(conn)?;
-    let rows: Vec<(SessionRow, i64, Option<i64>)> = unended()
+    let of_user = || live(now).filter(users::id.eq(user.get()));
+    let count = of_user().select(diesel::dsl::count_star()).first(conn)?;
+    let rows: Vec<(SessionRow, i64, Option<i64>)> = of_user()
         .order((sessions::created_at.desc(), sessions::id.desc()))
         .limit(i64::from(limit))
         .select((

@@ -187,7 +187,7 @@ pub(crate) fn show(
         .into_iter()
         .map(|(row, state)| state.into_overview(row))
         .collect();
-    let (sessions, session_count) = session_rows::unended(conn, user, limit, now)?;
+    let (sessions, session_count) = session_rows::list_live(conn, user, limit, now)?;
     Ok(Some(UserOverview {
         user: row.into_user()?,
         failures,
