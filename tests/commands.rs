@@ -833,8 +833,9 @@ fn errors_of_copy_name_its_own_flags() {
 fn errors_of_dev_name_the_temporary_directory() {
     // Files may not grow beyond a few blocks, as on a disk that is full.
     for blocks in [0, 8, 64, 160] {
-        let script =
-            format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" dev --listen 127.0.0.1:0");
+        let script = format!(
+            "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" dev --listen 127.0.0.1:0 \"$@\""
+        );
         let output = std::process::Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_arklow")])
             .args(["--log-format", "human"])
@@ -882,15 +883,19 @@ fn counts_and_nouns_agree() {
 #[test]
 fn help_fits_the_terminal() {
     for command in ["serve", "restored", "copy"] {
-        for (columns, most) in [("60", 66), ("100", 100)] {
+        for columns in [60, 100] {
             let output = arklow()
                 .args([command, "--help"])
-                .env("COLUMNS", columns)
+                .env("COLUMNS", columns.to_string())
                 .output()
                 .expect("the binary runs");
             let help = text(&output.stdout);
-            let widest = help.lines().map(|line| line.chars().count()).max();
-            assert!(widest.is_some_and(|widest| widest <= most), "{help}");
+            // A URL has no place to break at.
+            let broken = help
+                .lines()
+                .filter(|line| line.trim().contains(' '))
+                .all(|line| line.chars().count() <= columns);
+            assert!(broken, "{help}");
         }
     }
 }
