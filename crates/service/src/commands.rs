@@ -53,11 +53,7 @@ async fn open_existing(url: &DatabaseUrl) -> Result<Store, CliError> {
 
 /// As [`open_existing`], for a database that another flag names.
 async fn open_existing_by(flag: DatabaseFlag, url: &DatabaseUrl) -> Result<Store, CliError> {
-    let options = Options {
-        create: false,
-        ..Options::for_commands()
-    };
-    let opened = Store::open(url, options).await;
+    let opened = Store::open(url, Options::for_commands()).await;
     opened.map_err(unopened_by(flag, url))
 }
 

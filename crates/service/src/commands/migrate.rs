@@ -25,7 +25,11 @@ async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
     if let Ok(keys) = crate::keys::default_path(url) {
         check_tables(url, &keys).await?;
     }
-    let done = Store::migrate(url, &Options::for_commands()).await;
+    let options = Options {
+        create: true,
+        ..Options::for_commands()
+    };
+    let done = Store::migrate(url, &options).await;
     let done = done.map_err(unopened(url))?;
     output::note(&match done.len() {
         0 => "the tables were up to date".to_owned(),
@@ -44,7 +48,7 @@ async fn run_up(args: MigrateUpArgs) -> Result<(), CliError> {
 
 async fn run_status(args: MigrateStatusArgs) -> Result<ExitCode, CliError> {
     let url = &args.database.database_url;
-    let state = Store::migrations(url, &Options::for_commands()).await;
+    let state = Store::migrations(url, &Options::default()).await;
     let state = state.map_err(unopened(url))?;
     let word = |names: &[String], word: &'static str| {
         let lines = names
