@@ -116,7 +116,7 @@ async fn t31_connections_do_not_use_up_the_descriptors() {
 async fn t31_soft_limit_of_open_files_is_raised() {
     let home = Home::new();
     let ada = home.caller("ada");
-    let server = serve_under(&home, "ulimit -Hn 2000 && ulimit -Sn 64", NO_LIMITS);
+    let server = serve_under(&home, "ulimit -Sn 64 && ulimit -Hn 2000", NO_LIMITS);
     let mut streams: Vec<TcpStream> = (0..300)
         .map(|_| connect_from(&server, "127.0.0.1"))
         .collect();
@@ -299,7 +299,7 @@ async fn t32_users_are_served_while_silent_peers_take_every_connection() {
     let open = open_of(&mut own, 10);
     assert!(open <= 10, "{open}");
     let said = server.printed();
-    assert!(said.contains("--max-connections-per-address"), "{said}");
+    assert!(said.contains("too many connections"), "{said}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! Knows no operation: it shows what `openapi.yaml` says.
 
 use std::io::{self, Read as _, Write as _};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use dropshot::{
     ApiDescription, ApiDescriptionRegisterError, ApiEndpoint, ApiEndpointVersions, Body, HttpError,
@@ -135,6 +135,8 @@ struct Page {
     media_type: &'static str,
     /// As it is sent to whoever takes gzip, and kept for everybody.
     packed: Vec<u8>,
+    /// For everybody else, once somebody asks: a copy for each answer would fill the memory for clients that do not read.
+    unpacked: OnceLock<Vec<u8>>,
     etag: String,
 }
 
@@ -149,6 +151,7 @@ impl Page {
             path,
             media_type,
             packed,
+            unpacked: OnceLock::new(),
             // Weak, for one tag is of the page whether it is sent packed or not (RFC 9110 §8.8.3.3).
             etag: format!("W/\"{digest}\""),
         }
@@ -173,11 +176,20 @@ impl Page {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             Body::with_content(&self.packed[..])
         } else {
-            let unpacked = unpack(&self.packed);
-            Body::from(unpacked.map_err(|error| HttpError::for_internal_error(error.to_string()))?)
+            Body::with_content(self.unpacked()?)
         };
         *response.body_mut() = body;
         Ok(response)
+    }
+
+    fn unpacked(&'static self) -> Result<&'static [u8], HttpError> {
+        if let Some(unpacked) = self.unpacked.get() {
+            return Ok(unpacked);
+        }
+        let unpacked = unpack(&self.packed);
+        let unpacked =
+            unpacked.map_err(|error| HttpError::for_internal_error(error.to_string()))?;
+        Ok(self.unpacked.get_or_init(|| unpacked))
     }
 
     /// Whether the caller has the page already (RFC 9110 §13.1.2).

@@ -17,7 +17,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -178,8 +178,12 @@ async fn serve<S>(
     S::Future: Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    // `Timed` has the time limits: this one of hyper's also covers the time between requests.
-    builder.header_read_timeout(None).max_buf_size(BUFFER);
+    // `Timed` has the time limits: hyper's also covers the time between requests. It must have one all the same, or it
+    // does not read between requests, and `Timed` cannot fail.
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(stream.timeouts.idle + stream.timeouts.header)
+        .max_buf_size(BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut is_stopping = false;
     loop {
