@@ -744,6 +744,52 @@ async fn head_is_answered_where_get_is() {
     }
     let (put, _) = ask("PUT", "/v1/self/", &key(&ada));
     assert!(put.contains(&"allow: GET, HEAD".to_owned()), "{put:?}");
+/// Paths that some parser between takes for another path.
+#[tokio::test]
+async fn t41_path_that_can_be_read_in_two_ways_runs_no_operation() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let server = home.serve(&[]);
+    let body = format!(r#"{{"device_id":"{}"}}"#, ada.device);
+    let length = format!("content-length: {}", body.len());
+    for path in [
+        "/v1/self/mfa/regenerate/./totp",
+        "/v1/self/mfa/regenerate/x/../totp",
+        "/v1/self/mfa/regenerate/totp/.",
+        "/v1/self/mfa/regenerate/totp/x/..",
+        "/v1/self/mfa/regenerate/%2e/totp",
+        "/v1/self/mfa/regenerate/x/%2E%2e/totp",
+        "/v1/self/mfa/regenerate/x/.%2e/totp",
+        "/v1/self/mfa/regenerate%2ftotp",
+        "/v1/self/mfa%2Fregenerate/totp",
+        "/v1/self/mfa/regenerate%5ctotp",
+        "/v1/self/mfa/regenerate\\totp",
+        "/v1/self/mfa/regenerate/totp%00",
+        "/v1/self/mfa/regenerate/totp%09",
+        "/v1/self/mfa/regenerate/totp%20",
+        "/v1/self/mfa/regenerate/totp;x",
+        "/v1/self/mfa/regenerate/totp%3fx",
+        "/v1/self/mfa/regenerate/totp%23",
+        "/v1/self/mfa/regenerate/%74otp%ff",
+        "/v1/self/mfa/regenerate/TOTP",
+    ] {
+        let headers = [key(&ada).as_str(), JSON, &length, "connection: close"].map(str::to_owned);
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let mut wire = Wire::begin_at(&server, &format!("POST {path}"), &headers);
+        drop(wire.0.write_all(body.as_bytes()));
+        let mut answer = Vec::new();
+        drop(wire.0.read_to_end(&mut answer));
+        let answer = text(&answer);
+        let is_refused = ["HTTP/1.1 400 ", "HTTP/1.1 404 "]
+            .iter()
+            .any(|status| answer.starts_with(status));
+        assert!(answer.is_empty() || is_refused, "{path}: {answer}");
+    }
+    let audit = home.vandal().count("audit");
+    assert_eq!(audit, 0, "none of them was carried out");
+    let mut wire = Wire::begin(&server, &[&key(&ada), JSON, &length]);
+    wire.send(&body);
+    assert_eq!(wire.envelope().status, 200, "the path itself is");
 }
 
 /// What the README says of the limits: an unknown route is Dropshot's to answer.

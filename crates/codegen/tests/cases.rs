@@ -116,6 +116,33 @@ fn published_operation_compiles_on_its_own() {
     }
 }
 
+/// A value that a URL parser folds would call another operation; that it is refused before it is sent is tried by `probe`.
+#[test]
+fn t41_clients_write_no_path_value_unchecked() {
+    let documents = entries(&folder("cases"))
+        .into_iter()
+        .map(|folder| case(&folder));
+    let wire = generate(include_str!("wire.yaml"), &options()).expect("it is carried");
+    let mut checked = 0;
+    for files in documents.chain([wire.files]) {
+        let client = |file: &&GeneratedFile| file.path == "client/src/generated/mod.rs";
+        let client = &files
+            .iter()
+            .find(client)
+            .expect("there is a client")
+            .contents;
+        let unchecked = client.matches("encode_path(").count();
+        let segments = client.matches("super::path_segment(").count();
+        assert_eq!(
+            unchecked,
+            usize::from(segments > 0),
+            "only `path_segment` encodes"
+        );
+        checked += segments;
+    }
+    assert!(checked >= 15, "only {checked} values");
+}
+
 /// A method of the mocks is called after the status.
 #[test]
 fn status_without_a_name_costs_the_mocks_and_is_noted() {
