@@ -1,5 +1,5 @@
-//! Each folder of `cases/` holds a document and what the generator makes of it; all of it compiles, and the vendor's is
-//! run: its client against its server.
+//! Each folder of `cases/` holds a document and what the generator makes of it; all of it compiles, and the vendor's and
+//! that of `wire.yaml` are run: each client against its server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
