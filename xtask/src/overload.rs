@@ -47,14 +47,19 @@ pub(crate) struct Options {
     /// Takes the debug build, as the tests do.
     #[arg(long)]
     debug: bool,
+    /// Takes this binary and builds none.
+    #[arg(long, value_name = "FILE", conflicts_with = "debug")]
+    arklow: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     raise_file_limit(u64::from(options.connections * FACTOR) + 200)?;
-    let arklow = if options.debug {
-        server::build()?
-    } else {
-        release()?
+    let arklow = match &options.arklow {
+        Some(file) => file
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", file.display()))?,
+        None if options.debug => server::build()?,
+        None => release()?,
     };
     let folder = tempfile::tempdir().context("cannot make a folder")?;
     let server = Arklow::start(&arklow, folder.path(), options.connections)?;

@@ -18,6 +18,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::listen;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -29,6 +31,12 @@ use crate::address::{TrustedProxies, bucket};
 
 /// How many bytes of a request or an answer a connection buffers. Bounds the head of a request.
 const BUFFER: usize = 96 * 1024;
+/// How many bytes of answers the kernel keeps for a connection. Otherwise it keeps megabytes for a peer that does not
+/// read.
+const SEND_BUFFER: usize = 64 * 1024;
+/// How many connections the kernel queues until they are accepted. 128, the default, is less than what can come while the
+/// process does not run for a moment; past it a client waits for a second.
+const BACKLOG: i32 = 4096;
 /// How often at most a limit that is reached, or a failure to accept, is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long the listener waits after a failure to accept, such as EMFILE.
@@ -78,6 +86,9 @@ pub(crate) struct Listener<C: ServerContext> {
 impl<C: ServerContext> Listener<C> {
     pub(crate) fn new(starter: HttpServerStarter<C>, limits: Limits, timeouts: Timeouts) -> Self {
         let (tcp, handler, handlers_done) = starter.into_parts();
+        if let Err(error) = listen(&tcp, BACKLOG) {
+            warn!("cannot have a longer queue of connections: {error}");
+        }
         Self {
             tcp,
             handler,
@@ -146,6 +157,9 @@ impl<C: ServerContext> Listener<C> {
             let Some(slot) = slot else {
                 continue;
             };
+            if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
+                debug!("cannot bound what the kernel keeps of answers: {error}");
+            }
             let service = Guarded {
                 service: handler.make_http_request_handler(peer),
                 slot: Arc::clone(&slot),
