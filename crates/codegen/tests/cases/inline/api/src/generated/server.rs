@@ -187,8 +187,14 @@ pub fn api_description<A: Api>() -> Result<
     {
         const ROUTE: Route = Route {
             path: "/v1/devices",
-            allow: "GET",
+            allow: "GET, HEAD",
         };
+        runtime::answer_head(
+            &mut description,
+            &ROUTE,
+            "get_v1_devices",
+            <Adapter<A> as Routes>::get_v1_devices,
+        )?;
         runtime::refuse_other_methods::<
             _,
             GetV1DevicesParameters,
@@ -305,6 +311,7 @@ impl runtime::Parameters for PostV1DevicesRenewParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/devices/renew";
 }
 
 /// The parameters of `get_v1_devices`.
@@ -315,4 +322,5 @@ impl runtime::Parameters for GetV1DevicesParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/devices";
 }

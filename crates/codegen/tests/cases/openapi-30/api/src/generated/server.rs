@@ -150,8 +150,14 @@ pub fn api_description<A: Api>() -> Result<
     {
         const ROUTE: Route = Route {
             path: "/things/{thing-id}",
-            allow: "GET",
+            allow: "GET, HEAD",
         };
+        runtime::answer_head(
+            &mut description,
+            &ROUTE,
+            "get_thing",
+            <Adapter<A> as Routes>::get_thing,
+        )?;
         runtime::refuse_other_methods::<
             _,
             GetThingParameters,
@@ -233,4 +239,5 @@ impl runtime::Parameters for GetThingParameters {
             kind: runtime::Kind::Number,
         },
     ];
+    const ROUTE: &'static str = "/things/{thing-id}";
 }

@@ -544,8 +544,14 @@ pub fn api_description<A: Api>() -> Result<
     {
         const ROUTE: Route = Route {
             path: "/v1/orgs/{org_id}/sources/",
-            allow: "GET, PUT",
+            allow: "GET, HEAD, PUT",
         };
+        runtime::answer_head(
+            &mut description,
+            &ROUTE,
+            "get_v1_orgs_by_org_id_sources",
+            <Adapter<A> as Routes>::get_v1_orgs_by_org_id_sources,
+        )?;
         runtime::refuse_other_methods::<
             _,
             GetV1OrgsByOrgIdSourcesParameters,
@@ -580,8 +586,14 @@ pub fn api_description<A: Api>() -> Result<
     {
         const ROUTE: Route = Route {
             path: "/v1/ping",
-            allow: "GET",
+            allow: "GET, HEAD",
         };
+        runtime::answer_head(
+            &mut description,
+            &ROUTE,
+            "ping",
+            <Adapter<A> as Routes>::ping,
+        )?;
         runtime::refuse_other_methods::<
             _,
             PingParameters,
@@ -905,6 +917,7 @@ impl runtime::Parameters for GetV1OrgsByOrgIdSourcesParameters {
             kind: runtime::Kind::Text,
         },
     ];
+    const ROUTE: &'static str = "/v1/orgs/{org_id}/sources/";
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
@@ -926,6 +939,7 @@ impl runtime::Parameters for PutV1OrgsByOrgIdSourcesParameters {
             kind: runtime::Kind::Text,
         },
     ];
+    const ROUTE: &'static str = "/v1/orgs/{org_id}/sources/";
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
@@ -947,6 +961,7 @@ impl runtime::Parameters for PutV1OrgsByOrgIdKeysParameters {
             kind: runtime::Kind::Text,
         },
     ];
+    const ROUTE: &'static str = "/v1/orgs/{org_id}/keys/";
 }
 
 #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
@@ -968,6 +983,7 @@ impl runtime::Parameters for DeleteV1OrgsByOrgIdKeysParameters {
             kind: runtime::Kind::Text,
         },
     ];
+    const ROUTE: &'static str = "/v1/orgs/{org_id}/keys/";
 }
 
 /// The parameters of `mod_ack_ingress_action`.
@@ -978,6 +994,7 @@ impl runtime::Parameters for ModAckIngressActionParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/modack";
 }
 
 /// The parameters of `ping`.
@@ -988,6 +1005,7 @@ impl runtime::Parameters for PingParameters {
     type Query = Nothing;
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[];
+    const ROUTE: &'static str = "/v1/ping";
 }
 
 /// Reads a key that is there: an absent one is `None`, null is what `T` makes of it.
