@@ -188,7 +188,7 @@ impl Arklow {
             if started.elapsed() > Duration::from_secs(60) {
                 bail!("the server does not listen: {}", server.log());
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::park_timeout(Duration::from_millis(20));
         }
         Ok(server)
     }
@@ -260,7 +260,7 @@ impl Arklow {
         let started = Instant::now();
         let mut memory = Vec::new();
         while started.elapsed() < time {
-            thread::sleep(Duration::from_secs(1));
+            thread::park_timeout(Duration::from_secs(1));
             let kib = self.resident_kib()?;
             memory.push(kib);
             if memory.len().is_multiple_of(10) {
@@ -334,7 +334,7 @@ impl Attack {
                 }
             }
             let next = begun + step * (number + 1);
-            thread::sleep(next.saturating_duration_since(Instant::now()));
+            thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -357,7 +357,7 @@ impl Attack {
             Self::Unread => UNREAD.repeat(8),
         };
         // What the server does not take is not sent.
-        drop(stream.write(sent.as_bytes()));
+        drop(stream.write_all(sent.as_bytes()));
         Ok(stream)
     }
 }
@@ -390,7 +390,7 @@ impl User {
                 }
                 Err(error) => shared.failed(format!("after {:?}: {error}", started.elapsed())),
             }
-            thread::sleep(PAUSE);
+            thread::park_timeout(PAUSE);
         }
     }
 
