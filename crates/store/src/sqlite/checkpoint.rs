@@ -40,8 +40,7 @@ impl Checkpointer {
         on_length: impl Fn(i32) + Send + 'static,
     ) -> Result<Self, Failure> {
         let mut conn = file.connect_writer()?;
-        // Opens the WAL, which a connection does with its first read.
-        conn.batch_execute("SELECT count(*) FROM sqlite_schema;")?;
+        file.open_wal(&mut conn)?;
         let (call, calls) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("arklow-checkpoint".to_owned());
         let thread = thread.spawn(move || {

@@ -53,8 +53,8 @@ impl DiskState {
                 *first = Some(Arc::clone(&failure));
                 error!(
                     error = chain(failure.as_ref()),
-                    "the disk failed, and this process writes nothing more: check the disk, its \
-                     free space and the kernel's log, then start it again"
+                    "the database cannot be written safely any more: check its files, the disk, the \
+                     free space and the kernel's log, then start again"
                 );
                 true
             }
@@ -101,8 +101,10 @@ pub(super) struct Wal {
 impl Wal {
     /// Needs an open connection that has read, and comes before the first write.
     pub(super) fn open(file: &File) -> io::Result<Self> {
+        let descriptor = fs::OpenOptions::new().write(true).open(file.wal())?;
+        sync_directory(file.wal())?;
         Ok(Self {
-            descriptor: fs::OpenOptions::new().write(true).open(file.wal())?,
+            descriptor,
             files: Files::find(file)?,
         })
     }
@@ -111,6 +113,18 @@ impl Wal {
     pub(super) fn sync(&self) -> Result<(), DiskFailure> {
         self.descriptor.sync_data().map_err(DiskFailure::Sync)?;
         self.files.check()
+    }
+}
+
+/// Syncs the entry of a new WAL. SQLite does so with its first sync, and ignores the error.
+fn sync_directory(wal: &Path) -> io::Result<()> {
+    let Some(directory) = wal.parent() else {
+        return Ok(());
+    };
+    match fs::File::open(directory)?.sync_all() {
+        // A file system that cannot sync directories.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
     }
 }
 

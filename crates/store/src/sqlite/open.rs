@@ -79,6 +79,11 @@ impl File {
         conn.batch_execute("PRAGMA synchronous = NORMAL;")
     }
 
+    /// Opens the WAL, which a connection does with its first read: later it needs no other descriptor.
+    pub(super) fn open_wal(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
+        conn.batch_execute("PRAGMA schema_version;")
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

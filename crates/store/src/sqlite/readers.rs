@@ -183,6 +183,7 @@ impl Drop for Readers {
 fn connect(file: &File) -> Result<SqliteConnection, Failure> {
     let mut conn = SqliteConnection::establish(file.url()).map_err(Failure::Connect)?;
     file.make_reader(&mut conn)?;
+    file.open_wal(&mut conn)?;
     Ok(conn)
 }
 
@@ -398,15 +399,16 @@ mod tests {
     #[tokio::test]
     async fn closing_waits_until_every_connection_is_closed() {
         let (directory, readers) = readers(3);
-        let file = directory.path().join("arklow.db");
-        let descriptors = || {
+        let descriptors = |name: &str| {
+            let file = directory.path().join(name);
             let open = std::fs::read_dir("/proc/self/fd").unwrap();
             let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
             targets.filter(|target| *target == file).count()
         };
-        assert!(descriptors() >= 3, "every reader is connected");
+        assert!(descriptors("arklow.db") >= 3, "every reader is connected");
+        assert!(descriptors("arklow.db-wal") >= 3, "and has opened the WAL");
         readers.close().await;
-        assert_eq!(descriptors(), 0);
+        assert_eq!(descriptors("arklow.db"), 0);
     }
 
     #[tokio::test]

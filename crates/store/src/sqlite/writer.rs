@@ -188,7 +188,7 @@ impl Thread {
             let mut batch = vec![first];
             let failure = match self.commit(&mut batch) {
                 Ok(()) => {
-                    self.inbox.syncing.fetch_add(1, Ordering::Relaxed);
+                    self.inbox.syncing.fetch_add(1, Ordering::SeqCst);
                     self.checkpointer.count(batch.len());
                     self.syncer.sync(batch);
                     if std::mem::take(&mut self.inbox.is_to_catch_up)
@@ -310,7 +310,7 @@ impl Inbox {
     /// The next question that comes before the batch before is synced, for which the one that is open would
     /// only wait.
     fn next_while_syncing(&mut self) -> Option<Box<dyn Job>> {
-        while self.syncing.load(Ordering::Relaxed) > 0 && !self.is_closed {
+        while self.syncing.load(Ordering::SeqCst) > 0 && !self.is_closed {
             let message = self.messages.recv().ok()?;
             if let Some(job) = self.hear(message) {
                 return Some(job);
@@ -367,7 +367,7 @@ impl Syncer {
                     .failure()
                     .or_else(|| sync().err().map(|failure| disk.fail(failure)));
                 // Before the answers: the writing thread may wait for this. If the queue is full it does not.
-                syncing.fetch_sub(done.len(), Ordering::Relaxed);
+                syncing.fetch_sub(done.len(), Ordering::SeqCst);
                 drop(writer.try_send(Message::Synced));
                 let result = match failure {
                     None => Ok(()),
