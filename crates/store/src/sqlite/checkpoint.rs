@@ -80,10 +80,11 @@ impl Checkpointer {
     }
 }
 
-/// Moves what it can without waiting, and returns how many pages the WAL has, if that is known.
-/// Does nothing after a failure.
+/// Moves what it can without waiting, and returns how many pages the WAL has. Does nothing while another
+/// checkpoint runs and after a failure.
 pub(super) fn checkpoint(conn: &mut SqliteConnection, disk: &DiskState) -> Option<i32> {
-    run(conn, disk, "PASSIVE").map(|done| done.pages)
+    let done = run(conn, disk, "PASSIVE")?;
+    (done.busy == 0).then_some(done.pages)
 }
 
 #[derive(Debug, diesel::QueryableByName)]
