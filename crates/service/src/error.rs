@@ -180,7 +180,7 @@ pub(crate) enum CliError {
     Server(#[source] Box<dyn Error + Send + Sync>),
     #[error("the server ended though nobody asked it to: {0}")]
     Ended(String),
-    #[error("the server has stopped, because it cannot use the database any more")]
+    #[error("cannot use the database any more")]
     DatabaseFailed(#[source] StoreError),
     #[error("stopped at once by a second signal; running requests were cut off")]
     Interrupted,

@@ -13,7 +13,7 @@ use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::address::TrustedProxies;
 use crate::api::Server;
@@ -224,7 +224,7 @@ pub(crate) async fn until_signal<A: Api>(
             Ok(())
         }
         failure = beside => {
-            error!("{failure}: accepting no more requests, running ones have {grace:?}");
+            warn!("{failure}: accepting no more requests, running ones have {grace:?}");
             Err(failure)
         }
         ended = &mut server => {
