@@ -237,7 +237,7 @@ pub(crate) fn set_foreign_wal_aside(
     path: &Path,
     now: DateTime<Utc>,
 ) -> Result<Option<PathBuf>, BackupError> {
-    let Some(wal) = find_foreign_wal(path).map_err(failed(path))? else {
+    let Some(wal) = find_foreign_wal(path) else {
         return Ok(None);
     };
     refuse_in_use(path)?;

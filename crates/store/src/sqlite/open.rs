@@ -241,7 +241,7 @@ static SEEN: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 /// Fails if another file's WAL lies beside this one, which SQLite would take for its own.
 pub(super) fn refuse_foreign_wal(path: &Path) -> Result<(), OpenError> {
-    match find_foreign_wal(path).map_err(|cause| OpenError::Database(Arc::new(cause)))? {
+    match find_foreign_wal(path) {
         Some(wal) => Err(OpenError::ForeignWal {
             path: path.to_owned(),
             wal,
@@ -252,7 +252,7 @@ pub(super) fn refuse_foreign_wal(path: &Path) -> Result<(), OpenError> {
 
 /// The WAL beside a file that cannot have one: its header says so, as that of a backup does.  A file that has
 /// had a WAL, such as a plain copy of one, cannot be told from the one that the WAL belongs to.
-pub(super) fn find_foreign_wal(path: &Path) -> io::Result<Option<PathBuf>> {
+pub(super) fn find_foreign_wal(path: &Path) -> Option<PathBuf> {
     /// Where the header has the versions for writing and reading, and what they are without a WAL.
     const VERSIONS: usize = 18;
     const WITHOUT_WAL: [u8; 2] = [1, 1];
@@ -267,17 +267,21 @@ pub(super) fn find_foreign_wal(path: &Path) -> io::Result<Option<PathBuf>> {
     let has_wal = fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
     let found = match fs::metadata(&resolved) {
         Ok(found) => (found.dev(), found.ino()),
-        Err(_) => return Ok(has_wal.then_some(wal)),
+        Err(_) => return has_wal.then_some(wal),
     };
     if has_wal && !seen.contains(&found) {
+        // SQLite says better what is wrong with a file that cannot be read.
+        let Ok(mut file) = fs::File::open(&resolved) else {
+            return None;
+        };
         let mut header = [0; VERSIONS + 2];
-        let is_whole = fs::File::open(&resolved)?.read_exact(&mut header).is_ok();
+        let is_whole = file.read_exact(&mut header).is_ok();
         if !is_whole || header[VERSIONS..] == WITHOUT_WAL {
-            return Ok(Some(wal));
+            return Some(wal);
         }
     }
     seen.insert(found);
-    Ok(None)
+    None
 }
 
 /// A URL that never creates the file: SQLite would give it the mode of the umask.
