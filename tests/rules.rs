@@ -155,8 +155,9 @@ async fn t34_every_change_that_can_be_denied_is_limited_in_its_session() {
             assert_eq!(answer.status, if n < 5 { 403 } else { 429 });
         }
     }
-    let answer = server.verify(&bob.token, &bob.device, &bob.app.code());
-    assert!(answer.await.is_valid());
+    let code = bob.app.code();
+    let answer = server.verify(&bob.token, &bob.device, &code).await;
+    assert!(answer.is_valid());
 }
 
 #[tokio::test]
