@@ -281,7 +281,7 @@ codes! {
     PayloadTooLarge = "PAYLOAD_TOO_LARGE",
     /// 415: the body is not declared as JSON.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
-    /// 429: too often, for this user or from this address.
+    /// 429: too often, for this user, in this session or from this address.
     RateLimited = "RATE_LIMITED",
     /// 429: too many failures in a row; the user's factors are locked for a while.
     TooManyFailures = "TOO_MANY_FAILURES",

@@ -283,7 +283,10 @@ export interface components {
             count: number;
         };
         StartEnrollmentRequest: {
-            /** @description What the owner calls the device. Not blank, no control characters. */
+            /**
+             * @description What the owner calls the device. Not blank, no control characters, and no invisible or bidirectional formatting
+             *     characters outside emoji and the scripts that are spelled with them.
+             */
             name: string;
             device_type?: components["schemas"]["MfaDeviceType"];
         };
@@ -346,7 +349,7 @@ export interface components {
             /**
              * Format: backup-code
              * @description A code as people type it: spaces, dashes and letter case do not matter, I, L and O stand for 1, 1 and 0; at
-             *     most 64 bytes. What cannot be a code is answered with MALFORMED_CODE and counts as no attempt.
+             *     most 64 characters. What cannot be a code is answered with MALFORMED_CODE and counts as no attempt.
              */
             code: string;
         };
@@ -416,7 +419,7 @@ export interface components {
              *     | TOO_MANY_DEVICES | 409 | the user has as many confirmed devices as are allowed |
              *     | PAYLOAD_TOO_LARGE | 413 | the body is larger than 65,536 bytes |
              *     | UNSUPPORTED_MEDIA_TYPE | 415 | the body is not declared as `application/json` |
-             *     | RATE_LIMITED | 429 | too often, for this user or from this address; `Retry-After` tells when the next one is allowed |
+             *     | RATE_LIMITED | 429 | too often, for this user, in this session or from this address; `Retry-After` tells when the next one is allowed |
              *     | TOO_MANY_FAILURES | 429 | too many failures in a row: the user's second factors are locked until the time in `Retry-After` |
              *     | FACTOR_LOCKED | 429 | a hundred failures in a row: this factor is locked until another one succeeds or an operator unlocks it |
              *     | INTERNAL | 500 | a fault of the server; the `x-request-id` header of the answer finds it in the log |

@@ -22,7 +22,7 @@ pub struct ApiError {
     /// | TOO_MANY_DEVICES | 409 | the user has as many confirmed devices as are allowed |
     /// | PAYLOAD_TOO_LARGE | 413 | the body is larger than 65,536 bytes |
     /// | UNSUPPORTED_MEDIA_TYPE | 415 | the body is not declared as `application/json` |
-    /// | RATE_LIMITED | 429 | too often, for this user or from this address; `Retry-After` tells when the next one is allowed |
+    /// | RATE_LIMITED | 429 | too often, for this user, in this session or from this address; `Retry-After` tells when the next one is allowed |
     /// | TOO_MANY_FAILURES | 429 | too many failures in a row: the user's second factors are locked until the time in `Retry-After` |
     /// | FACTOR_LOCKED | 429 | a hundred failures in a row: this factor is locked until another one succeeds or an operator unlocks it |
     /// | INTERNAL | 500 | a fault of the server; the `x-request-id` header of the answer finds it in the log |
@@ -39,7 +39,7 @@ pub struct BackupCodeRequest {
     /// The `id` of the device.
     pub device_id: String,
     /// A code as people type it: spaces, dashes and letter case do not matter, I, L and O stand for 1, 1 and 0; at
-    /// most 64 bytes. What cannot be a code is answered with MALFORMED_CODE and counts as no attempt.
+    /// most 64 characters. What cannot be a code is answered with MALFORMED_CODE and counts as no attempt.
     pub code: String,
 }
 
@@ -334,7 +334,8 @@ pub struct SelfUser {
 /// `StartEnrollmentRequest` of the document.
 #[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
 pub struct StartEnrollmentRequest {
-    /// What the owner calls the device. Not blank, no control characters.
+    /// What the owner calls the device. Not blank, no control characters, and no invisible or bidirectional formatting
+    /// characters outside emoji and the scripts that are spelled with them.
     pub name: String,
     /// `device_type` on the wire.
     #[serde(
