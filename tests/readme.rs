@@ -127,6 +127,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         &["device", "create"],
         &["device", "list"],
         &["device", "remove"],
+        &["device", "reset-step"],
         &["keys", "generate"],
         &["migrate", "up"],
         &["migrate", "status"],
