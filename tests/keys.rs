@@ -55,7 +55,7 @@ async fn fill(home: &Home, user: &str, count: usize) {
         )
     });
     // Not all at once: who waits for a connection waits only so long.
-    let mut creating = futures_util::stream::iter(creating).buffer_unordered(64);
+    let mut creating = futures_util::stream::iter(creating).buffer_unordered(16);
     while let Some(created) = creating.next().await {
         assert_eq!(created.expect("an answer"), CreateDevice::Created);
     }
