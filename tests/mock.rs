@@ -282,7 +282,7 @@ async fn mock_says_that_it_is_one_and_gives_all_that_a_request_needs() {
     assert_eq!(string(&given["url"]), mock.base);
     let answer = mock.regenerate(&string(&given["token"]), "1").await;
     assert_eq!(answer.backup_codes().len(), 10);
-    assert!(mock.printed().contains("*** A MOCK"), "{}", mock.printed());
+    assert!(mock.printed().contains("A MOCK: "), "{}", mock.printed());
     mock.signal("INT");
     assert_eq!(mock.wait().code(), Some(0));
     let left = std::fs::read_dir(folder.path())
