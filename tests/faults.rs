@@ -744,6 +744,8 @@ async fn head_is_answered_where_get_is() {
     }
     let (put, _) = ask("PUT", "/v1/self/", &key(&ada));
     assert!(put.contains(&"allow: GET, HEAD".to_owned()), "{put:?}");
+}
+
 /// Paths that some parser between takes for another path.
 #[tokio::test]
 async fn t41_path_that_can_be_read_in_two_ways_runs_no_operation() {

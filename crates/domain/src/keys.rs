@@ -75,6 +75,7 @@ impl Keyring {
         self.keys.contains_key(&id).then(|| Self {
             active: id,
             keys: self.keys.clone(),
+            is_used: self.is_used,
         })
     }
 

@@ -176,6 +176,8 @@ impl Command {
             | Self::Keys(_)
             | Self::Migrate(_)
             | Self::Copy(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
             | Self::Restored(_)
             | Self::Audit(_) => false,
         }

@@ -110,14 +110,15 @@ impl Demo {
         let origin = commands::operator(&ActorArgs::default());
         let user_id = user::create(&app.store, name, email, origin.clone(), sources).await?;
         let phone = "Phone".parse().expect("this is a name");
-        let confirmed = Confirmation::Confirmed;
         let (device_id, uri) = device::create(
             &app.store,
             &app.keys.current(),
-            user_id,
-            phone,
-            confirmed,
-            &app.policy.issuer,
+            device::Totp {
+                user_id,
+                name: phone,
+                confirmation: Confirmation::Confirmed,
+                issuer: &app.policy.issuer,
+            },
             origin.clone(),
             sources,
         )

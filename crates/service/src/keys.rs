@@ -208,6 +208,7 @@ pub(crate) enum KeysError {
         .0.display()
     )]
     Emptied(PathBuf),
+    #[error(
         "the symbolic link `{}` points to `{}`, which does not exist",
         path.display(),
         target.display()
@@ -388,7 +389,10 @@ async fn mark_used(store: &Store, path: &Path, keyring: &Keyring) -> bool {
     }
     let file = path.to_owned();
     let marked = tokio::task::spawn_blocking(move || {
-        let mut exclusive = Exclusive::lock(&file)?;
+        let Some(keyring) = read(&file)? else {
+            return Ok(());
+        };
+        let mut exclusive = Exclusive::lock(&file, &keyring)?;
         match read(&file)? {
             Some(keyring) if !keyring.is_used() => exclusive.replace(&keyring.used()),
             _ => Ok(()),

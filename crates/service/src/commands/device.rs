@@ -35,16 +35,13 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
     let store = open_existing(url).await?;
     let created = closing(&store, async {
         let keyring = existing_keys(&store, url, &args.keys, sources).await?;
-        create(
-            &store,
-            &keyring,
-            args.user,
-            args.name,
+        let device = Totp {
+            user_id: args.user,
+            name: args.name,
             confirmation,
-            &args.issuer,
-            operator(&args.actor),
-            sources,
-        )
+            issuer: &args.issuer,
+        };
+        create(&store, &keyring, device, operator(&args.actor), sources)
         .await
     });
     let (id, uri) = created.await?;
@@ -61,17 +58,24 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
     )
 }
 
+/// A device to create, for a user.
+pub(crate) struct Totp<'a> {
+    pub(crate) user_id: UserId,
+    pub(crate) name: DeviceName,
+    pub(crate) confirmation: Confirmation,
+    /// Who issues its codes, as authenticator apps show it.
+    pub(crate) issuer: &'a str,
+}
+
 /// Makes a device with a new seed, and the URI that hands the seed to an authenticator app.
 pub(crate) async fn create(
     store: &Store,
     keyring: &Keyring,
-    user_id: UserId,
-    name: DeviceName,
-    confirmation: Confirmation,
-    issuer: &str,
+    device: Totp<'_>,
     origin: AuditOrigin,
     sources: &Sources,
 ) -> Result<(DeviceId, ProvisioningUri), CliError> {
+    let user_id = device.user_id;
     let random = sources.random.as_ref();
     let user = store.user(user_id).await?;
     let user = user.ok_or(CliError::NoSuchUser(user_id))?;
@@ -81,16 +85,16 @@ pub(crate) async fn create(
     let new = NewDevice {
         id,
         user_id,
-        name,
+        name: device.name,
         seed: seed.seal(keyring, user_id, id, random)?,
-        confirmed_at: match confirmation {
+        confirmed_at: match device.confirmation {
             Confirmation::Confirmed => Some(now),
             Confirmation::Pending => None,
         },
         now,
     };
     match store.create_device(new, origin).await? {
-        CreateDevice::Created => Ok((id, seed.provisioning_uri(issuer, user.email.as_str()))),
+        CreateDevice::Created => Ok((id, seed.provisioning_uri(device.issuer, user.email.as_str()))),
         CreateDevice::NoSuchUser => Err(CliError::NoSuchUser(user_id)),
         CreateDevice::UserDisabled => Err(CliError::UserDisabled(user_id)),
     }
@@ -199,6 +203,15 @@ mod tests {
     use crate::policy::ISSUER;
     use crate::testing::{database, sources};
 
+    fn pending(user_id: UserId) -> Totp<'static> {
+        Totp {
+            user_id,
+            name: "Phone".parse().unwrap(),
+            confirmation: Confirmation::Pending,
+            issuer: ISSUER,
+        }
+    }
+
     #[tokio::test]
     async fn uri_names_the_issuer_and_the_address_of_the_owner() {
         let (_directory, store) = database().await;
@@ -210,9 +223,7 @@ mod tests {
             .await
             .unwrap();
 
-        let phone = "Phone".parse().unwrap();
-        let pending = Confirmation::Pending;
-        let created = create(&store, &keyring, ada, phone, pending, ISSUER, origin, &sources).await;
+        let created = create(&store, &keyring, pending(ada), origin, &sources).await;
         let (_, uri) = created.unwrap();
         let start = "otpauth://totp/Arklow:ada%40example.org?secret=";
         assert!(uri.expose().starts_with(start));
@@ -224,10 +235,8 @@ mod tests {
         let (sources, _) = sources();
         let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
         let nobody = UserId::from_stored(1).unwrap();
-        let phone = "Phone".parse().unwrap();
-        let pending = Confirmation::Pending;
         let origin = AuditOrigin::operator("test");
-        let error = create(&store, &keyring, nobody, phone, pending, ISSUER, origin, &sources).await;
+        let error = create(&store, &keyring, pending(nobody), origin, &sources).await;
         assert!(matches!(error, Err(CliError::NoSuchUser(_))), "{error:?}");
     }
 }

@@ -35,9 +35,6 @@ const BREATH: Duration = Duration::from_millis(20);
 /// How many of the users to look at are printed, at most.
 const LISTED: u32 = 1_000;
 
-/// The record of a user who was disabled.
-const USER_DISABLED: &str = "mfa.admin.user_disabled";
-
 /// What was done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Killed {
@@ -353,7 +350,7 @@ impl Replay {
             self.removed.extend(device);
         }
         if let Some(user) = user {
-            if event == USER_DISABLED {
+            if event == AuditEvent::UserDisabled.as_str() {
                 self.disabled.insert(user);
             } else if event == AuditEvent::UserEnabled.as_str() {
                 self.disabled.remove(&user);
@@ -374,7 +371,7 @@ impl Replay {
     ) -> Result<(), CliError> {
         let now = sources.clock.now();
         for user in &self.disabled {
-            match store.disable_user(*user, now).await {
+            match store.disable_user(*user, now, origin.clone()).await {
                 Ok(DisableUser::Disabled) => killed.users_disabled += 1,
                 Ok(DisableUser::AlreadyDisabled | DisableUser::NoSuchUser) => {}
                 Err(error) => return Err(stopped(*killed, error)),
