@@ -104,11 +104,10 @@ impl BackOff {
     }
 
     /// A change was made.
-    pub(super) fn leave_well(&self, probe: Option<Probe<'_>>) {
-        if probe.is_some() {
-            *self.lock() = None;
-            self.is_pausing.store(false, Ordering::Release);
-        }
+    pub(super) fn leave_well(&self, probe: Probe<'_>) {
+        *self.lock() = None;
+        self.is_pausing.store(false, Ordering::Release);
+        drop(probe);
     }
 
     /// Whether commits of ours have waited for a standby for long.  Asked before one more would.

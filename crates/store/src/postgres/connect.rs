@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use diesel::ConnectionError;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, timeout};
@@ -290,17 +291,25 @@ impl Server {
     /// A connection, which is driven by the runtime that this is called on.
     pub(super) async fn connect(&self) -> Result<(AsyncPgConnection, Wire), StoreError> {
         let set_up = async |client, wire| {
-            let conn = AsyncPgConnection::try_from(client).await;
-            let mut conn = conn.map_err(|error| Failure::Setup(Box::new(error)))?;
-            // A pool would hand them on to other clients, and transactions have their own.
-            if !self.is_pooled() {
-                let done = conn.batch_execute(&self.session).await;
-                done.map_err(|error| Failure::Setup(Box::new(error)))?;
-            }
-            Ok((conn, wire))
+            let conn = self.set_up(client).await;
+            Ok((conn.map_err(|error| Failure::Setup(Box::new(error)))?, wire))
         };
         let connected = self.reach(set_up).await;
         connected.map_err(|error| StoreError::Unavailable(Arc::new(error)))
+    }
+
+    /// Makes a connection one for questions.
+    pub(super) async fn set_up(
+        &self,
+        client: Client,
+    ) -> Result<AsyncPgConnection, ConnectionError> {
+        let mut conn = AsyncPgConnection::try_from(client).await?;
+        // A pool would hand them on to other clients, and transactions have their own.
+        if !self.is_pooled() {
+            let done = conn.batch_execute(&self.session).await;
+            done.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        }
+        Ok(conn)
     }
 
     /// Tries one place after the other, each with its share of the time that is left: one that does not
@@ -447,7 +456,8 @@ impl Server {
 
     /// Looks whether there is a pool between us and the server that runs transactions in changing
     /// sessions, and refuses it unless it keeps the prepared statements of its clients apart.
-    pub(super) async fn examine(&self) -> Result<(), OpenError> {
+    /// The connection that it was looked from.
+    pub(super) async fn examine(&self) -> Result<(Client, Wire), OpenError> {
         let first = self.reach(async |client, wire| Ok((client, wire))).await;
         let first = first.map_err(refused_or_unreachable)?;
         // A server that has no room for a second one has no room for a pool's tricks, either.
@@ -475,14 +485,14 @@ impl Server {
             is_pooled |= sessions[1 - index] == Some(session);
         }
         if !is_pooled {
-            return Ok(());
+            return Ok(first);
         }
         let apart = timeout(self.timeout, keeps_statements_apart(&first.0)).await;
         match apart.map_err(|elapsed| OpenError::Unreachable(Arc::new(elapsed)))? {
             Ok(true) => {
                 tracing::debug!("a pool gives each transaction another connection");
                 self.is_pooled.store(true, Ordering::Relaxed);
-                Ok(())
+                Ok(first)
             }
             Ok(false) => Err(OpenError::UnsafePool(None)),
             Err(error) if error.code().is_some() => {

@@ -359,7 +359,7 @@ impl Seat<'_> {
         });
         let done = done.map_err(Stopped::NoConnection).flatten();
         match (&done, probe) {
-            (Ok(_), probe) => desk.backoff.leave_well(probe),
+            (Ok(_), Some(probe)) => desk.backoff.leave_well(probe),
             (Err(Stopped::NoConnection(_) | Stopped::NotBegun(_)), Some(probe)) => {
                 desk.backoff.leave_stuck(probe);
             }
@@ -368,9 +368,17 @@ impl Seat<'_> {
         done
     }
 
-    /// Refuses a pool that is not safe.
-    pub(super) fn examine(&self) -> Result<(), OpenError> {
-        Driver.block_on(self.desk.server.examine())
+    /// Refuses a pool that is not safe; the connection is then the seat's.
+    pub(super) fn examine(&mut self) -> Result<(), OpenError> {
+        let server = &self.desk.server;
+        let (client, wire) = Driver.block_on(server.examine())?;
+        wire::hold(Some(wire));
+        let conn = Driver.block_on(server.set_up(client));
+        self.conn = Some(
+            conn.map_err(|error| OpenError::Unreachable(Arc::new(error)))?
+                .into(),
+        );
+        Ok(())
     }
 
     /// What acknowledged changes have to say about codes.
