@@ -133,6 +133,13 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
             keyring
         };
         let active = keyring.active();
+        // From then on no server seals anything with the old key.  Until then it opens what they seal:
+        // waiting is worth it, and failing is not.
+        let total = under_other_keys(&store, active).await?;
+        match until_read(&file, Duration::ZERO, &mut signals).await {
+            Err(CliError::NotRotated) => return Err(CliError::RotationStopped { moved: 0, total }),
+            Ok(()) | Err(_) => {}
+        }
         let rotated = reseal_all(&store, Arc::new(keyring), sources, &mut signals).await;
         drop(file);
         Ok((active, rotated?))
@@ -189,32 +196,43 @@ async fn hand_out(
 ) -> Result<(), CliError> {
     let inactive = new.with_active(old.active());
     file.replace(&inactive.expect("a ring with a new key holds the former ones"))?;
-    let started = Instant::now();
     // Servers on other machines may use a file system that does not share locks.
     let least = match making {
         Making::OnDemand => Duration::ZERO,
         Making::ByHand => 2 * keys::LOOK,
     };
+    let read = until_read(file, least, signals).await;
+    if read.is_err() {
+        file.replace(old)?;
+    }
+    read
+}
+
+/// Waits until the servers have read the file as it is now, and for `least` in any case.
+async fn until_read(
+    file: &Exclusive,
+    least: Duration,
+    signals: &mut Signals,
+) -> Result<(), CliError> {
+    let started = Instant::now();
     let mut is_told = false;
-    let failed = loop {
+    loop {
         let waited = started.elapsed();
         if waited >= least && file.is_read() {
             return Ok(());
         }
         if waited >= HANDING_OUT {
-            break KeysError::NotRead(file.path().to_owned()).into();
+            return Err(KeysError::NotRead(file.path().to_owned()).into());
         }
         if waited >= 2 * keys::LOOK && !is_told {
             is_told = true;
             output::note("waiting until the running servers have read the new key file");
         }
         tokio::select! {
-            _ = signals.next() => break CliError::NotRotated,
+            _ = signals.next() => return Err(CliError::NotRotated),
             () = tokio::time::sleep(GLANCE) => {}
         }
-    };
-    file.replace(old)?;
-    Err(failed)
+    }
 }
 
 /// What a rotation has done.
