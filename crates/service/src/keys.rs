@@ -663,6 +663,10 @@ impl LockFile {
     }
 
     /// As [`LockFile::take`], and waits for it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for a lock of another process, with a bound, which `lock` does not have"
+    )]
     fn wait(keys: &Path) -> io::Result<Self> {
         let started = std::time::Instant::now();
         loop {

@@ -136,9 +136,9 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
         // From then on no server seals anything with the old key.  Until then it opens what they seal:
         // waiting is worth it, and failing is not.
         let total = under_other_keys(&store, active).await?;
-        match until_read(&file, Duration::ZERO, &mut signals).await {
-            Err(CliError::NotRotated) => return Err(CliError::RotationStopped { moved: 0, total }),
-            Ok(()) | Err(_) => {}
+        let read = until_read(&file, Duration::ZERO, &mut signals).await;
+        if matches!(read, Err(CliError::NotRotated)) {
+            return Err(CliError::RotationStopped { moved: 0, total });
         }
         let rotated = reseal_all(&store, Arc::new(keyring), sources, &mut signals).await;
         drop(file);
