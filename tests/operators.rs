@@ -28,12 +28,16 @@ const COMMANDS: &[(&str, Leaves)] = &[
     ("session revoke", Record("mfa.admin.session_revoked")),
     ("device create", Record("mfa.admin.device_created")),
     ("device list", Record("mfa.admin.devices_listed")),
+    ("device reset-step", Record("mfa.admin.step_reset")),
     ("device remove", Record("mfa.totp.removed")),
     ("keys rotate", Record("mfa.key.rotated")),
     ("keys retire", Record("mfa.key.retired")),
     ("restored", Record("mfa.admin.restored")),
     ("user disable", Record("mfa.admin.user_disabled")),
-    ("dev", Nothing("its database is gone when it ends")),
+    ("user enable", Record("mfa.admin.user_enabled")),
+    ("user list", Record("mfa.admin.users_listed")),
+    ("user show", Record("mfa.admin.user_shown")),
+    ("dev code", Nothing("it has no database")),
     ("mock", Nothing("it has no database")),
     ("serve", Nothing("each request leaves its own record")),
     ("keys generate", Nothing("it has no database")),
@@ -46,6 +50,14 @@ const COMMANDS: &[(&str, Leaves)] = &[
     (
         "copy",
         Nothing("the target holds the records of the source"),
+    ),
+    (
+        "backup",
+        Nothing("it must work on any database that can be read"),
+    ),
+    (
+        "restore",
+        Nothing("the database that it puts in place has the records of `restored`"),
     ),
     ("audit list", Nothing("it reads the audit")),
 ];
@@ -140,13 +152,20 @@ async fn t43_every_change_by_a_command_is_on_record_with_the_account_that_made_i
         };
         let more = match *name {
             "user create" => vec!["--name", "Bob", "--email", "bob@example.com"],
-            "user unlock" | "user disable" => vec!["--id", &ada.user],
+            "user unlock" | "user disable" | "user enable" | "user show" => {
+                vec!["--id", &ada.user]
+            }
             "session create" => vec!["--user", &ada.user, "--mfa-verified-for", "15m"],
             "device create" => vec!["--user", &ada.user, "--name", "Tablet", "--confirmed"],
             "session list" | "device list" => vec!["--user", &ada.user],
             "session revoke" => vec!["--id", &session],
             "device remove" => vec!["--id", &spare],
-            "keys rotate" | "restored" => vec![],
+            "device reset-step" => {
+                let ahead = format!("UPDATE devices SET last_step = 9000000000 WHERE id = {spare}");
+                home.vandal().run(&ahead);
+                vec!["--id", &spare]
+            }
+            "keys rotate" | "restored" | "user list" => vec![],
             "keys retire" => vec!["--id", &key],
             other => panic!("`{other}` has no arguments here"),
         };
@@ -160,14 +179,23 @@ async fn t43_every_change_by_a_command_is_on_record_with_the_account_that_made_i
         let output = faked(&home, &arguments).output().expect("the binary runs");
         assert!(output.status.success(), "{name}: {}", text(&output.stderr));
         let all = records(&home).await;
-        let [record] = &all[before..] else {
-            panic!("{name}: {:?}", &all[before..])
+        let new = &all[before..];
+        let events: Vec<&str> = new.iter().map(|record| record.event.as_str()).collect();
+        let begun = match *name {
+            "restored" => vec!["mfa.admin.restore_started"],
+            _ => vec![],
         };
-        assert_eq!(record.event.as_str(), *event, "{name}");
-        assert_eq!(actor(record), expected, "{name}");
-        let is_of_a_key = event.starts_with("mfa.key.") || *event == "mfa.admin.restored";
-        let is_about_a_user = is_of_a_key || record.user_id.is_some();
-        assert!(is_about_a_user, "{name}: {record:?}");
+        assert_eq!(events, [begun, vec![*event]].concat(), "{name}");
+        for record in new {
+            assert_eq!(actor(record), expected, "{name}");
+            let is_of_nobody = ["mfa.key.", "mfa.admin.restore", "mfa.admin.users_"]
+                .iter()
+                .any(|start| event.starts_with(start));
+            assert!(
+                is_of_nobody || record.user_id.is_some(),
+                "{name}: {record:?}"
+            );
+        }
     }
     // Both devices that a command created with `--confirmed`, and the one without.
     let told = "outbox WHERE kind = 'mfa.admin.device_created'";

@@ -110,7 +110,7 @@ fn test_command_is_the_one_that_ci_runs() {
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
     const CARGO: [&str; 4] = ["--workspace", "--release", "--spec", "--out"];
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 27] = [
         &["dev"],
         &["dev", "code"],
         &["mock"],

@@ -145,6 +145,7 @@ impl Denials {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Which {
     Due,
     All,

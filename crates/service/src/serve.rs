@@ -318,9 +318,9 @@ fn connection_limits(config: &Config) -> Result<Limits, CliError> {
 /// is for programs that use `select`. Returns the limit that holds.
 fn raise_file_limit() -> u64 {
     let former = getrlimit(Resource::Nofile);
-    let mut raised = former.clone();
+    let mut raised = former;
     raised.current = former.maximum;
-    let holds = match setrlimit(Resource::Nofile, raised.clone()) {
+    let holds = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => raised,
         Err(error) => {
             warn!("cannot raise the limit of open files: {error}");

@@ -41,8 +41,7 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
             confirmation,
             issuer: &args.issuer,
         };
-        create(&store, &keyring, device, operator(&args.actor), sources)
-        .await
+        create(&store, &keyring, device, operator(&args.actor), sources).await
     });
     let (id, uri) = created.await?;
 
@@ -94,7 +93,10 @@ pub(crate) async fn create(
         now,
     };
     match store.create_device(new, origin).await? {
-        CreateDevice::Created => Ok((id, seed.provisioning_uri(device.issuer, user.email.as_str()))),
+        CreateDevice::Created => Ok((
+            id,
+            seed.provisioning_uri(device.issuer, user.email.as_str()),
+        )),
         CreateDevice::NoSuchUser => Err(CliError::NoSuchUser(user_id)),
         CreateDevice::UserDisabled => Err(CliError::UserDisabled(user_id)),
     }

@@ -96,9 +96,7 @@ fn explain(error: diesel::result::Error) -> OpenError {
         | Judgement::ReadOnly
         | Judgement::Waited
         | Judgement::TooSlow
-        | Judgement::Conflict => {
-            OpenError::Unreachable(Arc::new(error))
-        }
+        | Judgement::Conflict => OpenError::Unreachable(Arc::new(error)),
         Judgement::Refused => OpenError::Database(Arc::new(error)),
     }
 }

@@ -596,7 +596,7 @@ mod tests {
                  VALUES (41, 1, 'mfa.verify.totp', 'denied', 'locked', 2, 3)",
         )
         .unwrap();
-        migrate(&mut conn).unwrap();
+        run_pending(&mut conn).unwrap();
         let kept = "SELECT count(*) FROM audit WHERE id = 41 AND at = 1 AND reason = 'locked' \
                     AND user_id = 2 AND remaining = 3 AND attempts = 1";
         assert_eq!(number(&mut conn, kept), 1);

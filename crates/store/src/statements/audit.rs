@@ -82,7 +82,7 @@ pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditReco
 
 pub(crate) fn find_newest(conn: &mut Conn) -> Result<Option<DateTime<Utc>>, Fault> {
     let newest: Option<i64> = audit::table.select(max(audit::at)).first(conn)?;
-    Ok(instant::load_optional(newest, "audit", "at")?)
+    instant::load_optional(newest, "audit", "at")
 }
 
 /// The last records of a user, the oldest first.
