@@ -555,7 +555,13 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
     assert_eq!(shown["devices"][0]["backup_codes_left"], 10);
     assert_eq!(shown["sessions"][0]["id"], json!(ada.session));
     assert_eq!(shown["session_count"], 1);
-    assert_eq!(shown["audit"][1]["reason"], "wrong_code");
+    let reasons = shown["audit"].as_array().expect("records");
+    assert!(
+        reasons
+            .iter()
+            .any(|record| record["reason"] == "wrong_code"),
+        "{reasons:?}"
+    );
     assert!(!printed.contains("arks_"), "no token is shown");
     let human = text(&home.output(&["user", "show", "--id", &ada.user]).stdout);
     for words in [
@@ -802,7 +808,7 @@ fn server_writes_one_record_of_its_start_and_nothing_that_is_not_json() {
 
 #[test]
 fn errors_of_copy_name_its_own_flags() {
-    let home = Home::on_sqlite();
+    let home = Home::with_file();
     home.user("ada");
     let (here, gone) = (home.url(), "sqlite:gone.db");
     let nowhere = "postgres://ada:hunter2@127.0.0.1:1/x";
@@ -869,7 +875,7 @@ fn counts_and_nouns_agree() {
     };
     assert!(vandal(1).contains("1 failure in"));
     assert!(vandal(2).contains("2 failures in"));
-    let fresh = Home::on_sqlite();
+    let fresh = Home::with_file();
     fresh.user("ada");
     fresh.vandal().run(
         "DELETE FROM __diesel_schema_migrations WHERE version =

@@ -32,7 +32,7 @@ fn count_in_the_file_alone(home: &Home, table: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_clean_stops_leave_no_wal_and_the_file_alone_has_every_change() {
     const CHANGES: u64 = 4;
-    let home = Home::on_sqlite();
+    let home = Home::with_file();
     let ada = home.caller("ada");
     for stop in 1..=50 {
         let mut server = home.serve(NO_LIMITS);
@@ -81,7 +81,7 @@ fn serve_with_few_descriptors(home: &Home) -> Server {
 
 #[tokio::test]
 async fn change_works_again_after_descriptors_ran_out() {
-    let home = Home::on_sqlite();
+    let home = Home::with_file();
     let ada = home.caller("ada");
     let server = serve_with_few_descriptors(&home);
     let client = reqwest::Client::new();
@@ -111,7 +111,7 @@ async fn change_works_again_after_descriptors_ran_out() {
 
 #[tokio::test]
 async fn server_whose_wal_was_deleted_answers_unknown_and_ends() {
-    let home = Home::on_sqlite();
+    let home = Home::with_file();
     let ada = home.caller("ada");
     let mut server = home.serve(NO_LIMITS);
     regenerate(&server, &ada).await;
@@ -137,7 +137,7 @@ async fn server_whose_wal_was_deleted_answers_unknown_and_ends() {
 
 #[test]
 fn wal_stays_short_while_only_commands_write() {
-    let home = Home::on_sqlite();
+    let home = Home::with_file();
     let user = home.user("ada");
     let _server = home.serve(&[]);
     for _ in 0..30 {
@@ -149,7 +149,7 @@ fn wal_stays_short_while_only_commands_write() {
 
 #[test]
 fn server_checkpoints_what_other_processes_wrote() {
-    let home = Home::on_sqlite();
+    let home = Home::with_file();
     let _server = home.serve(&[]);
     let mut other = home.vandal();
     let size = || home.database().metadata().expect("the file").len();
@@ -164,7 +164,7 @@ fn server_checkpoints_what_other_processes_wrote() {
 
 #[test]
 fn command_leaves_no_wal() {
-    let home = Home::on_sqlite();
+    let home = Home::with_file();
     home.user("ada");
     assert_eq!(wal_length(&home), 0);
     assert_eq!(count_in_the_file_alone(&home, "users"), 1);

@@ -99,6 +99,13 @@ impl Home {
         }
     }
 
+    /// As [`Home::new`], on an SQLite file, whatever the others have.
+    pub(crate) fn with_file() -> Self {
+        let this = Self::on_sqlite();
+        this.prepare();
+        this
+    }
+
     /// For an SQLite file, whatever the others have, and without anything that `serve` makes for itself.
     pub(crate) fn on_sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");

@@ -109,7 +109,13 @@ fn test_command_is_the_one_that_ci_runs() {
 /// What the README and the pages in `docs` say of flags is true: those that are not Cargo's are known to some command's help.
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
-    const CARGO: [&str; 4] = ["--workspace", "--release", "--spec", "--out"];
+    const CARGO: [&str; 5] = [
+        "--workspace",
+        "--release",
+        "--spec",
+        "--out",
+        "--connections",
+    ];
     let commands: [&[&str]; 27] = [
         &["dev"],
         &["dev", "code"],

@@ -42,15 +42,12 @@ pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError>
         .map_err(CliError::TemporaryDirectory)?;
     let file = directory.path().join("arklow.db");
     let url = DatabaseUrl::sqlite(&file).map_err(CliError::TemporaryPath)?;
-    let options = Options::default();
-    let opened = Store::open(&url, options.clone()).await;
+    let opened = Store::open(&url, Options::default()).await;
     let store = opened.map_err(|cause| CliError::Throwaway(cause.into()))?;
-    let served = ServedDatabase::find(&url, &options).await;
-    let served = served.map_err(|cause| CliError::Throwaway(cause.into()))?;
     let format = Format::from_flag(args.json);
     let config = Config {
         docs: args.docs,
-        served,
+        served: ServedDatabase::of(&url, &store),
         ..Config::on(args.listen)
     };
     match serve_demo(&store, &url, config, format, sources).await {

@@ -394,19 +394,16 @@ mod tests {
     #[test]
     fn change_that_may_have_been_made_is_not_called_unchanged() {
         let cause = || Arc::new(io::Error::other("on purpose"));
-        for error in [
-            StoreError::Unknown(cause()),
-            StoreError::Unavailable(cause()),
-        ] {
+        let error = CliError::from(StoreError::Unknown(cause()));
+        assert_eq!(
+            error.to_string(),
+            "whether anything was changed is not known"
+        );
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("before you try again"), "{hint}");
+        for error in [StoreError::Busy, StoreError::Unavailable(cause())] {
             let error = CliError::from(error);
-            assert_eq!(
-                error.to_string(),
-                "whether anything was changed is not known"
-            );
-            let hint = error.hint().unwrap();
-            assert!(hint.contains("before you try again"), "{hint}");
+            assert_eq!(error.to_string(), "nothing was changed");
         }
-        let error = CliError::from(StoreError::Busy);
-        assert_eq!(error.to_string(), "nothing was changed");
     }
 }

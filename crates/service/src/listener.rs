@@ -37,6 +37,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// How many connections the kernel queues until they are accepted. 128, the default, is less than what can come while the
 /// process does not run for a moment; past it a client waits for a second.
 const BACKLOG: i32 = 4096;
+/// How many connections may be about to close at once: each still has its descriptor.
+const CLOSING: usize = 8;
 /// How often at most a limit that is reached, or a failure to accept, is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long the listener waits after a failure to accept, such as EMFILE.
@@ -148,7 +150,7 @@ impl<C: ServerContext> Listener<C> {
                     Admission::Refused => break None,
                     Admission::Full => {}
                 }
-                // Every connection has a request in progress. Others wait in the kernel's queue.
+                // Others wait in the kernel's queue.
                 tokio::select! {
                     () = stopped(&mut stop) => break None,
                     () = connections.freed.notified() => {}
@@ -239,6 +241,8 @@ struct State {
     /// The connections that wait for their peer by the number of the wait: the longest wait first.
     waiting: BTreeMap<u64, u64>,
     by_address: HashMap<IpAddr, HashSet<u64>>,
+    /// How many were given up for others and are not closed yet.
+    closing: usize,
     closed: Throttle,
 }
 
@@ -254,7 +258,7 @@ enum Admission {
     Admitted(Arc<Slot>),
     /// Its address has too many connections already, all with a request in progress.
     Refused,
-    /// There are too many connections, all with a request in progress.
+    /// There are too many connections, all with a request in progress or about to close.
     Full,
 }
 
@@ -278,6 +282,9 @@ impl Connections {
         let is_proxy = self.limits.proxies.trusts(peer.to_canonical());
         let address = (!is_proxy).then(|| bucket(peer));
         let mut state = self.lock();
+        if state.closing >= CLOSING {
+            return Admission::Full;
+        }
         let of_address = address.and_then(|address| state.by_address.get(&address));
         if let Some(ids) = of_address
             && ids.len() >= self.limits.per_address
@@ -363,6 +370,7 @@ impl State {
             .and_then(|id| self.close(id))
         {
             open.evicted.notify_one();
+            self.closing += 1;
         }
     }
 
@@ -468,7 +476,11 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.lock().close(self.id);
+        let mut state = self.connections.lock();
+        if state.close(self.id).is_none() {
+            state.closing -= 1;
+        }
+        drop(state);
         self.connections.freed.notify_one();
     }
 }

@@ -240,17 +240,17 @@ mod tests {
     }
 
     #[test]
-    fn database_that_is_away_is_answered_as_a_busy_one_but_promises_nothing() {
+    fn database_that_is_away_is_answered_as_a_busy_one_and_says_what_is_known() {
         let cause = || Arc::new(std::io::Error::other("connection refused"));
-        for error in [
-            StoreError::Unavailable(cause()),
-            StoreError::Unknown(cause()),
+        for (error, words) in [
+            (StoreError::Unavailable(cause()), "nothing was changed"),
+            (StoreError::Unknown(cause()), "not known"),
         ] {
             let answer = Refused::from(error).answer(&origin());
             assert_eq!((answer.status, answer.retry_after), (503, 1));
             assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
             assert!(!answer.body.errors[0].message.contains("refused"));
-            assert!(answer.body.errors[0].message.contains("not known"));
+            assert!(answer.body.errors[0].message.contains(words));
         }
     }
 

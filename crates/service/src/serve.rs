@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arklow_api::server::{Api, Served, Settings, api_description};
-use arklow_store::{DatabaseUrl, OpenError, Options, Store};
+use arklow_store::{DatabaseUrl, Options, Store};
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -74,13 +74,11 @@ pub(crate) struct ServedDatabase {
 }
 
 impl ServedDatabase {
-    /// Reads which change is the last.
-    pub(crate) async fn find(url: &DatabaseUrl, options: &Options) -> Result<Self, OpenError> {
-        let state = Store::migrations(url, options).await?;
-        Ok(Self {
+    pub(crate) fn of(url: &DatabaseUrl, store: &Store) -> Self {
+        Self {
             url: Some(url.to_string()),
-            migration: state.applied.last().cloned(),
-        })
+            migration: store.newest_migration(),
+        }
     }
 }
 
@@ -139,11 +137,10 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     if let Ok(keys) = commands::key_path(url, &args.keys) {
         commands::check_tables(url, &keys).await?;
     }
-    let store = commands::open(url, options.clone()).await?;
+    let store = commands::open(url, options).await?;
     let serving = async {
         commands::check_clock(&store, &sources, args.check_clock).await?;
-        let served = ServedDatabase::find(url, &options).await;
-        config.served = served.map_err(commands::unopened(url))?;
+        config.served = ServedDatabase::of(url, &store);
         let (keyring, path) = commands::open_keys(&store, url, &args.keys, &sources).await?;
         let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
         let policy = Policy::from_flags(&args.factors, &args.limits);

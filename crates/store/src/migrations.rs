@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use diesel::backend::Backend;
+use diesel::backend::Backend as Dialect;
 use diesel::migration::{self, Migration, MigrationSource as _};
 use diesel_migrations::EmbeddedMigrations;
 
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::url::Target;
-use crate::{DatabaseUrl, OpenError, Options, Store};
+use crate::{Backend, DatabaseUrl, OpenError, Options, Store};
 
 /// Which changes a database has, by name, the oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct MigrationState {
 
 impl MigrationState {
     /// Where a database stands on which the changes with these numbers were made.
-    pub(crate) fn of<DB: Backend>(
+    pub(crate) fn of<DB: Dialect>(
         migrations: &EmbeddedMigrations,
         made: &BTreeSet<String>,
     ) -> migration::Result<Self> {
@@ -53,7 +53,22 @@ impl MigrationState {
     }
 }
 
+/// The name of the last migration that this program knows.
+pub(crate) fn newest<DB: Dialect>(migrations: &EmbeddedMigrations) -> Option<String> {
+    let known = MigrationState::of::<DB>(migrations, &BTreeSet::new());
+    known.ok()?.pending.pop()
+}
+
 impl Store {
+    /// The name of the last migration that the tables have. An open database is up to date, so it is the
+    /// last one that this program knows.
+    pub fn newest_migration(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Sqlite(_) => newest::<crate::sqlite::Db>(&crate::sqlite::MIGRATIONS),
+            Backend::Postgres(_) => newest::<crate::postgres::Db>(&crate::postgres::MIGRATIONS),
+        }
+    }
+
     /// Which changes a database has and lacks.  Changes nothing; a file that does not exist lacks all.
     ///
     /// # Errors

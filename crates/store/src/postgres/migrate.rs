@@ -12,7 +12,7 @@ use super::connections::{Seat, Stopped};
 use super::{Conn, Db, Judgement, judge};
 use crate::{MigrationState, OpenError};
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// `arklow` in ASCII: under this number processes take turns.  It is one of this database only.
 const TURN: i64 = 0x61_72_6b_6c_6f_77;

@@ -28,6 +28,7 @@ use tracing::warn;
 pub(crate) use acknowledged::written;
 pub(crate) use connect::PostgresUrl;
 use connections::{Connections, Lane, Seat, Stopped};
+pub(crate) use migrate::MIGRATIONS;
 use wire::Driver;
 
 use crate::error::Fault;

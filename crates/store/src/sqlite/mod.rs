@@ -20,6 +20,7 @@ use diesel::sqlite::SqliteConnection;
 use crate::error::Fault;
 use crate::{MigrationState, OpenError, Options, StoreError};
 use disk::DiskState;
+pub(crate) use open::MIGRATIONS;
 use readers::Readers;
 use writer::Writer;
 

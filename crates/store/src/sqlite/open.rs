@@ -19,7 +19,7 @@ use super::Db;
 use crate::error::is_busy;
 use crate::{MigrationState, OpenError, Options};
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// `ARKL`, in the header of every file that this program made.
 pub(super) const APPLICATION_ID: i64 = 0x4152_4b4c;
@@ -46,6 +46,8 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(File, SqliteConnec
         std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;
     refuse_foreign_wal(&absolute)?;
     find_or_create(&absolute, options.create)?;
+    // A file that was just created is looked into no more: closing it would drop the locks of SQLite.
+    refuse_foreign_wal(&absolute)?;
     let resolved = absolute.canonicalize();
     let resolved = resolved.map_err(|cause| OpenError::Database(Arc::new(cause)))?;
     let mut wal = resolved.clone().into_os_string();

@@ -3,13 +3,17 @@
 //! Counted in the audit, so that every process counts alike and a restart forgets nothing.
 
 use arklow_domain::{RateLimit, UserId};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
 use super::Conn;
 use crate::error::Fault;
 use crate::schema::audit;
 use crate::{AuditEvent, AuditOutcome, instant};
+
+/// How far a record may be after `now`, which was read before this transaction waited for its turn: others
+/// may have been made since then, also by servers whose clocks are a little ahead.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
 
 /// The record that leaves no room for another one before it is older than the limit's time; no
 /// record if there is room, or no limit.
@@ -21,7 +25,7 @@ pub(crate) fn last_allowed(
     now: DateTime<Utc>,
 ) -> _ {
     let (since, others): (i64, i64) = bounds(limit, now);
-    let until: i64 = instant::store(now);
+    let until: i64 = instant::store(now + CLOCKS_APART);
     let event: &'static str = event.as_str();
     let success: &'static str = AuditOutcome::Success.as_str();
     audit::table
@@ -29,7 +33,7 @@ pub(crate) fn last_allowed(
         .filter(audit::event.eq(event))
         .filter(audit::outcome.eq(success))
         .filter(audit::at.gt(since))
-        // Records from after `now` are of a clock that was ahead: they would limit for too long.
+        // Later records are of a clock that was ahead: they would limit for too long.
         .filter(audit::at.le(until))
         .order(audit::at.desc())
         .select(audit::at)
@@ -52,7 +56,8 @@ pub(crate) fn until(
         .first(conn)
         .optional()?;
     let at = instant::load_optional(at, "audit", "at")?;
-    Ok(at.map(|at| at + per))
+    // A record of a clock that is a little ahead must not make the wait longer than the limit's time.
+    Ok(at.map(|at| at.min(now) + per))
 }
 
 /// After which time, and beside how many others, the record would have to be.

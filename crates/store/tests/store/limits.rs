@@ -158,11 +158,7 @@ async fn counted_denials_are_one_record_that_says_how_many() {
         origin: AuditOrigin::default(),
     };
     db.store.record_denied(vec![denied]).await.unwrap();
-    let records = db
-        .store
-        .audit_records(AuditFilter::default())
-        .await
-        .unwrap();
+    let records = db.records(AuditFilter::default()).await;
     let [record] = &records[..] else {
         panic!("{records:?}")
     };
