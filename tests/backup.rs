@@ -129,7 +129,7 @@ fn t37_a_file_alone_is_refused_beside_keys_that_are_in_use() {
     // From before the first checkpoint, and with tables: what a copy without its `-wal` looks like.
     for has_tables in [false, true] {
         let home = match has_tables {
-            true => Home::new(),
+            true => Home::with_file(),
             false => Home::on_sqlite(),
         };
         // What a copy without its WAL is: all since the last checkpoint is missing.
@@ -303,7 +303,7 @@ fn t37_a_backup_beside_a_foreign_wal_is_not_restored() {
 
 #[test]
 fn t37_what_is_no_whole_backup_is_refused_and_changes_nothing() {
-    let home = Home::new();
+    let home = Home::with_file();
     home.caller("ada");
     let (file, _) = back_up(&home);
     let whole = fs::read(&file).expect("the backup");
@@ -332,7 +332,7 @@ fn t37_what_is_no_whole_backup_is_refused_and_changes_nothing() {
         refused(&home, &["restore", &file, "--replace"], &[word]);
     }
     fs::write(&file, &whole).expect("it can be written");
-    let other = Home::new();
+    let other = Home::with_file();
     let keys = other.key_file().display().to_string();
     refused(
         &home,
@@ -351,7 +351,7 @@ fn t37_what_is_no_whole_backup_is_refused_and_changes_nothing() {
 
 #[test]
 fn backup_overwrites_nothing_unless_it_is_told_to() {
-    let home = Home::new();
+    let home = Home::with_file();
     home.user("ada");
     let (file, first) = back_up(&home);
     let before = fs::read(&file).expect("the backup");

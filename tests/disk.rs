@@ -55,7 +55,7 @@ async fn fifty_clean_stops_leave_no_wal_and_the_file_alone_has_every_change() {
             read.await.expect("reading ends with the server");
         }
         assert_eq!(wal_length(&home), 0, "stop {stop}: {}", server.printed());
-        let kept = count_in_the_file_alone(&home, "audit");
+        let kept = count_in_the_file_alone(&home, "audit WHERE event NOT LIKE 'mfa.admin.%'");
         let made = i64::try_from(CHANGES * stop).expect("few");
         assert_eq!(kept, made, "stop {stop}");
     }
@@ -84,25 +84,25 @@ async fn change_works_again_after_descriptors_ran_out() {
     let home = Home::with_file();
     let ada = home.caller("ada");
     let server = serve_with_few_descriptors(&home);
-    let client = reqwest::Client::new();
-    let on_one_connection = || {
+    let on_a_new_connection = || {
         let url = format!("{}{}", server.base, REGENERATE);
         let body = format!(r#"{{"device_id":"{}"}}"#, ada.device);
+        let client = reqwest::Client::new();
         let request = client.post(url).header("x-arklow-auth", &ada.token);
         request
             .header("content-type", "application/json")
             .body(body)
             .send()
     };
-    // Its connection stays open, so this one goes on being served.
-    let before = on_one_connection().await.expect("an answer").status();
+    let before = on_a_new_connection().await.expect("an answer").status();
     assert_eq!(before, 200);
     let silent: Vec<TcpStream> = (0..100)
         .filter_map(|_| TcpStream::connect(server.address()).ok())
         .collect();
     assert!(silent.len() > 64, "{} connections", silent.len());
     for _ in 0..5 {
-        let during = on_one_connection().await.expect("an answer").status();
+        // It takes the place of a silent one.
+        let during = on_a_new_connection().await.expect("an answer").status();
         assert_eq!(during, 200, "a change needs no descriptor");
     }
     drop(silent);

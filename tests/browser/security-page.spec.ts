@@ -112,7 +112,9 @@ test("tells two devices of the same name apart", async ({ arklow, site, page }) 
   arklow.device(user, "phone 2");
   await signIn(page, site, arklow.session(user));
   await page.getByRole("button", { name: "Verify now" }).click();
-  const options = await page.getByRole("dialog").getByLabel("Device", { exact: true }).locator("option").allTextContents();
+  const choices = page.getByRole("dialog").getByLabel("Device", { exact: true }).locator("option");
+  await expect(choices).toHaveCount(3);
+  const options = await choices.allTextContents();
   expect(options.filter((option) => /^Phone, added today at \d\d:\d\d$/.test(option))).toHaveLength(2);
   expect(options).toContain("phone 2");
   await page.keyboard.press("Escape");
