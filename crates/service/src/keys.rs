@@ -23,7 +23,7 @@ use std::time::Duration;
 use arklow_domain::{KeyFileError, KeyId, Keyring, NoEntropy};
 use arklow_store::{DatabaseUrl, RecordKey, Store, StoreError};
 use chrono::{DateTime, Utc};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use xattr::FileExt as _;
 use zeroize::Zeroizing;
 
@@ -85,21 +85,9 @@ impl Keys {
     /// Reads the file again, for something that did not work with the keys `used`.  Whether there
     /// are others now; a file that cannot be used is logged, and the former keys stay.
     pub(crate) async fn reload(&self, store: &Store, used: &Keyring) -> bool {
-        // Before it is read.  If it changes meanwhile, the former one is held until it is read again.
-        let held = hold(&self.file);
-        let stamp = stamp(&self.file);
-        match reopen(store, &self.file, self.clock.now()).await {
-            Ok(keyring) => {
-                *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
-                if !is_same(&self.current(), &keyring) {
-                    info!(key.active = %keyring.active(), "the key file has changed and is in use");
-                    *self.current.write().unwrap_or_else(PoisonError::into_inner) =
-                        Arc::new(keyring);
-                }
-                *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
-                // Somebody else may have been faster.
-                !is_same(&self.current(), used)
-            }
+        match self.try_reload(store).await {
+            // Somebody else may have been faster.
+            Ok(()) => !is_same(&self.current(), used),
             Err(error) => {
                 error!(
                     error = chain(&error),
@@ -108,6 +96,20 @@ impl Keys {
                 false
             }
         }
+    }
+
+    async fn try_reload(&self, store: &Store) -> Result<(), KeysError> {
+        // Before it is read.  If it changes meanwhile, the former one is held until it is read again.
+        let held = hold(&self.file);
+        let stamp = stamp(&self.file);
+        let keyring = reopen(store, &self.file, self.clock.now()).await?;
+        *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
+        if !is_same(&self.current(), &keyring) {
+            info!(key.active = %keyring.active(), "the key file has changed and is in use");
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+        }
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        Ok(())
     }
 
     /// Reads the file again whenever it has changed, for ever.
@@ -122,7 +124,18 @@ impl Keys {
             let seen = *self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
             let found = stamp(&self.file);
             if found != seen {
-                self.reload(store, &self.current()).await;
+                match self.try_reload(store).await {
+                    Ok(()) => {}
+                    // The database is away, of which requests tell. The file is read again at the next look.
+                    Err(KeysError::Store(error)) => {
+                        debug!(%error, "cannot compare the key file with the database");
+                        continue;
+                    }
+                    Err(error) => error!(
+                        error = chain(&error),
+                        "the key file cannot be used; the former keys stay"
+                    ),
+                }
                 // Once for each change, also if the file cannot be used.
                 *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = found;
             }

@@ -505,8 +505,8 @@ impl Server {
 
 /// How much longer than the server may take its answer is waited for.
 const SLACK: Duration = Duration::from_secs(2);
-/// The same for a `COMMIT` where statements have no limit: what it has to wait for may be long.
-const COMMIT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a `COMMIT` is waited for where statements have no limit: a standby that is away may stay away.
+const COMMIT_LIMIT: Duration = Duration::from_secs(12);
 
 fn unreachable(error: tokio_postgres::Error) -> OpenError {
     OpenError::Unreachable(Arc::new(error))
