@@ -112,7 +112,7 @@ test("tells two devices of the same name apart", async ({ arklow, site, page }) 
   arklow.device(user, "phone 2");
   await signIn(page, site, arklow.session(user));
   await page.getByRole("button", { name: "Verify now" }).click();
-  const choices = page.getByRole("dialog").getByLabel("Device", { exact: true }).locator("option");
+  const choices = page.getByRole("dialog").getByLabel("Device").locator("option");
   await expect(choices).toHaveCount(3);
   const options = await choices.allTextContents();
   expect(options.filter((option) => /^Phone, added today at \d\d:\d\d$/.test(option))).toHaveLength(2);
