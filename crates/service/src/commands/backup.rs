@@ -93,10 +93,14 @@ impl BackupFileError {
 pub(crate) async fn run(args: BackupArgs, sources: &Sources) -> Result<(), CliError> {
     let made = make(&args, sources).await.map_err(CliError::Backup)?;
     let human = format!(
-        "{}: {} users, {} audit records, {} bytes",
+        "{}: {}, {}, {} bytes",
         args.file.display(),
-        made["users"],
-        made["audit_records"],
+        output::count(made["users"].as_u64().unwrap_or_default(), "user", "users"),
+        output::count(
+            made["audit_records"].as_u64().unwrap_or_default(),
+            "audit record",
+            "audit records"
+        ),
         made["bytes"],
     );
     let keys: Vec<_> = made["keys"].as_array().into_iter().flatten().collect();

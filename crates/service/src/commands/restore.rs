@@ -70,15 +70,16 @@ pub(crate) async fn run(args: RestoreArgs, sources: &Sources) -> Result<(), CliE
             kept.display()
         ));
     }
+    output::note(restored::NOT_KNOWN);
     let human = format!(
-        "`{}` holds the backup: {} users, {} audit records; {} sessions ended, {} sets of backup codes are \
-         dead, {} devices wait for their next code",
+        "`{}` holds the backup: {}, {}; {killed}",
         target.display(),
-        contents.users,
-        contents.audit_records,
-        killed.sessions,
-        killed.code_sets,
-        killed.devices,
+        output::count(contents.users.cast_unsigned(), "user", "users"),
+        output::count(
+            contents.audit_records.cast_unsigned(),
+            "audit record",
+            "audit records"
+        ),
     );
     let object = json!({
         "database": target.display().to_string(),

@@ -35,6 +35,11 @@ const BREATH: Duration = Duration::from_millis(20);
 /// How many of the users to look at are printed, at most.
 const LISTED: u32 = 1_000;
 
+/// What is left without the time of the backup.
+pub(super) const NOT_KNOWN: &str = "devices that were removed and users who were disabled after the backup was \
+     made are as the backup has them: run `arklow restored --since TIME`, with the time of the backup, to deal with \
+     them";
+
 /// What was done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Killed {
@@ -120,11 +125,7 @@ pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), Cli
             "devices": killed.devices,
         });
         let Some(since) = since else {
-            output::note(
-                "devices that were removed and users who were disabled after the backup was made are \
-                 as the backup has them: run `arklow restored --since TIME`, with the time of the \
-                 backup, to deal with them",
-            );
+            output::note(NOT_KNOWN);
             return output::data(format, &killed.to_string(), &object);
         };
         object["since"] = json!(output::time(since));
