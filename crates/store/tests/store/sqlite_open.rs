@@ -292,7 +292,12 @@ fn open_as_nobody(path: &Path) -> String {
     let text = String::from_utf8(output.stdout).unwrap();
     let opened = text.lines().find_map(|line| line.split_once("opened: "));
     opened
-        .unwrap_or_else(|| panic!("no answer: {text}"))
+        .unwrap_or_else(|| {
+            panic!(
+                "no answer: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
         .1
         .to_owned()
 }
@@ -304,7 +309,11 @@ async fn child_opens_what_it_is_told() {
         return;
     };
     let answer = match open(Path::new(&path)).await {
-        Ok(_) => "ok",
+        Ok(store) => {
+            // The process ends now, and must leave no WAL behind.
+            store.close().await;
+            "ok"
+        }
         Err(OpenError::ReadOnly { .. }) => "read-only",
         Err(other) => panic!("{other:?}"),
     };
