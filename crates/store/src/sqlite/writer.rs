@@ -729,17 +729,31 @@ mod tests {
 
     #[test]
     fn own_failure_of_a_question_is_known_also_when_the_sync_fails() {
-        let disk = DiskState::new();
-        let (_directory, _file, writer) =
-            writer_on(&disk, || Err(io::Error::from(io::ErrorKind::StorageFull)));
-        let gate = Gate::shut(&writer);
-        let refused = put(&writer, |conn| {
-            note(conn, 1)?;
+        let (syncing, syncs) = channel();
+        let (fail, wait) = channel::<()>();
+        let (_directory, _file, writer) = writer_on(&DiskState::new(), move || {
+            syncing.send(()).unwrap();
+            wait.recv_timeout(PATIENCE).unwrap();
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        let first = put(&writer, |conn| note(conn, 1));
+        syncs.recv_timeout(PATIENCE).unwrap();
+        // The sync must not fail before the next batch has begun: nothing of a later one runs.
+        let (entered, inside) = channel();
+        let refused = put(&writer, move |conn| {
+            entered.send(()).unwrap();
             note(conn, 1)
         });
-        gate.open.send(()).unwrap();
+        inside.recv_timeout(PATIENCE).unwrap();
+        let neighbor = put(&writer, |conn| note(conn, 2));
+        fail.send(()).unwrap();
+
         let answer = refused.blocking_recv().unwrap();
         assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        let answer = first.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Unknown(_))), "{answer:?}");
+        let answer = neighbor.blocking_recv().unwrap();
+        assert!(answer.is_err(), "{answer:?}");
     }
 
     #[tokio::test]
