@@ -14,7 +14,7 @@ use arklow_domain::{
 };
 use arklow_store::{
     Attempt, AttemptRules, AuditOrigin, DatabaseUrl, Goal, NewDevice, NewSession, NewUser, Options,
-    PresentCode, PresentedCode, ReplaceBackupCodes, ReplaceOutcome, Store,
+    PresentCode, PresentedCode, ReplaceBackupCodes, Store,
 };
 use chrono::TimeDelta;
 use diesel::connection::InstrumentationEvent;
@@ -172,7 +172,7 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
         Question::Redeem => Some(PresentedCode::BackupCode(last.clone())),
     };
     if code.is_some() {
-        store.replace_backup_codes(replace.clone()).await?;
+        store.replace_backup_codes(replace.clone()).await??;
     }
     // Once unheard: a connection that is made only now has things to say of its own.
     store.live_session(token_hash, now).await?;
@@ -182,7 +182,7 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
     match code {
         None => {
             let outcome = store.replace_backup_codes(replace).await?;
-            if !matches!(outcome, ReplaceOutcome::Replaced { .. }) {
+            if outcome.is_err() {
                 bail!("{outcome:?}");
             }
         }
@@ -204,7 +204,7 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
                 origin,
             };
             let attempt = store.present_code(present, Arc::clone(&ring)).await?;
-            if !matches!(attempt, Attempt::Accepted(_)) {
+            if !matches!(attempt, Ok(Attempt::Accepted(_))) {
                 bail!("{attempt:?}");
             }
         }

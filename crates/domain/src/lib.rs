@@ -13,6 +13,7 @@
 //! | `otp` | [`TotpCode`], and the [`TotpStep`] that one is of |
 //! | `sealed`, `separators` | how secrets are encrypted; what stands between symbols |
 //! | `characters` | what Unicode says of a character |
+//! | `denial` | why a rule denies a request ([`Denial`]) |
 //! | `lockout`, `limits` | what failures lead to ([`LockoutPolicy`]); how often ([`RateLimit`]) |
 //! | `session` | [`SessionToken`] and [`Session`] |
 //! | `user`, `device`, `name` | [`User`], [`Device`], and the texts people give them |
@@ -23,6 +24,7 @@
 
 mod backup_codes;
 mod characters;
+mod denial;
 mod device;
 mod ids;
 mod keys;
@@ -42,6 +44,7 @@ pub use backup_codes::{
     MalformedCode, SEALED_MAC_KEY_LEN, SealedCodes, SealedMacKey, Slot,
 };
 pub use characters::is_invisible;
+pub use denial::Denial;
 pub use device::{Device, DeviceName, DeviceState};
 pub use ids::{AuditId, DeviceId, NotAnId, SessionId, UserId};
 pub use keys::{KeyCheck, KeyFileError, KeyId, Keyring, NotAKeyId, RootKey};

@@ -51,7 +51,7 @@ impl Api for Server {
     async fn get_v1_self(&self, caller: Caller, _: GetV1SelfRequest) -> GetV1SelfAnswer {
         match get_v1_self::run(&self.app, &caller).await {
             Ok(envelope) => GetV1SelfAnswer::Ok(envelope),
-            Err(refused) => get_v1_self::refuse(&refused, &caller),
+            Err(refused) => get_v1_self::refuse(&refused, &caller, self.app.clock.now()),
         }
     }
 
@@ -62,7 +62,7 @@ impl Api for Server {
     ) -> GetV1SelfMfaAnswer {
         match get_v1_self_mfa::run(&self.app, &caller, request).await {
             Ok(envelope) => GetV1SelfMfaAnswer::Ok(envelope),
-            Err(refused) => get_v1_self_mfa::refuse(&refused, &caller),
+            Err(refused) => get_v1_self_mfa::refuse(&refused, &caller, self.app.clock.now()),
         }
     }
 
@@ -73,7 +73,9 @@ impl Api for Server {
     ) -> PostV1SelfMfaEnrollStartAnswer {
         match post_v1_self_mfa_enroll_start::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaEnrollStartAnswer::Ok(envelope),
-            Err(refused) => post_v1_self_mfa_enroll_start::refuse(&refused, &caller),
+            Err(refused) => {
+                post_v1_self_mfa_enroll_start::refuse(&refused, &caller, self.app.clock.now())
+            }
         }
     }
 
@@ -84,7 +86,9 @@ impl Api for Server {
     ) -> PostV1SelfMfaEnrollConfirmAnswer {
         match post_v1_self_mfa_enroll_confirm::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaEnrollConfirmAnswer::Ok(envelope),
-            Err(refused) => post_v1_self_mfa_enroll_confirm::refuse(&refused, &caller),
+            Err(refused) => {
+                post_v1_self_mfa_enroll_confirm::refuse(&refused, &caller, self.app.clock.now())
+            }
         }
     }
 
@@ -95,7 +99,9 @@ impl Api for Server {
     ) -> PostV1SelfMfaVerifyTotpAnswer {
         match post_v1_self_mfa_verify_totp::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaVerifyTotpAnswer::Ok(envelope),
-            Err(refused) => post_v1_self_mfa_verify_totp::refuse(&refused, &caller),
+            Err(refused) => {
+                post_v1_self_mfa_verify_totp::refuse(&refused, &caller, self.app.clock.now())
+            }
         }
     }
 
@@ -106,7 +112,9 @@ impl Api for Server {
     ) -> PostV1SelfMfaVerifyTotpBackupAnswer {
         match post_v1_self_mfa_verify_totp_backup::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaVerifyTotpBackupAnswer::Ok(envelope),
-            Err(refused) => post_v1_self_mfa_verify_totp_backup::refuse(&refused, &caller),
+            Err(refused) => {
+                post_v1_self_mfa_verify_totp_backup::refuse(&refused, &caller, self.app.clock.now())
+            }
         }
     }
 
@@ -117,7 +125,9 @@ impl Api for Server {
     ) -> PostV1SelfMfaRegenerateTotpAnswer {
         match post_v1_self_mfa_regenerate_totp::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaRegenerateTotpAnswer::Ok(envelope),
-            Err(refused) => post_v1_self_mfa_regenerate_totp::refuse(&refused, &caller),
+            Err(refused) => {
+                post_v1_self_mfa_regenerate_totp::refuse(&refused, &caller, self.app.clock.now())
+            }
         }
     }
 
@@ -128,7 +138,9 @@ impl Api for Server {
     ) -> DeleteV1SelfMfaRemoveAnswer {
         match delete_v1_self_mfa_remove::run(&self.app, &caller, request).await {
             Ok(envelope) => DeleteV1SelfMfaRemoveAnswer::Ok(envelope),
-            Err(refused) => delete_v1_self_mfa_remove::refuse(&refused, &caller),
+            Err(refused) => {
+                delete_v1_self_mfa_remove::refuse(&refused, &caller, self.app.clock.now())
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Presenting a code, for whichever operation, and the limits in memory around it and other changes.
 
-use arklow_domain::{BackupCode, Device, TotpCode};
-use arklow_store::{Accepted, Attempt, AuditEvent, Goal, PresentCode, PresentedCode};
+use arklow_domain::{BackupCode, Denial, TotpCode};
+use arklow_store::{Attempt, AuditEvent, Goal, PresentCode, PresentedCode};
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
@@ -9,37 +9,6 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::denials::Tried;
 use crate::refusal::Refused;
-
-/// What came of a code that was looked at.
-pub(crate) enum Outcome {
-    /// It was right, and what it was presented for is done.
-    Accepted(Accepted),
-    /// It was not right; why is not told.
-    Rejected(Device),
-}
-
-impl Outcome {
-    /// Whether the code was right.
-    pub(crate) fn is_accepted(&self) -> bool {
-        matches!(self, Self::Accepted(_))
-    }
-
-    /// The device as it is now.
-    pub(crate) fn device(&self) -> &Device {
-        match self {
-            Self::Accepted(accepted) => &accepted.device,
-            Self::Rejected(device) => device,
-        }
-    }
-
-    /// Until when the session counts as MFA-verified because of the code.
-    pub(crate) fn session_mfa_not_after(&self) -> Option<DateTime<Utc>> {
-        match self {
-            Self::Accepted(accepted) => accepted.session_mfa_not_after,
-            Self::Rejected(_) => None,
-        }
-    }
-}
 
 /// What a code is read as.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +28,7 @@ pub(crate) async fn present(
     device_id: &str,
     kind: Kind,
     code: &str,
-) -> Result<Outcome, Refused> {
+) -> Result<Attempt, Refused> {
     let now = app.clock.now();
     // Taken before anything is looked at: many at once find no more places than there are.
     let place = app
@@ -70,7 +39,7 @@ pub(crate) async fn present(
                 req_id = caller.origin().request_id,
                 "too many failures from one address"
             );
-            Refused::RateLimited { wait }
+            Denial::RateLimited { until: now + wait }
         })?;
     // What cannot be a code is no attempt, and costs only the place.
     let code = match read(kind, code) {
@@ -94,14 +63,10 @@ pub(crate) async fn present(
     };
     let attempt = async {
         let asked = app.with_keys(|keyring| app.store.present_code(present.clone(), keyring));
-        match asked.await? {
-            Attempt::Accepted(accepted) => Ok(Outcome::Accepted(accepted)),
-            Attempt::Rejected { device } => Ok(Outcome::Rejected(device)),
-            Attempt::Denied(denied) => Err(Refused::denied(denied, now)),
-        }
+        Ok(asked.await??)
     };
     let outcome = change(app, caller, present.event(), now, attempt).await?;
-    if let Outcome::Rejected(device) = &outcome {
+    if let Attempt::Rejected { device } = &outcome {
         // Any other outcome drops the place: the code was right, or was not looked at.
         place.fail();
         let id = device.id;
@@ -139,9 +104,11 @@ pub(crate) async fn change<T>(
         origin: caller.audit_origin(),
     };
     let turn = app.denials.reserve(tried, now);
-    let turn = turn.map_err(|wait| Refused::RateLimited { wait })?;
+    let turn = turn.map_err(|wait| Denial::RateLimited { until: now + wait })?;
     let outcome = work.await;
-    if outcome.as_ref().is_err_and(Refused::is_denial) {
+    if let Err(Refused::Denied(denial)) = &outcome
+        && *denial != Denial::SessionEnded
+    {
         turn.deny();
     }
     outcome

@@ -2,8 +2,8 @@
 
 use arklow_api::server::{Fault, Origin};
 use arklow_api::types::ErrorEnvelope;
-use arklow_domain::{MalformedCode, MalformedTotpCode, NameError, NoEntropy};
-use arklow_store::{Denied, EnrollmentRefused, StoreError};
+use arklow_domain::{Denial, MalformedCode, MalformedTotpCode, NameError, NoEntropy};
+use arklow_store::StoreError;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::qr::TooLong;
@@ -21,32 +21,8 @@ pub(crate) enum Refused {
     MalformedTotpCode(#[from] MalformedTotpCode),
     #[error(transparent)]
     MalformedBackupCode(#[from] MalformedCode),
-    #[error("the session ended while the request was under way")]
-    SessionEnded,
-    #[error("verify a second factor with this session first")]
-    MfaNotFresh,
-    #[error("the caller has no such device")]
-    NoSuchDevice,
-    #[error("confirm the device first")]
-    DeviceNotConfirmed,
-    #[error("the device is in use already")]
-    DeviceAlreadyConfirmed,
-    #[error("the enrolment was not confirmed in time: start again")]
-    EnrollmentExpired,
-    #[error("the user has as many confirmed devices as are allowed: remove one first")]
-    TooManyDevices,
-    #[error("too often: try again after the time in Retry-After")]
-    RateLimited {
-        /// How long until it is allowed again.
-        wait: TimeDelta,
-    },
-    #[error("too many failures in a row: try again after the time in Retry-After")]
-    Locked {
-        /// How long until the lock ends.
-        wait: TimeDelta,
-    },
-    #[error("this factor is locked: use another one, or ask an operator to unlock it")]
-    FactorLocked,
+    #[error(transparent)]
+    Denied(#[from] Denial),
     #[error("the database is busy")]
     Busy,
     #[error("{}", match .0 {
@@ -79,57 +55,8 @@ impl From<StoreError> for Refused {
 }
 
 impl Refused {
-    /// Why nobody looked at a code at `now`.
-    pub(crate) fn denied(denied: Denied, now: DateTime<Utc>) -> Self {
-        match denied {
-            Denied::SessionEnded => Self::SessionEnded,
-            Denied::Locked { until } => Self::Locked { wait: until - now },
-            Denied::FactorLocked => Self::FactorLocked,
-            Denied::MfaNotFresh => Self::MfaNotFresh,
-            Denied::NoSuchDevice => Self::NoSuchDevice,
-            Denied::DeviceNotConfirmed => Self::DeviceNotConfirmed,
-            Denied::DeviceAlreadyConfirmed => Self::DeviceAlreadyConfirmed,
-            Denied::EnrollmentExpired => Self::EnrollmentExpired,
-            Denied::TooManyDevices => Self::TooManyDevices,
-        }
-    }
-
-    /// Why a user may not enroll a device at `now`.
-    pub(crate) fn enrollment(refused: EnrollmentRefused, now: DateTime<Utc>) -> Self {
-        match refused {
-            EnrollmentRefused::SessionEnded => Self::SessionEnded,
-            EnrollmentRefused::RateLimited { until } => Self::RateLimited { wait: until - now },
-            EnrollmentRefused::MfaNotFresh => Self::MfaNotFresh,
-            EnrollmentRefused::TooManyDevices => Self::TooManyDevices,
-        }
-    }
-
-    /// Whether a change was denied, which is on record; neither made nor failed.
-    pub(crate) fn is_denial(&self) -> bool {
-        match self {
-            Self::MfaNotFresh
-            | Self::NoSuchDevice
-            | Self::DeviceNotConfirmed
-            | Self::DeviceAlreadyConfirmed
-            | Self::EnrollmentExpired
-            | Self::TooManyDevices
-            | Self::RateLimited { .. }
-            | Self::Locked { .. }
-            | Self::FactorLocked => true,
-            Self::Name(_)
-            | Self::MalformedTotpCode(_)
-            | Self::MalformedBackupCode(_)
-            | Self::SessionEnded
-            | Self::Busy
-            | Self::Unavailable(_)
-            | Self::Entropy(_)
-            | Self::QrCode(_)
-            | Self::Store(_) => false,
-        }
-    }
-
     /// How it is answered.
-    pub(crate) fn answer(&self, origin: &Origin) -> Refusal {
+    pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> Refusal {
         let refusal = |status, code| Refusal::new(status, wire::refusal(code, self));
         let fault = |fault: Fault| Refusal::new(fault.status().as_u16(), wire::envelope(&fault));
         match self {
@@ -137,16 +64,22 @@ impl Refused {
             Self::MalformedTotpCode(_) | Self::MalformedBackupCode(_) => {
                 refusal(400, "MALFORMED_CODE")
             }
-            Self::SessionEnded => fault(Fault::Unauthenticated),
-            Self::MfaNotFresh => refusal(403, "MFA_REQUIRED"),
-            Self::NoSuchDevice => refusal(404, "DEVICE_NOT_FOUND"),
-            Self::DeviceNotConfirmed => refusal(409, "DEVICE_NOT_CONFIRMED"),
-            Self::DeviceAlreadyConfirmed => refusal(409, "DEVICE_ALREADY_CONFIRMED"),
-            Self::EnrollmentExpired => refusal(409, "ENROLLMENT_EXPIRED"),
-            Self::TooManyDevices => refusal(409, "TOO_MANY_DEVICES"),
-            Self::RateLimited { wait } => refusal(429, "RATE_LIMITED").after(seconds(*wait)),
-            Self::Locked { wait } => refusal(429, "TOO_MANY_FAILURES").after(seconds(*wait)),
-            Self::FactorLocked => refusal(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
+            Self::Denied(denial) => match *denial {
+                Denial::SessionEnded => fault(Fault::Unauthenticated),
+                Denial::MfaRequired => refusal(403, "MFA_REQUIRED"),
+                Denial::DeviceNotFound => refusal(404, "DEVICE_NOT_FOUND"),
+                Denial::DeviceNotConfirmed => refusal(409, "DEVICE_NOT_CONFIRMED"),
+                Denial::DeviceAlreadyConfirmed => refusal(409, "DEVICE_ALREADY_CONFIRMED"),
+                Denial::EnrollmentExpired => refusal(409, "ENROLLMENT_EXPIRED"),
+                Denial::TooManyDevices => refusal(409, "TOO_MANY_DEVICES"),
+                Denial::RateLimited { until } => {
+                    refusal(429, "RATE_LIMITED").after(seconds(until - now))
+                }
+                Denial::UserLocked { until } => {
+                    refusal(429, "TOO_MANY_FAILURES").after(seconds(until - now))
+                }
+                Denial::FactorLocked => refusal(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
+            },
             Self::Busy => fault(Fault::Unavailable { retry_after: None })
                 .after(wire::RETRY_AFTER.as_secs().cast_signed()),
             Self::Unavailable(cause) => {
@@ -234,7 +167,7 @@ mod tests {
 
     #[test]
     fn busy_database_is_answered_with_a_time_to_come_back() {
-        let answer = Refused::from(StoreError::Busy).answer(&origin());
+        let answer = Refused::from(StoreError::Busy).answer(&origin(), DateTime::UNIX_EPOCH);
         assert_eq!((answer.status, answer.retry_after), (503, 1));
         assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
     }
@@ -246,7 +179,7 @@ mod tests {
             (StoreError::Unavailable(cause()), "nothing was changed"),
             (StoreError::Unknown(cause()), "not known"),
         ] {
-            let answer = Refused::from(error).answer(&origin());
+            let answer = Refused::from(error).answer(&origin(), DateTime::UNIX_EPOCH);
             assert_eq!((answer.status, answer.retry_after), (503, 1));
             assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
             assert!(!answer.body.errors[0].message.contains("refused"));
@@ -256,7 +189,7 @@ mod tests {
 
     #[test]
     fn failing_store_is_answered_without_its_reason() {
-        let answer = Refused::from(StoreError::Closed).answer(&origin());
+        let answer = Refused::from(StoreError::Closed).answer(&origin(), DateTime::UNIX_EPOCH);
         assert_eq!(answer.status, 500);
         assert_eq!(answer.body.errors[0].code, "INTERNAL");
         assert!(!answer.body.errors[0].message.contains("closed"));

@@ -382,7 +382,7 @@ impl TestApp {
             origin: AuditOrigin::default(),
         };
         let attempt = self.store().present_code(present, self.app.keys.current());
-        matches!(attempt.await.unwrap(), Attempt::Accepted(_))
+        matches!(attempt.await.unwrap(), Ok(Attempt::Accepted(_)))
     }
 
     pub(crate) async fn db_user(&self, email: &str) -> UserId {

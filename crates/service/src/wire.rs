@@ -12,10 +12,8 @@ use arklow_api::types::{
     VerificationType, VerifyBackupCodeEnvelope, VerifyTotpEnvelope,
 };
 use arklow_domain::{BackupCodes, Device, DeviceState, ProvisioningUri, User};
-use arklow_store::DevicePage;
+use arklow_store::{Attempt, DevicePage};
 use chrono::{DateTime, Utc};
-
-use crate::attempts::Outcome;
 
 /// What `Retry-After` says: a busy database is usually free again by then.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -84,24 +82,24 @@ pub(crate) fn enrollment(
 }
 
 /// What came of a code for a pending device.
-pub(crate) fn confirmation(outcome: &Outcome) -> ConfirmEnrollmentEnvelope {
+pub(crate) fn confirmation(attempt: &Attempt) -> ConfirmEnrollmentEnvelope {
     ConfirmEnrollmentEnvelope {
         data: Some(EnrollmentConfirmation {
-            device: mfa_device(outcome.device()),
-            session_mfa_not_after: outcome.session_mfa_not_after(),
+            device: mfa_device(attempt.device()),
+            session_mfa_not_after: attempt.session_mfa_not_after(),
         }),
         errors: None,
     }
 }
 
 /// What came of a TOTP code.
-pub(crate) fn totp_verification(device_id: String, outcome: &Outcome) -> VerifyTotpEnvelope {
+pub(crate) fn totp_verification(device_id: String, attempt: &Attempt) -> VerifyTotpEnvelope {
     VerifyTotpEnvelope {
         data: Some(TotpVerification {
-            valid: outcome.is_accepted(),
+            valid: attempt.is_accepted(),
             device_id,
             verification_type: VerificationType::Totp,
-            session_mfa_not_after: outcome.session_mfa_not_after(),
+            session_mfa_not_after: attempt.session_mfa_not_after(),
         }),
         errors: None,
     }
@@ -110,18 +108,18 @@ pub(crate) fn totp_verification(device_id: String, outcome: &Outcome) -> VerifyT
 /// What came of a backup code.
 pub(crate) fn backup_code_verification(
     device_id: String,
-    outcome: &Outcome,
+    attempt: &Attempt,
 ) -> VerifyBackupCodeEnvelope {
-    let remaining = match outcome {
-        Outcome::Accepted(accepted) => accepted.backup_codes_remaining,
-        Outcome::Rejected(_) => None,
+    let remaining = match attempt {
+        Attempt::Accepted(accepted) => accepted.backup_codes_remaining,
+        Attempt::Rejected { .. } => None,
     };
     VerifyBackupCodeEnvelope {
         data: Some(BackupCodeVerification {
-            valid: outcome.is_accepted(),
+            valid: attempt.is_accepted(),
             device_id,
             verification_type: VerificationType::BackupCode,
-            session_mfa_not_after: outcome.session_mfa_not_after(),
+            session_mfa_not_after: attempt.session_mfa_not_after(),
             backup_codes_remaining: remaining.map(integer),
         }),
         errors: None,
@@ -129,15 +127,15 @@ pub(crate) fn backup_code_verification(
 }
 
 /// What came of a code for a device that is to be removed.
-pub(crate) fn removal(outcome: &Outcome) -> RemoveDeviceEnvelope {
+pub(crate) fn removal(attempt: &Attempt) -> RemoveDeviceEnvelope {
     RemoveDeviceEnvelope {
         data: Some(DeviceRemoval {
-            removed: outcome.is_accepted(),
-            device: mfa_device(outcome.device()),
-            two_factor_enabled: match outcome {
-                Outcome::Accepted(accepted) => accepted.two_factor_enabled,
+            removed: attempt.is_accepted(),
+            device: mfa_device(attempt.device()),
+            two_factor_enabled: match attempt {
+                Attempt::Accepted(accepted) => accepted.two_factor_enabled,
                 // The device itself, which only a confirmed one could be.
-                Outcome::Rejected(_) => true,
+                Attempt::Rejected { .. } => true,
             },
         }),
         errors: None,

@@ -12,7 +12,7 @@ use arklow_domain::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::ask::ask;
-use crate::{AuditEvent, AuditOrigin, Store, StoreError};
+use crate::{AuditEvent, AuditOrigin, Judged, Store, StoreError};
 
 /// A code that somebody presents.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl PresentCode {
     }
 }
 
-/// What came of it.
+/// What came of a code that no rule denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
     /// The code was right and is used up; what it was presented for is done.
@@ -92,8 +92,29 @@ pub enum Attempt {
         /// The device as it is.
         device: Device,
     },
-    /// Nobody looked at the code.
-    Denied(Denied),
+}
+
+impl Attempt {
+    /// Whether the code was right.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self, Self::Accepted(_))
+    }
+
+    /// The device as it is now.
+    pub fn device(&self) -> &Device {
+        match self {
+            Self::Accepted(accepted) => &accepted.device,
+            Self::Rejected { device } => device,
+        }
+    }
+
+    /// Until when the session counts as MFA-verified because of the code.
+    pub fn session_mfa_not_after(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Accepted(accepted) => accepted.session_mfa_not_after,
+            Self::Rejected { .. } => None,
+        }
+    }
 }
 
 /// What a right code has done.
@@ -107,32 +128,6 @@ pub struct Accepted {
     pub backup_codes_remaining: Option<usize>,
     /// Whether the user has a confirmed device.
     pub two_factor_enabled: bool,
-}
-
-/// Why nobody looked at a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
-    /// The session is over or not the user's.
-    SessionEnded,
-    /// Too many failures in a row, whatever the code.
-    Locked {
-        /// The end of the lock.
-        until: DateTime<Utc>,
-    },
-    /// The factor is locked until another one succeeds or an operator unlocks it.
-    FactorLocked,
-    /// There is another confirmed device, and the session is not MFA-fresh.
-    MfaNotFresh,
-    /// No such device, another user's, or a removed one; which of them is not told.
-    NoSuchDevice,
-    /// The user's device, never confirmed.
-    DeviceNotConfirmed,
-    /// The device to be confirmed is so already.
-    DeviceAlreadyConfirmed,
-    /// The enrolment was not confirmed in time.
-    EnrollmentExpired,
-    /// The user has as many confirmed devices as are allowed.
-    TooManyDevices,
 }
 
 /// Attempts that were denied and counted, instead of written down one by one.
@@ -174,7 +169,7 @@ impl Store {
         &self,
         present: PresentCode,
         keyring: Arc<Keyring>,
-    ) -> Result<Attempt, StoreError> {
+    ) -> Judged<Attempt> {
         ask!(self.write_code(attempts::present_code(&present, &keyring)))
     }
 

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use arklow_domain::{AuditId, DeviceId, SessionId, UserId, is_invisible};
+use arklow_domain::{AuditId, Denial, DeviceId, SessionId, UserId, is_invisible};
 use chrono::{DateTime, Utc};
 
 use crate::ask::ask;
@@ -182,6 +182,24 @@ words! {
         EnrollmentExpired = "enrollment_expired",
         /// As many devices as are allowed.
         TooManyDevices = "too_many_devices",
+    }
+}
+
+impl AuditReason {
+    /// The word on record for a denial; `None` for an ended session, whose user is not known any more.
+    pub(crate) fn of(denial: Denial) -> Option<Self> {
+        Some(match denial {
+            Denial::SessionEnded => return None,
+            Denial::MfaRequired => Self::MfaNotFresh,
+            Denial::DeviceNotFound => Self::NoSuchDevice,
+            Denial::DeviceNotConfirmed => Self::DeviceNotConfirmed,
+            Denial::DeviceAlreadyConfirmed => Self::DeviceAlreadyConfirmed,
+            Denial::EnrollmentExpired => Self::EnrollmentExpired,
+            Denial::TooManyDevices => Self::TooManyDevices,
+            Denial::RateLimited { .. } => Self::RateLimited,
+            Denial::UserLocked { .. } => Self::Locked,
+            Denial::FactorLocked => Self::FactorLocked,
+        })
     }
 }
 

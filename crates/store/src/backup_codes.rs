@@ -3,8 +3,10 @@
 use arklow_domain::{Device, DeviceId, RateLimit, SealedCodes, SessionId, UserId};
 use chrono::{DateTime, Utc};
 
+#[cfg(doc)]
+use crate::StoreError;
 use crate::ask::ask;
-use crate::{AuditOrigin, Store, StoreError};
+use crate::{AuditOrigin, Judged, Store};
 
 /// A set of backup codes to take the place of whatever a device has.
 #[derive(Debug, Clone)]
@@ -25,31 +27,15 @@ pub struct ReplaceBackupCodes {
     pub origin: AuditOrigin,
 }
 
-/// What [`Store::replace_backup_codes`] did.
+/// A new set of backup codes: it, and only it, is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReplaceOutcome {
-    /// The new set, and only it, is valid.
-    Replaced {
-        /// The device as it is now.
-        device: Device,
-        /// How many sets the device has had, this one included.
-        generation: i64,
-        /// The session's own value, unchanged: replacing codes proves no factor.
-        session_mfa_not_after: DateTime<Utc>,
-    },
-    /// The session is over or not the user's.
-    SessionEnded,
-    /// The user did so too often.
-    RateLimited {
-        /// When it may be done again.
-        until: DateTime<Utc>,
-    },
-    /// The session lives, and the second factor was not shown in it or no longer counts.
-    MfaNotFresh,
-    /// No such device, another user's, or a removed one; which of them is not told.
-    NoSuchDevice,
-    /// The user's device, never confirmed.
-    DeviceNotConfirmed,
+pub struct ReplacedCodes {
+    /// The device as it is now.
+    pub device: Device,
+    /// How many sets the device has had, this one included.
+    pub generation: i64,
+    /// The session's own value, unchanged: replacing codes proves no factor.
+    pub session_mfa_not_after: DateTime<Utc>,
 }
 
 impl Store {
@@ -60,10 +46,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn replace_backup_codes(
-        &self,
-        replace: ReplaceBackupCodes,
-    ) -> Result<ReplaceOutcome, StoreError> {
+    pub async fn replace_backup_codes(&self, replace: ReplaceBackupCodes) -> Judged<ReplacedCodes> {
         ask!(self.write(backup_codes::replace_codes(&replace)))
     }
 }

@@ -4,8 +4,10 @@
 use arklow_domain::{Device, RateLimit, SealedCodes, SessionId, UserId};
 use chrono::{DateTime, Utc};
 
+#[cfg(doc)]
+use crate::StoreError;
 use crate::ask::ask;
-use crate::{AuditOrigin, NewDevice, Store, StoreError};
+use crate::{AuditOrigin, Judged, NewDevice, Store};
 
 /// Who wants to enroll a device, and what it depends on.
 #[derive(Debug, Clone)]
@@ -35,52 +37,23 @@ pub struct StartEnrollment {
     pub codes: SealedCodes,
 }
 
-/// What [`Store::start_enrollment`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StartOutcome {
-    /// The device is pending, and the user has no other pending one.
-    Started(Device),
-    /// Nothing was enrolled.
-    Refused(EnrollmentRefused),
-}
-
-/// Why a user may not enroll a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EnrollmentRefused {
-    /// The session is over or not the user's.
-    SessionEnded,
-    /// The user did so too often.
-    RateLimited {
-        /// When it may be done again.
-        until: DateTime<Utc>,
-    },
-    /// The user has a confirmed device, and the session is not MFA-fresh.
-    MfaNotFresh,
-    /// The user has as many confirmed devices as are allowed.
-    TooManyDevices,
-}
-
 impl Store {
-    /// Returns why the user may not enroll a device, which is then in the audit; `None` if the user
-    /// may.  To be asked before secrets are drawn: [`Store::start_enrollment`] decides.
+    /// Checks whether the user may enroll a device, and records a denial in the audit.
+    ///
+    /// Callers check before they generate secrets, which is expensive; [`Store::start_enrollment`]
+    /// checks again and decides.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn refuse_enrollment(
-        &self,
-        ask: AskEnrollment,
-    ) -> Result<Option<EnrollmentRefused>, StoreError> {
-        ask!(self.write(enrollment::refuse(&ask)))
+    pub async fn check_enrollment(&self, ask: AskEnrollment) -> Judged<()> {
+        ask!(self.write(enrollment::check(&ask)))
     }
 
     /// Enrols a pending device in place of an earlier pending one, and writes it into the audit.
     ///
     /// # Errors
     /// [`StoreError`]; among others if the id was used before.
-    pub async fn start_enrollment(
-        &self,
-        start: StartEnrollment,
-    ) -> Result<StartOutcome, StoreError> {
+    pub async fn start_enrollment(&self, start: StartEnrollment) -> Judged<Device> {
         ask!(self.write(enrollment::start_in(&start)))
     }
 }

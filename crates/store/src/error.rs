@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arklow_domain::{KeyId, NoEntropy, UnreadableSecret};
+use arklow_domain::{Denial, KeyId, NoEntropy, UnreadableSecret};
 
 /// A cause that several callers are told of, as when a commit of many questions fails.
 type Cause = Arc<dyn Error + Send + Sync>;
@@ -56,6 +56,10 @@ pub enum StoreError {
     #[error("the store is closed")]
     Closed,
 }
+
+/// The result of a change that a rule may deny. A denial is recorded in the audit, in the same
+/// transaction.
+pub type Judged<T> = Result<Result<T, Denial>, StoreError>;
 
 /// Why a database could not be opened.
 #[derive(Debug, Clone, thiserror::Error)]

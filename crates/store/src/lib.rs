@@ -55,16 +55,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use attempts::{
-    Accepted, Attempt, AttemptRules, Denied, DeniedAttempts, Goal, PresentCode, PresentedCode,
-    ResetStep,
+    Accepted, Attempt, AttemptRules, DeniedAttempts, Goal, PresentCode, PresentedCode, ResetStep,
 };
 pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord};
 pub use backup::{BackupContents, BackupError, BackupProgress, OutOfUse};
-pub use backup_codes::{ReplaceBackupCodes, ReplaceOutcome};
+pub use backup_codes::{ReplaceBackupCodes, ReplacedCodes};
 pub use copy::{Copied, CopiedTable, CopyError, CopyProgress};
 pub use devices::{CreateDevice, DevicePage, NewDevice, RemoveDevice};
-pub use enrollment::{AskEnrollment, EnrollmentRefused, StartEnrollment, StartOutcome};
-pub use error::{OpenError, StoreError};
+pub use enrollment::{AskEnrollment, StartEnrollment};
+pub use error::{Judged, OpenError, StoreError};
 pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
 pub use lockout::UnlockUser;
 pub use migrations::MigrationState;

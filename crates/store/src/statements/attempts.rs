@@ -1,7 +1,7 @@
 //! Presenting a code: the statements behind [`Store::present_code`](crate::Store::present_code).
 
 use arklow_domain::{
-    BackupCode, CodeSet, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
+    BackupCode, CodeSet, Denial, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
     TotpWindow, UserId,
 };
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -19,8 +19,8 @@ use crate::error::Fault;
 use crate::fixed::fixed;
 use crate::schema::{devices, sessions};
 use crate::{
-    Accepted, Attempt, AuditEvent, AuditOrigin, AuditOutcome, AuditReason, Denied, DeniedAttempts,
-    Goal, PresentCode, PresentedCode, ResetStep, instant,
+    Accepted, Attempt, AuditEvent, AuditOrigin, AuditOutcome, AuditReason, DeniedAttempts, Goal,
+    PresentCode, PresentedCode, ResetStep, instant,
 };
 
 /// A code that was recognised, and is used up by a guarded statement.
@@ -33,15 +33,15 @@ pub(crate) fn present_code(
     conn: &mut Conn,
     present: &PresentCode,
     keyring: &Keyring,
-) -> Result<Attempt, Fault> {
+) -> Result<Result<Attempt, Denial>, Fault> {
     let session = find_standing(conn, present.session_id, present.user_id, present.now)?;
     let Some(session) = session else {
-        return Ok(Attempt::Denied(Denied::SessionEnded));
+        return Ok(Err(Denial::SessionEnded));
     };
     let longest = present.rules.lockout.longest_lock;
     let failures = match lockout::charge(conn, present.user_id, longest, present.now)? {
         Charge::Paid { failures } => failures,
-        Charge::Locked { until } => return deny(conn, present, Denied::Locked { until }),
+        Charge::Locked { until } => return deny(conn, present, Denial::UserLocked { until }),
     };
     // After the charge, which took the user's row: nobody else changes this user's devices now.
     let found = find_device(conn, present)?;
@@ -68,12 +68,12 @@ pub(crate) fn present_code(
                 PresentedCode::Totp(_) => None,
                 PresentedCode::BackupCode(_) => Some((remaining, generation)),
             };
-            accept(conn, present, &session, device, failures, remaining)
+            accept(conn, present, &session, device, failures, remaining).map(Ok)
         }
         Err(reason) => {
             reject(conn, present, failures, reason)?;
             let device = row.device.into_device()?;
-            Ok(Attempt::Rejected { device })
+            Ok(Ok(Attempt::Rejected { device }))
         }
     }
 }
@@ -110,9 +110,9 @@ fn judge(
     present: &PresentCode,
     session: &Standing,
     found: Option<FactorRow>,
-) -> Result<Result<FactorRow, Denied>, Fault> {
+) -> Result<Result<FactorRow, Denial>, Fault> {
     let Some(row) = found else {
-        return Ok(Err(Denied::NoSuchDevice));
+        return Ok(Err(Denial::DeviceNotFound));
     };
     let is_locked = match &present.code {
         PresentedCode::Totp(_) => row.totp_locked_at.is_some(),
@@ -120,18 +120,18 @@ fn judge(
     };
     let is_confirmed = row.device.is_confirmed();
     let denied = match present.goal {
-        Goal::StepUp | Goal::Remove if !is_confirmed => Some(Denied::DeviceNotConfirmed),
+        Goal::StepUp | Goal::Remove if !is_confirmed => Some(Denial::DeviceNotConfirmed),
         Goal::StepUp | Goal::Remove => None,
-        Goal::Confirm if is_confirmed => Some(Denied::DeviceAlreadyConfirmed),
+        Goal::Confirm if is_confirmed => Some(Denial::DeviceAlreadyConfirmed),
         Goal::Confirm if !is_pending(row.created_at, present.now, present.rules.enrollment) => {
-            Some(Denied::EnrollmentExpired)
+            Some(Denial::EnrollmentExpired)
         }
         Goal::Confirm => {
             let confirmed = count_confirmed(conn, present.user_id)?;
             if confirmed > 0 && session.mfa_not_after.is_none() {
-                Some(Denied::MfaNotFresh)
+                Some(Denial::MfaRequired)
             } else if confirmed >= i64::from(present.rules.max_devices) {
-                Some(Denied::TooManyDevices)
+                Some(Denial::TooManyDevices)
             } else {
                 None
             }
@@ -139,7 +139,7 @@ fn judge(
     };
     Ok(match denied {
         Some(denied) => Err(denied),
-        None if is_locked => Err(Denied::FactorLocked),
+        None if is_locked => Err(Denial::FactorLocked),
         None => Ok(row),
     })
 }
@@ -400,21 +400,12 @@ fn reject(
     lockout::punish(conn, consequence, factor, &record)
 }
 
-fn deny(conn: &mut Conn, present: &PresentCode, denied: Denied) -> Result<Attempt, Fault> {
-    let reason = match denied {
-        // Nobody's attempt: the caller is not known any more.
-        Denied::SessionEnded => return Ok(Attempt::Denied(denied)),
-        Denied::Locked { .. } => AuditReason::Locked,
-        Denied::FactorLocked => AuditReason::FactorLocked,
-        Denied::MfaNotFresh => AuditReason::MfaNotFresh,
-        Denied::NoSuchDevice => AuditReason::NoSuchDevice,
-        Denied::DeviceNotConfirmed => AuditReason::DeviceNotConfirmed,
-        Denied::DeviceAlreadyConfirmed => AuditReason::DeviceAlreadyConfirmed,
-        Denied::EnrollmentExpired => AuditReason::EnrollmentExpired,
-        Denied::TooManyDevices => AuditReason::TooManyDevices,
-    };
-    audit::record(conn, &record_of(present, AuditOutcome::Denied(reason)))?;
-    Ok(Attempt::Denied(denied))
+fn deny<T>(
+    conn: &mut Conn,
+    present: &PresentCode,
+    denial: Denial,
+) -> Result<Result<T, Denial>, Fault> {
+    audit::deny(conn, record_of(present, AuditOutcome::Success), denial)
 }
 
 fn record_of(present: &PresentCode, outcome: AuditOutcome) -> NewRecord<'_> {

@@ -1,6 +1,6 @@
 //! Writing and reading records of the audit.
 
-use arklow_domain::{AuditId, DeviceId, SessionId, UserId};
+use arklow_domain::{AuditId, Denial, DeviceId, SessionId, UserId};
 use chrono::{DateTime, Utc};
 use diesel::dsl::max;
 use diesel::prelude::*;
@@ -51,6 +51,19 @@ pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> 
         fixed!(insert).run(conn)?;
     }
     Ok(())
+}
+
+/// Records a denial and returns it.
+pub(crate) fn deny<T>(
+    conn: &mut Conn,
+    new: NewRecord<'_>,
+    denial: Denial,
+) -> Result<Result<T, Denial>, Fault> {
+    if let Some(reason) = AuditReason::of(denial) {
+        let outcome = AuditOutcome::Denied(reason);
+        record(conn, &NewRecord { outcome, ..new })?;
+    }
+    Ok(Err(denial))
 }
 
 pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditRecord>, Fault> {

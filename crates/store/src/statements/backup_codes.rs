@@ -1,6 +1,6 @@
 //! Replacing the backup codes of a device by one guarded statement.
 
-use arklow_domain::{CODES_PER_SET, DeviceId};
+use arklow_domain::{CODES_PER_SET, Denial, DeviceId};
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
@@ -11,16 +11,15 @@ use crate::audit::NewRecord;
 use crate::error::Fault;
 use crate::fixed::fixed;
 use crate::schema::{devices, sessions};
-use crate::{AuditEvent, AuditOutcome, AuditReason, ReplaceBackupCodes, ReplaceOutcome, instant};
+use crate::{AuditEvent, ReplaceBackupCodes, ReplacedCodes, instant};
 
 pub(crate) fn replace_codes(
     conn: &mut Conn,
     replace: &ReplaceBackupCodes,
-) -> Result<ReplaceOutcome, Fault> {
+) -> Result<Result<ReplacedCodes, Denial>, Fault> {
     let standing = find_standing(conn, replace.session_id, replace.user_id, replace.now)?;
     let Some(standing) = standing else {
-        // Nobody's attempt: the caller is not known any more.
-        return Ok(ReplaceOutcome::SessionEnded);
+        return Ok(Err(Denial::SessionEnded));
     };
     let record = NewRecord {
         session_id: Some(replace.session_id),
@@ -34,9 +33,7 @@ pub(crate) fn replace_codes(
     };
     // First: a session that is not fresh causes no further statement, however often it asks.
     let Some(not_after) = standing.mfa_not_after else {
-        let outcome = AuditOutcome::Denied(AuditReason::MfaNotFresh);
-        audit::record(conn, &NewRecord { outcome, ..record })?;
-        return Ok(ReplaceOutcome::MfaNotFresh);
+        return audit::deny(conn, record, Denial::MfaRequired);
     };
     keys::check_usable(conn, replace.codes.key_id)?;
     let now = instant::store(replace.now);
@@ -71,10 +68,8 @@ pub(crate) fn replace_codes(
         .returning((DeviceRow::as_returning(), devices::code_generation));
     let replaced: Option<(DeviceRow, i64)> = fixed!(update).get_result(conn).optional()?;
     let Some((device, generation)) = replaced else {
-        let (answer, reason) = why_not_replaced(conn, replace)?;
-        let outcome = AuditOutcome::Denied(reason);
-        audit::record(conn, &NewRecord { outcome, ..record })?;
-        return Ok(answer);
+        let denial = why_not_replaced(conn, replace)?;
+        return audit::deny(conn, record, denial);
     };
     audit::record(
         conn,
@@ -84,24 +79,20 @@ pub(crate) fn replace_codes(
             ..record
         },
     )?;
-    Ok(ReplaceOutcome::Replaced {
+    Ok(Ok(ReplacedCodes {
         device: device.into_device()?,
         generation,
         session_mfa_not_after: not_after,
-    })
+    }))
 }
 
 /// The guards of [`replace_codes`] behind freshness one by one, in the order in which a caller may
 /// learn of them.
-fn why_not_replaced(
-    conn: &mut Conn,
-    replace: &ReplaceBackupCodes,
-) -> Result<(ReplaceOutcome, AuditReason), Fault> {
+fn why_not_replaced(conn: &mut Conn, replace: &ReplaceBackupCodes) -> Result<Denial, Fault> {
     let event = AuditEvent::BackupCodesRegenerated;
     let limited = limits::until(conn, replace.user_id, event, replace.limit, replace.now)?;
     if let Some(until) = limited {
-        let outcome = ReplaceOutcome::RateLimited { until };
-        return Ok((outcome, AuditReason::RateLimited));
+        return Ok(Denial::RateLimited { until });
     }
     let confirmed: Option<bool> = devices::table
         .find(replace.device_id.map_or(0, DeviceId::get))
@@ -111,11 +102,8 @@ fn why_not_replaced(
         .first(conn)
         .optional()?;
     match confirmed {
-        None => Ok((ReplaceOutcome::NoSuchDevice, AuditReason::NoSuchDevice)),
-        Some(false) => {
-            let reason = AuditReason::DeviceNotConfirmed;
-            Ok((ReplaceOutcome::DeviceNotConfirmed, reason))
-        }
+        None => Ok(Denial::DeviceNotFound),
+        Some(false) => Ok(Denial::DeviceNotConfirmed),
         // The statement before this one, in the same transaction, saw it otherwise.
         Some(true) => Err(Fault::Inconsistent {
             table: "devices",

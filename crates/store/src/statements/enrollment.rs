@@ -1,5 +1,6 @@
 //! Starting an enrolment.
 
+use arklow_domain::{Denial, Device};
 use diesel::prelude::*;
 
 use super::attempts::count_confirmed;
@@ -11,16 +12,16 @@ use crate::devices::TOTP;
 use crate::error::Fault;
 use crate::fixed::fixed;
 use crate::schema::devices;
-use crate::{
-    AskEnrollment, AuditEvent, AuditOutcome, AuditReason, EnrollmentRefused, StartEnrollment,
-    StartOutcome, instant,
-};
+use crate::{AskEnrollment, AuditEvent, StartEnrollment, instant};
 
-pub(crate) fn start_in(conn: &mut Conn, start: &StartEnrollment) -> Result<StartOutcome, Fault> {
+pub(crate) fn start_in(
+    conn: &mut Conn,
+    start: &StartEnrollment,
+) -> Result<Result<Device, Denial>, Fault> {
     let StartEnrollment { ask, device, codes } = start;
     let now = instant::store(ask.now);
-    if let Some(refused) = refuse(conn, ask)? {
-        return Ok(StartOutcome::Refused(refused));
+    if let Err(denial) = check(conn, ask)? {
+        return Ok(Err(denial));
     }
 
     keys::check_usable(conn, device.seed.key_id)?;
@@ -59,49 +60,31 @@ pub(crate) fn start_in(conn: &mut Conn, start: &StartEnrollment) -> Result<Start
             ..record_of(ask)
         },
     )?;
-    Ok(StartOutcome::Started(row.into_device()?))
+    Ok(Ok(row.into_device()?))
 }
 
-/// What stands against it, in the order in which a caller may learn of it, and writes that down.
-pub(crate) fn refuse(
-    conn: &mut Conn,
-    ask: &AskEnrollment,
-) -> Result<Option<EnrollmentRefused>, Fault> {
-    let Some(refused) = why_not(conn, ask)? else {
-        return Ok(None);
-    };
-    let reason = match refused {
-        // Nobody's attempt: the caller is not known any more.
-        EnrollmentRefused::SessionEnded => return Ok(Some(refused)),
-        EnrollmentRefused::RateLimited { .. } => AuditReason::RateLimited,
-        EnrollmentRefused::MfaNotFresh => AuditReason::MfaNotFresh,
-        EnrollmentRefused::TooManyDevices => AuditReason::TooManyDevices,
-    };
-    let outcome = AuditOutcome::Denied(reason);
-    audit::record(
-        conn,
-        &NewRecord {
-            outcome,
-            ..record_of(ask)
-        },
-    )?;
-    Ok(Some(refused))
+/// Checks the rules in the order in which a caller may learn of them, and records a denial.
+pub(crate) fn check(conn: &mut Conn, ask: &AskEnrollment) -> Result<Result<(), Denial>, Fault> {
+    match why_not(conn, ask)? {
+        None => Ok(Ok(())),
+        Some(denial) => audit::deny(conn, record_of(ask), denial),
+    }
 }
 
-fn why_not(conn: &mut Conn, ask: &AskEnrollment) -> Result<Option<EnrollmentRefused>, Fault> {
+fn why_not(conn: &mut Conn, ask: &AskEnrollment) -> Result<Option<Denial>, Fault> {
     let Some(session) = find_standing(conn, ask.session_id, ask.user_id, ask.now)? else {
-        return Ok(Some(EnrollmentRefused::SessionEnded));
+        return Ok(Some(Denial::SessionEnded));
     };
     let confirmed = count_confirmed(conn, ask.user_id)?;
     if confirmed > 0 && session.mfa_not_after.is_none() {
-        return Ok(Some(EnrollmentRefused::MfaNotFresh));
+        return Ok(Some(Denial::MfaRequired));
     }
     let event = AuditEvent::EnrollmentStarted;
     if let Some(until) = limits::until(conn, ask.user_id, event, ask.limit, ask.now)? {
-        return Ok(Some(EnrollmentRefused::RateLimited { until }));
+        return Ok(Some(Denial::RateLimited { until }));
     }
     if confirmed >= i64::from(ask.max_devices) {
-        return Ok(Some(EnrollmentRefused::TooManyDevices));
+        return Ok(Some(Denial::TooManyDevices));
     }
     Ok(None)
 }

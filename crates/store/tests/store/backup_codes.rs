@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arklow_domain::{
-    BackupCode, Device, DeviceId, DeviceState, Keyring, RateLimit, SessionId, SystemRandom,
+    BackupCode, Denial, Device, DeviceId, DeviceState, Keyring, RateLimit, SessionId, SystemRandom,
     UnreadableSecret, UserId,
 };
 use arklow_store::{
-    AuditFilter, AuditOutcome, NewSession, PresentedCode, ReplaceBackupCodes, ReplaceOutcome,
+    AuditFilter, AuditOutcome, NewSession, PresentedCode, ReplaceBackupCodes, ReplacedCodes,
     StoreError,
 };
 use chrono::TimeDelta;
@@ -18,7 +18,7 @@ const MICROSECOND: TimeDelta = TimeDelta::microseconds(1);
 
 /// What `replace_backup_codes` says to somebody, and whether it left everything as it was but for
 /// a record of the denial.
-async fn refusal(db: &Database, replace: ReplaceBackupCodes) -> ReplaceOutcome {
+async fn refusal(db: &Database, replace: ReplaceBackupCodes) -> Result<ReplacedCodes, Denial> {
     let records = async || {
         let filter = AuditFilter::default();
         db.store.audit_records(filter).await.unwrap()
@@ -32,7 +32,7 @@ async fn refusal(db: &Database, replace: ReplaceBackupCodes) -> ReplaceOutcome {
         .collect();
     // Without a session there is nobody to write down.
     let expected: &[bool] = match outcome {
-        ReplaceOutcome::SessionEnded => &[],
+        Err(Denial::SessionEnded) => &[],
         _ => &[true],
     };
     assert_eq!(denials, expected, "{outcome:?}");
@@ -58,7 +58,7 @@ async fn replacement_says_what_the_device_and_the_session_are_now() {
         ..replace
     };
     let outcome = db.store.replace_backup_codes(replace).await.unwrap();
-    let expected = ReplaceOutcome::Replaced {
+    let expected = ReplacedCodes {
         device: Device {
             id: ada.device_id,
             user_id: ada.user_id,
@@ -70,7 +70,7 @@ async fn replacement_says_what_the_device_and_the_session_are_now() {
         generation: 1,
         session_mfa_not_after: now() + minutes(15),
     };
-    assert_eq!(outcome, expected);
+    assert_eq!(outcome, Ok(expected));
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn device_without_codes_has_no_set_and_then_the_one_given() {
     );
     let (_, replace) = db.new_codes(ada);
     let sealed = replace.codes.clone();
-    db.store.replace_backup_codes(replace).await.unwrap();
+    db.store.replace_backup_codes(replace).await.unwrap().unwrap();
     let set = db
         .store
         .backup_code_set(ada.user_id, ada.device_id)
@@ -127,7 +127,7 @@ async fn every_change_moves_updated_at_even_if_the_clock_stands_still_or_goes_ba
         let (_, replace) = db.new_codes(ada);
         let replace = ReplaceBackupCodes { now: at, ..replace };
         let outcome = db.store.replace_backup_codes(replace).await.unwrap();
-        let ReplaceOutcome::Replaced { device, .. } = outcome else {
+        let Ok(ReplacedCodes { device, .. }) = outcome else {
             panic!("{outcome:?}")
         };
         assert_eq!(device.updated_at, at.max(last + MICROSECOND));
@@ -176,7 +176,7 @@ async fn redeeming_says_when_the_device_was_used() {
     assert!(db.redeem(ada, &codes[0]).await);
     let (_, replace) = db.new_codes(ada);
     let outcome = db.store.replace_backup_codes(replace).await.unwrap();
-    let ReplaceOutcome::Replaced { device, .. } = outcome else {
+    let Ok(ReplacedCodes { device, .. }) = outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!(device.last_used_at, Some(now()));
@@ -319,13 +319,13 @@ async fn session_that_is_over_changes_nothing() {
             ..replace.clone()
         },
     ] {
-        assert_eq!(refusal(&db, replace).await, ReplaceOutcome::SessionEnded);
+        assert_eq!(refusal(&db, replace).await, Err(Denial::SessionEnded));
     }
     db.store
         .revoke_session(ada.session_id, now(), by_operator())
         .await
         .unwrap();
-    assert_eq!(refusal(&db, replace).await, ReplaceOutcome::SessionEnded);
+    assert_eq!(refusal(&db, replace).await, Err(Denial::SessionEnded));
 }
 
 #[tokio::test]
@@ -337,7 +337,7 @@ async fn session_of_a_disabled_user_changes_nothing() {
         .await
         .unwrap();
     let (_, replace) = db.new_codes(ada);
-    assert_eq!(refusal(&db, replace).await, ReplaceOutcome::SessionEnded);
+    assert_eq!(refusal(&db, replace).await, Err(Denial::SessionEnded));
 }
 
 #[tokio::test]
@@ -357,12 +357,12 @@ async fn session_that_is_not_fresh_changes_nothing() {
         now: now() + minutes(15),
         ..replace.clone()
     };
-    assert_eq!(refusal(&db, stale).await, ReplaceOutcome::MfaNotFresh);
+    assert_eq!(refusal(&db, stale).await, Err(Denial::MfaRequired));
     let never = ReplaceBackupCodes {
         session_id: never_id,
         ..replace.clone()
     };
-    assert_eq!(refusal(&db, never).await, ReplaceOutcome::MfaNotFresh);
+    assert_eq!(refusal(&db, never).await, Err(Denial::MfaRequired));
 
     let last_moment = now() + minutes(15) - MICROSECOND;
     let outcome = db
@@ -373,10 +373,7 @@ async fn session_that_is_not_fresh_changes_nothing() {
         })
         .await
         .unwrap();
-    assert!(
-        matches!(outcome, ReplaceOutcome::Replaced { .. }),
-        "{outcome:?}"
-    );
+    assert!(outcome.is_ok(), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -389,7 +386,7 @@ async fn device_that_is_unknown_anothers_or_removed_is_no_such_device() {
     let unknown = DeviceId::random(&SystemRandom::new()).unwrap();
     for device_id in [unknown, bob.device_id, removed] {
         let (_, replace) = db.new_codes(Owner { device_id, ..ada });
-        assert_eq!(refusal(&db, replace).await, ReplaceOutcome::NoSuchDevice);
+        assert_eq!(refusal(&db, replace).await, Err(Denial::DeviceNotFound));
     }
 }
 
@@ -405,12 +402,12 @@ async fn own_device_that_was_never_confirmed_says_so_and_anothers_does_not() {
         .await
         .unwrap();
     let (_, own) = db.new_codes(Owner { device_id, ..ada });
-    assert_eq!(refusal(&db, own).await, ReplaceOutcome::DeviceNotConfirmed);
+    assert_eq!(refusal(&db, own).await, Err(Denial::DeviceNotConfirmed));
     let (_, foreign) = db.new_codes(Owner { device_id, ..bob });
-    assert_eq!(refusal(&db, foreign).await, ReplaceOutcome::NoSuchDevice);
+    assert_eq!(refusal(&db, foreign).await, Err(Denial::DeviceNotFound));
     db.db_remove(device_id).await;
     let (_, removed) = db.new_codes(Owner { device_id, ..ada });
-    assert_eq!(refusal(&db, removed).await, ReplaceOutcome::NoSuchDevice);
+    assert_eq!(refusal(&db, removed).await, Err(Denial::DeviceNotFound));
 }
 
 #[tokio::test]
@@ -423,9 +420,9 @@ async fn session_is_judged_before_freshness_and_freshness_before_the_device() {
         ..ada
     });
     for (at, expected) in [
-        (minutes(60), ReplaceOutcome::SessionEnded),
-        (minutes(15), ReplaceOutcome::MfaNotFresh),
-        (minutes(0), ReplaceOutcome::NoSuchDevice),
+        (minutes(60), Err(Denial::SessionEnded)),
+        (minutes(15), Err(Denial::MfaRequired)),
+        (minutes(0), Err(Denial::DeviceNotFound)),
     ] {
         let replace = ReplaceBackupCodes {
             now: now() + at,
@@ -452,20 +449,19 @@ async fn limit_counts_successes_in_the_time_that_has_just_passed() {
         };
         db.store.replace_backup_codes(replace).await.unwrap()
     };
-    let is_done = |outcome| matches!(outcome, ReplaceOutcome::Replaced { .. });
     for at in [0, 1, 2] {
-        assert!(is_done(replace(ada, minutes(at)).await), "{at}");
+        assert!(replace(ada, minutes(at)).await.is_ok(), "{at}");
     }
     let until = now() + minutes(10);
     for at in [2, 3, 9] {
         let outcome = replace(ada, minutes(at)).await;
-        assert_eq!(outcome, ReplaceOutcome::RateLimited { until }, "{at}");
+        assert_eq!(outcome, Err(Denial::RateLimited { until }), "{at}");
     }
-    assert!(is_done(replace(bob, minutes(3)).await), "bob counts apart");
-    assert!(is_done(replace(ada, minutes(10)).await));
+    assert!(replace(bob, minutes(3)).await.is_ok(), "bob counts apart");
+    assert!(replace(ada, minutes(10)).await.is_ok());
     let until = now() + minutes(11);
     let outcome = replace(ada, minutes(10)).await;
-    assert_eq!(outcome, ReplaceOutcome::RateLimited { until });
+    assert_eq!(outcome, Err(Denial::RateLimited { until }));
 }
 
 #[tokio::test]

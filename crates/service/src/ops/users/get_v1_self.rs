@@ -2,6 +2,8 @@
 
 use arklow_api::server::GetV1SelfAnswer as Answer;
 use arklow_api::types::SelfEnvelope;
+use arklow_domain::Denial;
+use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -9,15 +11,15 @@ use crate::refusal::{self, Refused};
 use crate::wire;
 
 /// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
-    refusal::answer!(Answer, refused.answer(caller.origin()), [])
+pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    refusal::answer!(Answer, refused.answer(caller.origin(), now), [])
 }
 
 /// Reads the user and the memberships as they are stored.
 pub(crate) async fn run(app: &App, caller: &Caller) -> Result<SelfEnvelope, Refused> {
     let user = app.store.user(caller.user_id()).await?;
     // Users are disabled, not deleted; if one is gone all the same, so is the session.
-    let user = user.ok_or(Refused::SessionEnded)?;
+    let user = user.ok_or(Denial::SessionEnded)?;
     let memberships = app.store.memberships(caller.user_id()).await?;
     Ok(wire::self_user(&user, memberships))
 }

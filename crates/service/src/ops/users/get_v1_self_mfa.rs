@@ -2,6 +2,7 @@
 
 use arklow_api::server::{GetV1SelfMfaAnswer as Answer, GetV1SelfMfaRequest as Request};
 use arklow_api::types::MfaDeviceListEnvelope;
+use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -9,8 +10,8 @@ use crate::refusal::{self, Refused};
 use crate::wire;
 
 /// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
-    refusal::answer!(Answer, refused.answer(caller.origin()), [])
+pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    refusal::answer!(Answer, refused.answer(caller.origin(), now), [])
 }
 
 /// Reads a page of the devices that the caller has.

@@ -4,18 +4,19 @@ use arklow_api::server::{
     PostV1SelfMfaEnrollConfirmAnswer as Answer, PostV1SelfMfaEnrollConfirmRequest as Request,
 };
 use arklow_api::types::ConfirmEnrollmentEnvelope;
-use arklow_store::Goal;
+use arklow_store::{Attempt, Goal};
+use chrono::{DateTime, Utc};
 use tracing::info;
 
 use crate::app::App;
-use crate::attempts::{self, Kind, Outcome};
+use crate::attempts::{self, Kind};
 use crate::auth::Caller;
 use crate::refusal::{self, Refused};
 use crate::wire;
 
 /// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
-    let refusal = refused.answer(caller.origin());
+pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let refusal = refused.answer(caller.origin(), now);
     refusal::answer!(
         Answer,
         refusal,
@@ -33,7 +34,7 @@ pub(crate) async fn run(
     let body = request.body;
     let (goal, kind) = (Goal::Confirm, Kind::Totp);
     let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;
-    if let Outcome::Accepted(accepted) = &outcome {
+    if let Attempt::Accepted(accepted) = &outcome {
         let id = accepted.device.id;
         info!(
             req_id = caller.origin().request_id,

@@ -4,10 +4,8 @@ use arklow_api::server::{
     PostV1SelfMfaEnrollStartAnswer as Answer, PostV1SelfMfaEnrollStartRequest as Request,
 };
 use arklow_api::types::EnrollmentEnvelope;
-use arklow_domain::{BackupCodes, DeviceId, DeviceName, Keyring, NoEntropy, Seed};
-use arklow_store::{
-    AskEnrollment, AuditEvent, NewDevice, StartEnrollment, StartOutcome, StoreError,
-};
+use arklow_domain::{BackupCodes, Denial, DeviceId, DeviceName, Keyring, NoEntropy, Seed};
+use arklow_store::{AskEnrollment, AuditEvent, NewDevice, StartEnrollment, StoreError};
 use chrono::{DateTime, Utc};
 use tracing::info;
 
@@ -19,8 +17,8 @@ use crate::refusal::{self, Refused};
 use crate::wire;
 
 /// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
-    let refusal = refused.answer(caller.origin());
+pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let refusal = refused.answer(caller.origin(), now);
     refusal::answer!(Answer, refusal, [400 => BadRequest, 403 => Forbidden, 409 => Conflict], TooManyRequests)
 }
 
@@ -52,11 +50,9 @@ async fn start(
         origin: caller.audit_origin(),
     };
     // Before anything is drawn: codes and picture cost more than everything else.
-    if let Some(refused) = app.store.refuse_enrollment(ask.clone()).await? {
-        return Err(Refused::enrollment(refused, now));
-    }
+    app.store.check_enrollment(ask.clone()).await??;
     let user = app.store.user(user_id).await?;
-    let email = user.ok_or(Refused::SessionEnded)?.email;
+    let email = user.ok_or(Denial::SessionEnded)?.email;
 
     let random = app.random.as_ref();
     let id = DeviceId::random(random)?;
@@ -84,17 +80,13 @@ async fn start(
         let start = start(&keyring).map_err(StoreError::NoEntropy);
         async move { app.store.start_enrollment(start?).await }
     });
-    match asked.await? {
-        StartOutcome::Started(device) => {
-            info!(
-                req_id = caller.origin().request_id,
-                device.id = %id,
-                "the enrolment of device `{id}` was started"
-            );
-            Ok(wire::enrollment(&device, &uri, &picture, &codes))
-        }
-        StartOutcome::Refused(refused) => Err(Refused::enrollment(refused, now)),
-    }
+    let device = asked.await??;
+    info!(
+        req_id = caller.origin().request_id,
+        device.id = %id,
+        "the enrolment of device `{id}` was started"
+    );
+    Ok(wire::enrollment(&device, &uri, &picture, &codes))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use arklow_api::server::{
 };
 use arklow_api::types::RegenerateTotpEnvelope;
 use arklow_domain::{BackupCodes, DeviceId, Keyring, NoEntropy};
-use arklow_store::{AuditEvent, ReplaceBackupCodes, ReplaceOutcome, StoreError};
+use arklow_store::{AuditEvent, ReplaceBackupCodes, ReplacedCodes, StoreError};
 use chrono::{DateTime, Utc};
 use tracing::info;
 
@@ -16,8 +16,8 @@ use crate::refusal::{self, Refused};
 use crate::wire;
 
 /// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
-    let refusal = refused.answer(caller.origin());
+pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let refusal = refused.answer(caller.origin(), now);
     refusal::answer!(
         Answer,
         refusal,
@@ -68,27 +68,19 @@ async fn replace(
         let replace = replace(&keyring).map_err(StoreError::NoEntropy);
         async move { app.store.replace_backup_codes(replace?).await }
     });
-    match asked.await? {
-        ReplaceOutcome::Replaced {
-            device,
-            generation,
-            session_mfa_not_after,
-        } => {
-            let id = device.id;
-            info!(
-                req_id = caller.origin().request_id,
-                device.id = %id,
-                generation,
-                "the backup codes of device `{id}` were replaced"
-            );
-            Ok(wire::regenerated(&device, &codes, session_mfa_not_after))
-        }
-        ReplaceOutcome::SessionEnded => Err(Refused::SessionEnded),
-        ReplaceOutcome::RateLimited { until } => Err(Refused::RateLimited { wait: until - now }),
-        ReplaceOutcome::MfaNotFresh => Err(Refused::MfaNotFresh),
-        ReplaceOutcome::NoSuchDevice => Err(Refused::NoSuchDevice),
-        ReplaceOutcome::DeviceNotConfirmed => Err(Refused::DeviceNotConfirmed),
-    }
+    let ReplacedCodes {
+        device,
+        generation,
+        session_mfa_not_after,
+    } = asked.await??;
+    let id = device.id;
+    info!(
+        req_id = caller.origin().request_id,
+        device.id = %id,
+        generation,
+        "the backup codes of device `{id}` were replaced"
+    );
+    Ok(wire::regenerated(&device, &codes, session_mfa_not_after))
 }
 
 #[cfg(test)]

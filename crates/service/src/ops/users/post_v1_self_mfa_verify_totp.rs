@@ -5,6 +5,7 @@ use arklow_api::server::{
 };
 use arklow_api::types::VerifyTotpEnvelope;
 use arklow_store::Goal;
+use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::attempts::{self, Kind};
@@ -13,8 +14,8 @@ use crate::refusal::{self, Refused};
 use crate::wire;
 
 /// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller) -> Answer {
-    let refusal = refused.answer(caller.origin());
+pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let refusal = refused.answer(caller.origin(), now);
     refusal::answer!(Answer, refusal, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
 }
 
