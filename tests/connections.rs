@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE, Server, pause};
+use crate::harness::{Caller, Home, NO_LIMITS, Server, TEST_TIMEOUT, pause};
 
 const BUNDLE: &str = "/swagger/ui/static/swagger-ui-bundle.js";
 
@@ -22,7 +22,9 @@ fn connect_from(server: &Server, from: &str) -> TcpStream {
     let to: SocketAddr = server.address().parse().expect("an address");
     socket.connect(&to.into()).expect("the server accepts");
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+        .set_read_timeout(Some(TEST_TIMEOUT))
+        .expect("a timeout");
     stream
 }
 
@@ -40,7 +42,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 #[track_caller]
 fn open_of(streams: &mut Vec<TcpStream>, expected: usize) -> usize {
     let started = Instant::now();
-    while streams.len() > expected && started.elapsed() < PATIENCE {
+    while streams.len() > expected && started.elapsed() < TEST_TIMEOUT {
         streams.retain_mut(|stream| !is_closed(stream));
     }
     // A little while for one that should stay open.
@@ -175,7 +177,7 @@ async fn t32_peers_that_send_no_request_are_closed_in_time() {
     // A head that trickles in does not get more time.
     let mut trickle = connect_from(&server, "127.0.0.1");
     let started = Instant::now();
-    while trickle.write_all(b"G").is_ok() && started.elapsed() < PATIENCE {
+    while trickle.write_all(b"G").is_ok() && started.elapsed() < TEST_TIMEOUT {
         std::thread::park_timeout(Duration::from_millis(50));
     }
     assert!(

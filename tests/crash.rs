@@ -10,7 +10,7 @@ use arklow_domain::{BackupCode, CodeSet, Keyring};
 use arklow_store::AuditFilter;
 use futures_util::future::join_all;
 
-use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE};
+use crate::harness::{Caller, Home, NO_LIMITS, TEST_TIMEOUT};
 
 const ROUNDS: u64 = 50;
 const DEVICES: usize = 4;
@@ -75,7 +75,7 @@ async fn t27_no_acknowledged_set_is_lost_in_fifty_kills() {
                     .map(|device| device.lock().expect("nobody panicked"));
                 known.map(|device| device.acknowledged.len()).sum::<usize>()
             };
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TEST_TIMEOUT;
             while round % 2 == 0 && count() < DEVICES && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE, REGENERATE, Server, pause, text};
+use crate::harness::{Caller, Home, NO_LIMITS, REGENERATE, Server, TEST_TIMEOUT, pause, text};
 use crate::throwaway::Raw;
 
 fn wal(home: &Home) -> PathBuf {
@@ -157,7 +157,7 @@ fn server_checkpoints_what_other_processes_wrote() {
     other.run("CREATE TABLE blobs (data BLOB); INSERT INTO blobs VALUES (zeroblob(400000))");
     let started = Instant::now();
     while size() < before + 400_000 {
-        assert!(started.elapsed() < PATIENCE, "no checkpoint");
+        assert!(started.elapsed() < TEST_TIMEOUT, "no checkpoint");
         pause();
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Caller, Home, NO_LIMITS, PATIENCE, REGENERATE, Server, place, text};
+use crate::harness::{
+    Answer, Caller, Home, NO_LIMITS, REGENERATE, Server, TEST_TIMEOUT, place, text,
+};
 
 /// A connection on which a request is written by hand.
 struct Wire(TcpStream);
@@ -14,8 +16,12 @@ struct Wire(TcpStream);
 impl Wire {
     fn to(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address()).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+            .set_read_timeout(Some(TEST_TIMEOUT))
+            .expect("a timeout");
+        stream
+            .set_write_timeout(Some(TEST_TIMEOUT))
+            .expect("a timeout");
         Self(stream)
     }
 

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::throwaway::{Raw, Throwaway};
 
 /// Longer than anything here takes, so that a hang is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The path of the operation that most tests of the adapter use.
 pub(crate) const REGENERATE: &str = "/v1/self/mfa/regenerate/totp";
@@ -463,7 +463,7 @@ impl Server {
                 server.printed()
             );
             assert!(
-                started.elapsed() < PATIENCE,
+                started.elapsed() < TEST_TIMEOUT,
                 "the server does not listen:\n{}",
                 server.printed()
             );
@@ -654,7 +654,7 @@ impl Server {
                 return status;
             }
             assert!(
-                started.elapsed() < PATIENCE,
+                started.elapsed() < TEST_TIMEOUT,
                 "the process does not end:\n{}",
                 self.printed()
             );

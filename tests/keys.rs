@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE, Server, pause, skip, string, text};
+use crate::harness::{Caller, Home, NO_LIMITS, Server, TEST_TIMEOUT, pause, skip, string, text};
 
 /// Every key, as `arklow keys list --json` tells.
 fn keys(home: &Home) -> Vec<Value> {
@@ -178,7 +178,7 @@ async fn rotation_that_is_stopped_goes_on_where_it_was() {
     let rotation = command.spawn().expect("the binary runs");
     let started = Instant::now();
     while left() == 4_001 {
-        assert!(started.elapsed() < PATIENCE, "nothing is moved");
+        assert!(started.elapsed() < TEST_TIMEOUT, "nothing is moved");
         pause();
     }
     let signalled = std::process::Command::new("kill")

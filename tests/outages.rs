@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::harness::{Home, NO_LIMITS, PATIENCE, Server, text};
-use crate::postgres::{Cluster, SLACK, had, script};
+use crate::harness::{Home, NO_LIMITS, Server, TEST_TIMEOUT, text};
+use crate::postgres::{Cluster, MARGIN, had, script};
 
 /// Without limits, and with fewer connections than a pool has.
 const FEW: &[&str] = &["--limits", "off", "--database-connections", "4"];
@@ -297,7 +297,7 @@ async fn t39_connections_that_are_not_answered_are_given_up_and_do_not_delay_the
         assert!([200, 503].contains(&answer.status), "{:?}", answer.body);
     }
     within(
-        Duration::from_secs(5) + SLACK,
+        Duration::from_secs(5) + MARGIN,
         "requests work again",
         async || {
             let answers = load().await;
@@ -324,7 +324,7 @@ async fn t39_connections_that_are_not_answered_are_given_up_and_do_not_delay_the
     let status = server.wait();
     let took = stopping.elapsed();
     assert!(status.success(), "{}", server.printed());
-    assert!(took < Duration::from_secs(3) + SLACK, "{took:?}");
+    assert!(took < Duration::from_secs(3) + MARGIN, "{took:?}");
 }
 
 /// An address that refuses, one that accepts and says nothing, and one that does not even accept.
@@ -445,14 +445,14 @@ async fn t40_codes_wait_for_the_operator_when_a_failover_lost_what_was_acknowled
     // The standby has this, and nothing of what comes after.
     let position = cluster.raw().text("SELECT pg_current_wal_lsn()");
     let mut lagging = standby.raw();
-    within(PATIENCE, "the standby has it", async || {
+    within(TEST_TIMEOUT, "the standby has it", async || {
         let query = format!("SELECT pg_last_wal_replay_lsn() >= '{position}'");
         (lagging.text(&query) == "true").then_some(())
     })
     .await;
     lagging.run("ALTER SYSTEM SET primary_conninfo = ''");
     lagging.run("SELECT pg_reload_conf()");
-    within(PATIENCE, "the standby is cut off", async || {
+    within(TEST_TIMEOUT, "the standby is cut off", async || {
         (lagging.count("pg_stat_wal_receiver") == 0).then_some(())
     })
     .await;
@@ -463,7 +463,7 @@ async fn t40_codes_wait_for_the_operator_when_a_failover_lost_what_was_acknowled
     standby.promote();
 
     let moved = with_hosts(&cluster, &home, &format!("localhost:{}", standby.port));
-    within(PATIENCE, "reads work on the new primary", async || {
+    within(TEST_TIMEOUT, "reads work on the new primary", async || {
         (server.user(&ada.token).await.status == 200).then_some(())
     })
     .await;
@@ -491,7 +491,7 @@ async fn t40_codes_wait_for_the_operator_when_a_failover_lost_what_was_acknowled
     );
     let session: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let token = session["token"].as_str().expect("a token");
-    let answer = within(PATIENCE, "codes are looked at again", async || {
+    let answer = within(TEST_TIMEOUT, "codes are looked at again", async || {
         let answer = server.redeem(token, &ada.device, &codes[1]).await;
         (answer.status == 200).then_some(answer)
     })
@@ -548,7 +548,7 @@ async fn t45_reads_go_on_while_commits_wait_for_a_standby() {
         }
     }
     println!("slowest read {slowest:?}, {unknown} changes of which it is not known");
-    assert!(slowest < Duration::from_secs(4) + SLACK, "{slowest:?}");
+    assert!(slowest < Duration::from_secs(4) + MARGIN, "{slowest:?}");
     assert!(unknown > 0, "no change was committed");
     // Those that were given up are still there, and there are no more than could write at once.
     let stuck = raw.count("pg_stat_activity WHERE wait_event = 'SyncRep'");
@@ -572,12 +572,12 @@ async fn t45_reads_go_on_while_commits_wait_for_a_standby() {
         "{said}"
     );
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(15) + SLACK, "{took:?}");
+    assert!(took < Duration::from_secs(15) + MARGIN, "{took:?}");
 
     raw.run("ALTER SYSTEM SET synchronous_standby_names = ''");
     raw.run("SELECT pg_reload_conf()");
     within(
-        Duration::from_secs(15) + SLACK,
+        Duration::from_secs(15) + MARGIN,
         "changes are made again",
         async || (server.regenerate(&ada.token, &ada.device).await.status == 200).then_some(()),
     )

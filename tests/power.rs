@@ -20,7 +20,7 @@ use arklow_domain::BackupCode;
 use arklow_store::{DatabaseUrl, Options, Store};
 use futures_util::future::join_all;
 
-use crate::harness::{Caller, Home, NO_LIMITS, PATIENCE, Server, pause, skip};
+use crate::harness::{Caller, Home, NO_LIMITS, Server, TEST_TIMEOUT, pause, skip};
 use crate::throwaway::Raw;
 
 /// The library, compiled once.  `None`, and a word about it, without a C compiler.
@@ -411,7 +411,7 @@ impl Trial {
                         .post_v1_self_mfa_regenerate_totp()
                         .body(request)
                         .send();
-                    let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, sent).await else {
+                    let Ok(Ok(answer)) = tokio::time::timeout(TEST_TIMEOUT, sent).await else {
                         stopped.store(true, Ordering::SeqCst);
                         break;
                     };

@@ -1118,7 +1118,7 @@ async fn t25_an_answer_that_is_lost_locks_nobody_out() {
     let lost = lost.timeout(Duration::from_millis(300)).send().await;
     assert!(lost.is_err(), "the caller has gone");
     vandal.run("ROLLBACK");
-    let deadline = Instant::now() + crate::harness::PATIENCE;
+    let deadline = Instant::now() + crate::harness::TEST_TIMEOUT;
     while home.working(&ada, &former).await > 0 {
         assert!(Instant::now() < deadline, "the change was carried through");
         crate::harness::pause();

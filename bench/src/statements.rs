@@ -14,7 +14,7 @@ use arklow_domain::{
 };
 use arklow_store::{
     Attempt, AttemptRules, AuditOrigin, DatabaseUrl, Goal, NewDevice, NewSession, NewUser, Options,
-    PresentCode, PresentedCode, ReplaceBackupCodes, Store,
+    PresentedCode, ReplaceBackupCodes, Store, VerifyCode,
 };
 use chrono::TimeDelta;
 use diesel::connection::InstrumentationEvent;
@@ -187,7 +187,7 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
             }
         }
         Some(code) => {
-            let present = PresentCode {
+            let present = VerifyCode {
                 user_id,
                 session_id,
                 device_id: Some(id),
@@ -203,7 +203,7 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
                 now,
                 origin,
             };
-            let attempt = store.present_code(present, Arc::clone(&ring)).await?;
+            let attempt = store.verify_code(present, Arc::clone(&ring)).await?;
             if !matches!(attempt, Ok(Attempt::Accepted(_))) {
                 bail!("{attempt:?}");
             }

@@ -30,8 +30,8 @@ const RENEWAL: Duration = Duration::from_secs(20);
 const USERS: usize = 8;
 /// Between two requests of a user.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Past it a user was not served.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A user whose request takes longer counts as not served.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is measured, and for how long.
 #[derive(clap::Args)]
@@ -425,7 +425,7 @@ impl User {
                 Ok(stream) => return Ok(stream),
             }
         }
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&self.address, REQUEST_TIMEOUT)?;
         answered(stream, request).map_err(|unanswered| match unanswered {
             Unanswered::Closed => ErrorKind::ConnectionReset.into(),
             Unanswered::Failed(error) => error,
@@ -442,7 +442,9 @@ enum Unanswered {
 /// Sends a request and reads the answer, which must be a 200.
 fn answered(mut stream: TcpStream, request: &str) -> Result<TcpStream, Unanswered> {
     let failed = Unanswered::Failed;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream
+        .set_read_timeout(Some(REQUEST_TIMEOUT))
+        .map_err(failed)?;
     if stream.write_all(request.as_bytes()).is_err() {
         return Err(Unanswered::Closed);
     }

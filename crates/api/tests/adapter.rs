@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arklow_api::server::{
-    self as api, Api, Credentials, Fault, Origin, PostV1SelfMfaRegenerateTotpAnswer,
-    PostV1SelfMfaRegenerateTotpRequest, Served, Settings, api_description, stub_api_description,
+    self as api, Api, Credentials, Origin, PostV1SelfMfaRegenerateTotpAnswer,
+    PostV1SelfMfaRegenerateTotpRequest, RequestError, Served, Settings, api_description,
+    stub_api_description,
 };
 use arklow_api::types::{ApiError, ErrorEnvelope, RegenerateTotpEnvelope, RegenerateTotpRequest};
 use serde_json::{Value, json};
@@ -29,16 +30,20 @@ struct Moody {
 impl Api for Moody {
     type Caller = ();
 
-    async fn authenticate(&self, _origin: Origin, credentials: Credentials) -> Result<(), Fault> {
+    async fn authenticate(
+        &self,
+        _origin: Origin,
+        credentials: Credentials,
+    ) -> Result<(), RequestError> {
         let Credentials::ApiKey(key) = credentials;
         match key.expose() {
             "good" => Ok(()),
             "panic" => panic!("while authenticating: {}", key.expose()),
-            _ => Err(Fault::Unauthenticated),
+            _ => Err(RequestError::Unauthenticated),
         }
     }
 
-    fn fault(&self, fault: &Fault) -> ErrorEnvelope {
+    fn fault(&self, fault: &RequestError) -> ErrorEnvelope {
         let code = fault.code().to_owned();
         let errors = fault
             .messages()

@@ -239,18 +239,18 @@ impl Method {
 
 #[derive(Debug)]
 pub(crate) struct Parameter {
-    pub(crate) place: Place,
+    pub(crate) place: In,
     pub(crate) field: Field,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum In {
     Path,
     Query,
     Header,
 }
 
-impl Place {
+impl In {
     pub(crate) const ALL: [Self; 3] = [Self::Path, Self::Query, Self::Header];
 
     pub(crate) fn key(self) -> &'static str {

@@ -73,10 +73,10 @@ pub(crate) struct AddressLimiter {
 /// The times of failures by address, the oldest first.
 type Failures = HashMap<IpAddr, VecDeque<DateTime<Utc>>>;
 
-/// The place of an attempt.  It counts as a failure until it is dropped, and on if the attempt failed.
+/// An attempt that is under way. It counts as a failure until it is dropped, and on if the attempt failed.
 /// A request that is given up, as at its deadline, drops it: the code may have been right.
 #[must_use = "dropped at once it limits nothing"]
-pub(crate) struct Place {
+pub(crate) struct Reservation {
     address: IpAddr,
     at: DateTime<Utc>,
     failures: Arc<Mutex<Failures>>,
@@ -95,20 +95,24 @@ impl AddressLimiter {
         }
     }
 
-    /// Takes a place for an attempt from `address`.
+    /// Reserves an attempt from `address`.
     ///
     /// # Errors
     /// How long it takes until there is one.
-    pub(crate) fn reserve(&self, address: IpAddr, now: DateTime<Utc>) -> Result<Place, TimeDelta> {
+    pub(crate) fn reserve(
+        &self,
+        address: IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Reservation, TimeDelta> {
         let address = bucket(address);
-        let place = |gives_back| Place {
+        let reservation = |gives_back| Reservation {
             address,
             at: now,
             failures: Arc::clone(&self.failures),
             gives_back,
         };
         if self.limits.is_empty() {
-            return Ok(place(false));
+            return Ok(reservation(false));
         }
         let mut all = lock(&self.failures);
         self.make_room(&mut all, address, now);
@@ -130,7 +134,7 @@ impl AddressLimiter {
             return Err(wait);
         }
         times.push_back(now);
-        Ok(place(true))
+        Ok(reservation(true))
     }
 
     /// Forgets addresses if there are too many: those of which nothing is remembered any more, and
@@ -161,14 +165,14 @@ impl AddressLimiter {
     }
 }
 
-impl Place {
+impl Reservation {
     /// The attempt failed: it goes on counting.
     pub(crate) fn fail(mut self) {
         self.gives_back = false;
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.gives_back {
             return;
@@ -223,8 +227,8 @@ mod tests {
 
     /// Whether an attempt from there fails without having to wait.
     fn fails(limiter: &AddressLimiter, from: &str, seconds: i64) -> bool {
-        let place = limiter.reserve(ip(from), at(seconds));
-        place.map(Place::fail).is_ok()
+        let reservation = limiter.reserve(ip(from), at(seconds));
+        reservation.map(Reservation::fail).is_ok()
     }
 
     fn wait(limiter: &AddressLimiter, from: &str, seconds: i64) -> i64 {
@@ -308,8 +312,8 @@ mod tests {
         let limiter = limiter();
         for n in 0..250_000_u32 {
             let address = IpAddr::from(n.to_be_bytes());
-            let place = limiter.reserve(address, at(i64::from(n / 1_000)));
-            assert!(place.map(Place::fail).is_ok());
+            let reservation = limiter.reserve(address, at(i64::from(n / 1_000)));
+            assert!(reservation.map(Reservation::fail).is_ok());
         }
         let remembered = lock(&limiter.failures).len();
         assert!(remembered <= MAX_ADDRESSES, "{remembered}");
@@ -325,8 +329,8 @@ mod tests {
             let limiter = AddressLimiter::new(vec![PER_ADDRESS[1]]);
             let fail = |n: usize| {
                 let after = TimeDelta::milliseconds(milliseconds * i64::try_from(n).unwrap());
-                let place = limiter.reserve(address(n), at(0) + after);
-                assert!(place.map(Place::fail).is_ok());
+                let reservation = limiter.reserve(address(n), at(0) + after);
+                assert!(reservation.map(Reservation::fail).is_ok());
             };
             (0..MAX_ADDRESSES).for_each(fail);
             assert_eq!(lock(&limiter.failures).len(), MAX_ADDRESSES);

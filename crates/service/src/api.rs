@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arklow_api::server::{
-    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, Fault,
-    GetV1SelfAnswer, GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, Origin,
+    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, GetV1SelfAnswer,
+    GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, Origin,
     PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
     PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
     PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
     PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
-    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest,
+    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, RequestError,
 };
 use arklow_api::types::ErrorEnvelope;
 
@@ -40,18 +40,18 @@ impl Api for Server {
         &self,
         origin: Origin,
         credentials: Credentials,
-    ) -> Result<Caller, Fault> {
+    ) -> Result<Caller, RequestError> {
         auth::authenticate(&self.app, origin, credentials).await
     }
 
-    fn fault(&self, fault: &Fault) -> ErrorEnvelope {
+    fn fault(&self, fault: &RequestError) -> ErrorEnvelope {
         wire::envelope(fault)
     }
 
     async fn get_v1_self(&self, caller: Caller, _: GetV1SelfRequest) -> GetV1SelfAnswer {
         match get_v1_self::run(&self.app, &caller).await {
             Ok(envelope) => GetV1SelfAnswer::Ok(envelope),
-            Err(refused) => get_v1_self::refuse(&refused, &caller, self.app.clock.now()),
+            Err(error) => get_v1_self::answer_error(&error, &caller, self.app.clock.now()),
         }
     }
 
@@ -62,7 +62,7 @@ impl Api for Server {
     ) -> GetV1SelfMfaAnswer {
         match get_v1_self_mfa::run(&self.app, &caller, request).await {
             Ok(envelope) => GetV1SelfMfaAnswer::Ok(envelope),
-            Err(refused) => get_v1_self_mfa::refuse(&refused, &caller, self.app.clock.now()),
+            Err(error) => get_v1_self_mfa::answer_error(&error, &caller, self.app.clock.now()),
         }
     }
 
@@ -73,8 +73,8 @@ impl Api for Server {
     ) -> PostV1SelfMfaEnrollStartAnswer {
         match post_v1_self_mfa_enroll_start::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaEnrollStartAnswer::Ok(envelope),
-            Err(refused) => {
-                post_v1_self_mfa_enroll_start::refuse(&refused, &caller, self.app.clock.now())
+            Err(error) => {
+                post_v1_self_mfa_enroll_start::answer_error(&error, &caller, self.app.clock.now())
             }
         }
     }
@@ -86,8 +86,8 @@ impl Api for Server {
     ) -> PostV1SelfMfaEnrollConfirmAnswer {
         match post_v1_self_mfa_enroll_confirm::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaEnrollConfirmAnswer::Ok(envelope),
-            Err(refused) => {
-                post_v1_self_mfa_enroll_confirm::refuse(&refused, &caller, self.app.clock.now())
+            Err(error) => {
+                post_v1_self_mfa_enroll_confirm::answer_error(&error, &caller, self.app.clock.now())
             }
         }
     }
@@ -99,8 +99,8 @@ impl Api for Server {
     ) -> PostV1SelfMfaVerifyTotpAnswer {
         match post_v1_self_mfa_verify_totp::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaVerifyTotpAnswer::Ok(envelope),
-            Err(refused) => {
-                post_v1_self_mfa_verify_totp::refuse(&refused, &caller, self.app.clock.now())
+            Err(error) => {
+                post_v1_self_mfa_verify_totp::answer_error(&error, &caller, self.app.clock.now())
             }
         }
     }
@@ -112,9 +112,11 @@ impl Api for Server {
     ) -> PostV1SelfMfaVerifyTotpBackupAnswer {
         match post_v1_self_mfa_verify_totp_backup::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaVerifyTotpBackupAnswer::Ok(envelope),
-            Err(refused) => {
-                post_v1_self_mfa_verify_totp_backup::refuse(&refused, &caller, self.app.clock.now())
-            }
+            Err(error) => post_v1_self_mfa_verify_totp_backup::answer_error(
+                &error,
+                &caller,
+                self.app.clock.now(),
+            ),
         }
     }
 
@@ -125,9 +127,11 @@ impl Api for Server {
     ) -> PostV1SelfMfaRegenerateTotpAnswer {
         match post_v1_self_mfa_regenerate_totp::run(&self.app, &caller, request).await {
             Ok(envelope) => PostV1SelfMfaRegenerateTotpAnswer::Ok(envelope),
-            Err(refused) => {
-                post_v1_self_mfa_regenerate_totp::refuse(&refused, &caller, self.app.clock.now())
-            }
+            Err(error) => post_v1_self_mfa_regenerate_totp::answer_error(
+                &error,
+                &caller,
+                self.app.clock.now(),
+            ),
         }
     }
 
@@ -138,8 +142,8 @@ impl Api for Server {
     ) -> DeleteV1SelfMfaRemoveAnswer {
         match delete_v1_self_mfa_remove::run(&self.app, &caller, request).await {
             Ok(envelope) => DeleteV1SelfMfaRemoveAnswer::Ok(envelope),
-            Err(refused) => {
-                delete_v1_self_mfa_remove::refuse(&refused, &caller, self.app.clock.now())
+            Err(error) => {
+                delete_v1_self_mfa_remove::answer_error(&error, &caller, self.app.clock.now())
             }
         }
     }

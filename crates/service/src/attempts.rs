@@ -1,14 +1,14 @@
 //! Presenting a code, for whichever operation, and the limits in memory around it and other changes.
 
 use arklow_domain::{BackupCode, Denial, TotpCode};
-use arklow_store::{Attempt, AuditEvent, Goal, PresentCode, PresentedCode};
+use arklow_store::{Attempt, AuditEvent, Goal, PresentedCode, VerifyCode};
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::denials::Tried;
-use crate::refusal::Refused;
+use crate::operation_error::OperationError;
 
 /// What a code is read as.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 /// Reads a code and presents it as one of this device.
 ///
 /// # Errors
-/// [`Refused`] if nobody looked at it.
+/// [`OperationError`] if nobody looked at it.
 pub(crate) async fn present(
     app: &App,
     caller: &Caller,
@@ -28,10 +28,10 @@ pub(crate) async fn present(
     device_id: &str,
     kind: Kind,
     code: &str,
-) -> Result<Attempt, Refused> {
+) -> Result<Attempt, OperationError> {
     let now = app.clock.now();
     // Taken before anything is looked at: many at once find no more places than there are.
-    let place = app
+    let reservation = app
         .addresses
         .reserve(caller.address(), now)
         .map_err(|wait| {
@@ -41,16 +41,16 @@ pub(crate) async fn present(
             );
             Denial::RateLimited { until: now + wait }
         })?;
-    // What cannot be a code is no attempt, and costs only the place.
+    // What cannot be a code is no attempt, and costs only the reservation.
     let code = match read(kind, code) {
         Ok(code) => code,
         Err(malformed) => {
-            place.fail();
+            reservation.fail();
             return Err(malformed);
         }
     };
 
-    let present = PresentCode {
+    let present = VerifyCode {
         user_id: caller.user_id(),
         session_id: caller.session().id,
         // Any digits are valid input; those that cannot be an id are the id of no device.
@@ -62,13 +62,13 @@ pub(crate) async fn present(
         origin: caller.audit_origin(),
     };
     let attempt = async {
-        let asked = app.with_keys(|keyring| app.store.present_code(present.clone(), keyring));
+        let asked = app.with_keys(|keyring| app.store.verify_code(present.clone(), keyring));
         Ok(asked.await??)
     };
     let outcome = change(app, caller, present.event(), now, attempt).await?;
     if let Attempt::Rejected { device } = &outcome {
-        // Any other outcome drops the place: the code was right, or was not looked at.
-        place.fail();
+        // Any other outcome drops the reservation: the code was right, or was not looked at.
+        reservation.fail();
         let id = device.id;
         warn!(
             req_id = caller.origin().request_id,
@@ -79,7 +79,7 @@ pub(crate) async fn present(
     Ok(outcome)
 }
 
-fn read(kind: Kind, code: &str) -> Result<PresentedCode, Refused> {
+fn read(kind: Kind, code: &str) -> Result<PresentedCode, OperationError> {
     Ok(match kind {
         Kind::Totp => PresentedCode::Totp(TotpCode::parse(code)?),
         Kind::BackupCode => PresentedCode::BackupCode(BackupCode::parse(code)?),
@@ -89,27 +89,27 @@ fn read(kind: Kind, code: &str) -> Result<PresentedCode, Refused> {
 /// Makes a change, unless too many of its session were denied; counts it if it is.
 ///
 /// # Errors
-/// [`Refused::RateLimited`] without asking anything, or what `work` says.
+/// [`OperationError::RateLimited`] without asking anything, or what `work` says.
 pub(crate) async fn change<T>(
     app: &App,
     caller: &Caller,
     event: AuditEvent,
     now: DateTime<Utc>,
-    work: impl Future<Output = Result<T, Refused>>,
-) -> Result<T, Refused> {
+    work: impl Future<Output = Result<T, OperationError>>,
+) -> Result<T, OperationError> {
     let tried = Tried {
         user: caller.user_id(),
         session: caller.session().id,
         event,
         origin: caller.audit_origin(),
     };
-    let turn = app.denials.reserve(tried, now);
-    let turn = turn.map_err(|wait| Denial::RateLimited { until: now + wait })?;
+    let reservation = app.denials.reserve(tried, now);
+    let reservation = reservation.map_err(|wait| Denial::RateLimited { until: now + wait })?;
     let outcome = work.await;
-    if let Err(Refused::Denied(denial)) = &outcome
+    if let Err(OperationError::Denied(denial)) = &outcome
         && *denial != Denial::SessionEnded
     {
-        turn.deny();
+        reservation.deny();
     }
     outcome
 }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use arklow_api::server::{Credentials, Fault, Origin};
+use arklow_api::server::{Credentials, Origin, RequestError};
 use arklow_domain::{Session, SessionToken, UserId};
 use arklow_store::{AuditOrigin, StoreError};
 
@@ -59,9 +59,9 @@ pub(crate) async fn authenticate(
     app: &App,
     origin: Origin,
     credentials: Credentials,
-) -> Result<Caller, Fault> {
+) -> Result<Caller, RequestError> {
     let Credentials::ApiKey(secret) = credentials;
-    let token = SessionToken::parse(secret.expose()).ok_or(Fault::Unauthenticated)?;
+    let token = SessionToken::parse(secret.expose()).ok_or(RequestError::Unauthenticated)?;
     let found = app.store.live_session(token.hash(), app.clock.now()).await;
     match found {
         Ok(Some(session)) => Ok(Caller {
@@ -72,13 +72,13 @@ pub(crate) async fn authenticate(
                 .client(origin.remote_address.ip(), &origin.forwarded_for),
             origin,
         }),
-        Ok(None) => Err(Fault::Unauthenticated),
+        Ok(None) => Err(RequestError::Unauthenticated),
         Err(StoreError::Busy | StoreError::TooSlow) => {
-            Err(Fault::Unavailable { retry_after: None })
+            Err(RequestError::Unavailable { retry_after: None })
         }
         Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
             log::outage(&origin, &error);
-            Err(Fault::Unavailable { retry_after: None })
+            Err(RequestError::Unavailable { retry_after: None })
         }
         Err(
             error @ (StoreError::Inconsistent { .. }
@@ -90,7 +90,7 @@ pub(crate) async fn authenticate(
             | StoreError::Closed),
         ) => {
             log::failure(&origin, &error);
-            Err(Fault::Internal)
+            Err(RequestError::Internal)
         }
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::testing::{TestApp, origin};
 
-    async fn refused(app: &TestApp, token: &str) -> Fault {
+    async fn refused(app: &TestApp, token: &str) -> RequestError {
         let credentials = Credentials::ApiKey(Secret::new(token));
         let caller = app.server.authenticate(origin(), credentials).await;
         caller.unwrap_err()
@@ -128,7 +128,7 @@ mod tests {
         for text in ["", "arks_", "Bearer arks_x", &unknown, &padded] {
             assert_eq!(
                 refused(&app, text).await,
-                Fault::Unauthenticated,
+                RequestError::Unauthenticated,
                 "{text:?}"
             );
         }
@@ -142,7 +142,10 @@ mod tests {
             .advance(TimeDelta::hours(1) - TimeDelta::microseconds(1));
         app.caller(&ada).await;
         app.clock.advance(TimeDelta::microseconds(1));
-        assert_eq!(refused(&app, ada.token()).await, Fault::Unauthenticated);
+        assert_eq!(
+            refused(&app, ada.token()).await,
+            RequestError::Unauthenticated
+        );
     }
 
     #[tokio::test]
@@ -150,7 +153,10 @@ mod tests {
         let app = TestApp::start().await;
         let ada = app.db_ada().await;
         app.db_revoke(&ada).await;
-        assert_eq!(refused(&app, ada.token()).await, Fault::Unauthenticated);
+        assert_eq!(
+            refused(&app, ada.token()).await,
+            RequestError::Unauthenticated
+        );
     }
 
     #[tokio::test]
@@ -158,7 +164,10 @@ mod tests {
         let app = TestApp::start().await;
         let ada = app.db_ada().await;
         app.db_disable(&ada).await;
-        assert_eq!(refused(&app, ada.token()).await, Fault::Unauthenticated);
+        assert_eq!(
+            refused(&app, ada.token()).await,
+            RequestError::Unauthenticated
+        );
     }
 
     #[tokio::test]
@@ -166,6 +175,6 @@ mod tests {
         let app = TestApp::start().await;
         let ada = app.db_ada().await;
         app.store().close().await;
-        assert_eq!(refused(&app, ada.token()).await, Fault::Internal);
+        assert_eq!(refused(&app, ada.token()).await, RequestError::Internal);
     }
 }

@@ -89,9 +89,9 @@ async fn existing_keys(
     Ok(opened.keyring)
 }
 
-/// How often a file without tables is looked at, and how long between: another server may be making it.
-const LOOKS: u32 = 10;
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often, and how long apart, a file without tables is polled: another server may be creating it.
+const POLLS: u32 = 10;
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// Fails if the SQLite file has no tables though a key file was made for it: a copy without its WAL looks so.
 /// A file that does not exist is refused only if the keys are those of a database that has users.
@@ -99,7 +99,7 @@ pub(crate) async fn check_tables(url: &DatabaseUrl, keys: &Path) -> Result<(), C
     let Some(file) = url.sqlite_path() else {
         return Ok(());
     };
-    for _ in 0..LOOKS {
+    for _ in 0..POLLS {
         if !keys.exists() {
             return Ok(());
         }
@@ -114,7 +114,7 @@ pub(crate) async fn check_tables(url: &DatabaseUrl, keys: &Path) -> Result<(), C
         if !(state.applied.is_empty() && state.unknown.is_empty()) {
             return Ok(());
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
     Err(CliError::NoTables {
         url: url.clone(),

@@ -23,7 +23,7 @@ const SESSIONS: usize = 5;
 /// How many users are remembered, at most.  Further ones are not limited: each needs a session.
 const MAX_USERS: usize = 100_000;
 /// How often counts are looked through for those to be written.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts what is denied, for each user and session.
 pub(crate) struct Denials {
@@ -48,7 +48,7 @@ struct Counted {
 
 /// A change that is under way.  It counts until it is dropped, and on if it was denied.
 #[must_use = "dropped at once it limits nothing"]
-pub(crate) struct Turn {
+pub(crate) struct Reservation {
     user: UserId,
     session: SessionId,
     at: DateTime<Utc>,
@@ -78,8 +78,12 @@ impl Denials {
     ///
     /// # Errors
     /// How long it takes until there is one; the change is counted.
-    pub(crate) fn reserve(&self, tried: Tried, now: DateTime<Utc>) -> Result<Turn, TimeDelta> {
-        let turn = |gives_back| Turn {
+    pub(crate) fn reserve(
+        &self,
+        tried: Tried,
+        now: DateTime<Utc>,
+    ) -> Result<Reservation, TimeDelta> {
+        let reservation = |gives_back| Reservation {
             user: tried.user,
             session: tried.session,
             at: now,
@@ -87,11 +91,11 @@ impl Denials {
             gives_back,
         };
         let Some(RateLimit { count, per }) = self.limit else {
-            return Ok(turn(false));
+            return Ok(reservation(false));
         };
         let mut users = lock(&self.users);
         if users.len() >= MAX_USERS && !users.contains_key(&tried.user) {
-            return Ok(turn(false));
+            return Ok(reservation(false));
         }
         let user = users.entry(tried.user).or_default();
         user.forget(per, now);
@@ -104,7 +108,7 @@ impl Denials {
             (None, Some((at, _))) => (*at, None),
             (None, None) => {
                 user.times.push_back((now, tried.session));
-                return Ok(turn(true));
+                return Ok(reservation(true));
             }
         };
         user.count(session, tried, now);
@@ -132,7 +136,7 @@ impl Denials {
 
     /// Writes counts into the audit when their time is over, for ever.
     pub(crate) async fn watch(&self, store: &Store, clock: &dyn Clock) -> Infallible {
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval(POLL_EVERY);
         loop {
             looks.tick().await;
             write(store, self.take(clock.now(), Which::Due)).await;
@@ -208,14 +212,14 @@ impl User {
     }
 }
 
-impl Turn {
+impl Reservation {
     /// The change was denied: it goes on counting.
     pub(crate) fn deny(mut self) {
         self.gives_back = false;
     }
 }
 
-impl Drop for Turn {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.gives_back {
             return;
@@ -265,8 +269,8 @@ mod tests {
     /// How many seconds a change has to wait, which is denied if it has not.
     fn denied(denials: &Denials, session: i64, seconds: i64) -> i64 {
         match denials.reserve(tried(1, session), at(seconds)) {
-            Ok(turn) => {
-                turn.deny();
+            Ok(reservation) => {
+                reservation.deny();
                 0
             }
             Err(wait) => wait.num_seconds(),

@@ -12,7 +12,7 @@ use arklow_store::{BadDatabaseUrl, CopyError, DatabaseUrl, OpenError, StoreError
 use chrono::{DateTime, Utc};
 
 use crate::commands::backup::BackupFileError;
-use crate::commands::restored::Killed;
+use crate::commands::restored::Invalidated;
 use crate::keys::KeysError;
 use crate::output;
 
@@ -92,7 +92,7 @@ pub(crate) enum CliError {
     NoTables { url: DatabaseUrl, keys: PathBuf },
     #[error("stopped half way: {done}; the rest is not done")]
     RestoredStopped {
-        done: Killed,
+        done: Invalidated,
         #[source]
         cause: Option<StoreError>,
     },

@@ -37,8 +37,8 @@ const MODE: u32 = 0o600;
 /// What its group and all others may do.
 const SHARED: u32 = 0o077;
 
-/// How often a server looks whether the key file has changed.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
+/// How often a server checks whether the key file has changed.
+pub(crate) const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// What the file that becomes the new key file has behind the name of the old one.  A fixed name:
 /// the next command finds and removes what a crash has left.
@@ -47,8 +47,8 @@ const NEW: &str = ".new";
 const LOCK: &str = ".lock";
 /// How the temporary files of earlier versions began, and how long their names were.
 const FORMER_NEW: (&str, usize) = (".tmp", 10);
-/// How long making a key file waits for another process that makes one.
-const MAKING: Duration = Duration::from_secs(5);
+/// How long creating a key file waits for another process that is creating it.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The keys that a server works with, which change while it runs when they are rotated.
 pub(crate) struct Keys {
@@ -114,7 +114,7 @@ impl Keys {
 
     /// Reads the file again whenever it has changed, for ever.
     pub(crate) async fn watch(&self, store: &Store) -> Infallible {
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval(POLL_EVERY);
         let mut is_marked = false;
         loop {
             looks.tick().await;
@@ -686,7 +686,7 @@ impl LockFile {
             if let Some(lock) = Self::take(keys)? {
                 return Ok(lock);
             }
-            if started.elapsed() >= MAKING {
+            if started.elapsed() >= CREATE_TIMEOUT {
                 return Err(ErrorKind::ResourceBusy.into());
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -38,7 +38,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// process does not run for a moment; past it a client waits for a second.
 const BACKLOG: i32 = 4096;
 /// How many connections may be about to close at once: each still has its descriptor.
-const CLOSING: usize = 8;
+const MAX_CLOSING: usize = 8;
 /// How often at most a limit that is reached, or a failure to accept, is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long the listener waits after a failure to accept, such as EMFILE.
@@ -282,7 +282,7 @@ impl Connections {
         let is_proxy = self.limits.proxies.trusts(peer.to_canonical());
         let address = (!is_proxy).then(|| bucket(peer));
         let mut state = self.lock();
-        if state.closing >= CLOSING {
+        if state.closing >= MAX_CLOSING {
             return Admission::Full;
         }
         let of_address = address.and_then(|address| state.by_address.get(&address));

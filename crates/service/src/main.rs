@@ -12,7 +12,7 @@
 //! | `api` | the generated trait, answered by `ops` |
 //! | `auth`, `address` | from a token to a caller; where a request comes from, and the limit for it |
 //! | `ops` | the operations, one file each |
-//! | `attempts`, `refusal` | presenting a code, for whichever operation; how each refusal is answered |
+//! | `attempts`, `operation_error` | verifying a code, for every operation; how each error is answered |
 //! | `denials` | the limit for changes that are denied |
 //! | `qr` | the picture of a provisioning URI |
 //! | `wire` | from the words of the domain to those of the contract |
@@ -33,12 +33,12 @@ mod keys;
 mod listener;
 mod log;
 mod mock;
+mod operation_error;
 mod operator;
 mod ops;
 mod output;
 mod policy;
 mod qr;
-mod refusal;
 mod serve;
 #[cfg(test)]
 mod testing;

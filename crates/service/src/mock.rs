@@ -8,13 +8,13 @@ mod prefer;
 mod sample;
 
 use arklow_api::server::{
-    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, Fault,
-    GetV1SelfAnswer, GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, Origin, Place,
+    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, GetV1SelfAnswer,
+    GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, In, Origin,
     PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
     PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
     PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
     PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
-    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, Violation,
+    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, RequestError, Violation,
 };
 use arklow_api::types::ErrorEnvelope;
 use arklow_domain::SessionToken;
@@ -108,18 +108,18 @@ impl Api for Mock {
         &self,
         origin: Origin,
         credentials: Credentials,
-    ) -> Result<Chosen, Fault> {
+    ) -> Result<Chosen, RequestError> {
         let Credentials::ApiKey(secret) = credentials;
-        SessionToken::parse(secret.expose()).ok_or(Fault::Unauthenticated)?;
+        SessionToken::parse(secret.expose()).ok_or(RequestError::Unauthenticated)?;
         let operation = self
             .contract
             .operation(&origin.operation)
-            .ok_or(Fault::Internal)?;
+            .ok_or(RequestError::Internal)?;
         let (status, example) = operation
             .choose(&Preferences::read(&origin.prefer))
             .map_err(|message| {
-                Fault::InvalidRequest(vec![Violation {
-                    place: Place::Header,
+                RequestError::InvalidRequest(vec![Violation {
+                    place: In::Header,
                     pointer: "/prefer".to_owned(),
                     message,
                     rule: "enum".to_owned(),
@@ -131,7 +131,7 @@ impl Api for Mock {
         })
     }
 
-    fn fault(&self, fault: &Fault) -> ErrorEnvelope {
+    fn fault(&self, fault: &RequestError) -> ErrorEnvelope {
         wire::envelope(fault)
     }
 

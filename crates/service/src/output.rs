@@ -108,8 +108,8 @@ pub(crate) fn count(count: impl Into<u64>, one: &str, many: &str) -> String {
     }
 }
 
-/// How often progress is told where no bar is drawn.
-const TELL: Duration = Duration::from_secs(2);
+/// How often progress is printed where no bar is drawn.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// How far a command is: a bar for people on a terminal, and a message now and then elsewhere.
 pub(crate) struct Progress {
@@ -139,7 +139,7 @@ impl Progress {
     pub(crate) fn tell(&mut self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);
-        if self.bar.is_hidden() && self.told.elapsed() >= TELL {
+        if self.bar.is_hidden() && self.told.elapsed() >= PROGRESS_EVERY {
             self.told = Instant::now();
             let percent = (100 * done).checked_div(total).unwrap_or(100).min(100);
             note(&format!("{done} of {total} {} ({percent} %)", self.what));

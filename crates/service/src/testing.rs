@@ -33,8 +33,8 @@ use arklow_domain::{
 };
 use arklow_store::{
     Attempt, AttemptRules, AuditOrigin, CreateDevice, CreateSession, CreateUser, DatabaseUrl,
-    DisableUser, Goal, NewDevice, NewSession, NewUser, Options, PresentCode, PresentedCode,
-    RevokeSession, Store,
+    DisableUser, Goal, NewDevice, NewSession, NewUser, Options, PresentedCode, RevokeSession,
+    Store, VerifyCode,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -364,7 +364,7 @@ impl TestApp {
 
     /// Whether `code` was good for one use; failures lock nobody here.
     pub(crate) async fn db_redeem(&self, ada: &Ada, code: &str) -> bool {
-        let present = PresentCode {
+        let present = VerifyCode {
             user_id: ada.user_id,
             session_id: ada.session_id,
             device_id: Some(ada.device_id),
@@ -381,7 +381,7 @@ impl TestApp {
             now: self.now(),
             origin: AuditOrigin::default(),
         };
-        let attempt = self.store().present_code(present, self.app.keys.current());
+        let attempt = self.store().verify_code(present, self.app.keys.current());
         matches!(attempt.await.unwrap(), Ok(Attempt::Accepted(_)))
     }
 

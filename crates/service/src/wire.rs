@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use arklow_api::server::{Fault, Place, Violation};
+use arklow_api::server::{In, RequestError, Violation};
 use arklow_api::types::{
     ApiError, BackupCodeVerification, ConfirmEnrollmentEnvelope, DeviceRemoval, Enrollment,
     EnrollmentConfirmation, EnrollmentEnvelope, ErrorEnvelope, Membership, MfaDevice,
@@ -143,8 +143,8 @@ pub(crate) fn removal(attempt: &Attempt) -> RemoveDeviceEnvelope {
 }
 
 /// The answer to a request that never reached its operation.
-pub(crate) fn envelope(fault: &Fault) -> ErrorEnvelope {
-    if let Fault::InvalidRequest(violations) = fault
+pub(crate) fn envelope(fault: &RequestError) -> ErrorEnvelope {
+    if let RequestError::InvalidRequest(violations) = fault
         && !violations.is_empty()
     {
         let errors = violations.iter().map(|violation| ApiError {
@@ -158,7 +158,7 @@ pub(crate) fn envelope(fault: &Fault) -> ErrorEnvelope {
     }
     let messages = match fault {
         // Only here is it known which header.
-        Fault::Unauthenticated => {
+        RequestError::Unauthenticated => {
             vec!["send a live session token in the `x-arklow-auth` header, once".to_owned()]
         }
         other => other.messages(),
@@ -174,7 +174,7 @@ pub(crate) fn envelope(fault: &Fault) -> ErrorEnvelope {
 }
 
 /// The answer of an operation that was not carried out for one reason.
-pub(crate) fn refusal(code: &str, reason: &dyn Error) -> ErrorEnvelope {
+pub(crate) fn operation_error(code: &str, reason: &dyn Error) -> ErrorEnvelope {
     ErrorEnvelope {
         data: (),
         errors: vec![ApiError {
@@ -187,8 +187,8 @@ pub(crate) fn refusal(code: &str, reason: &dyn Error) -> ErrorEnvelope {
 /// A code that is too short to be one is malformed, whoever finds out.
 fn code_of(violation: &Violation) -> &'static str {
     match (violation.place, &*violation.pointer, &*violation.rule) {
-        (Place::Body, "/code", "minLength") => "MALFORMED_CODE",
-        _ => Fault::InvalidRequest(Vec::new()).code(),
+        (In::Body, "/code", "minLength") => "MALFORMED_CODE",
+        _ => RequestError::InvalidRequest(Vec::new()).code(),
     }
 }
 
@@ -215,7 +215,7 @@ fn mfa_device(device: &Device) -> MfaDevice {
 
 #[cfg(test)]
 mod tests {
-    use arklow_api::server::{Place, Violation};
+    use arklow_api::server::{In, Violation};
     use arklow_domain::{DeviceId, UserId};
     use serde_json::json;
 
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn unauthenticated_callers_are_told_which_header_to_send() {
         assert_eq!(
-            serde_json::to_value(envelope(&Fault::Unauthenticated)).unwrap(),
+            serde_json::to_value(envelope(&RequestError::Unauthenticated)).unwrap(),
             json!({"data": null, "errors": [{
                 "code": "UNAUTHENTICATED",
                 "message": "send a live session token in the `x-arklow-auth` header, once",
@@ -281,12 +281,12 @@ mod tests {
     #[test]
     fn every_violation_is_an_error_of_its_own() {
         let violation = |pointer: &str| Violation {
-            place: Place::Body,
+            place: In::Body,
             pointer: pointer.to_owned(),
             message: "is missing".to_owned(),
             rule: "required".to_owned(),
         };
-        let fault = Fault::InvalidRequest(vec![violation("/a"), violation("/b")]);
+        let fault = RequestError::InvalidRequest(vec![violation("/a"), violation("/b")]);
         let errors = envelope(&fault).errors;
         let messages: Vec<&str> = errors.iter().map(|error| &*error.message).collect();
         assert_eq!(messages, ["/a: is missing", "/b: is missing"]);

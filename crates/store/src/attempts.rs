@@ -1,6 +1,6 @@
 //! Presenting a code of a device: to step up, to confirm the device, or to remove it.
 //!
-//! Every code that anybody presents comes through [`Store::present_code`], which pays for it,
+//! Every code that anybody presents comes through [`Store::verify_code`], which pays for it,
 //! looks at it, uses it up and writes down how it went, in one transaction.  A wrong code costs
 //! the same statements as a used one.
 
@@ -11,7 +11,7 @@ use arklow_domain::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditEvent, AuditOrigin, Judged, Store, StoreError};
 
 /// A code that somebody presents.
@@ -51,7 +51,7 @@ pub struct AttemptRules {
 
 /// Somebody presents a code.
 #[derive(Debug, Clone)]
-pub struct PresentCode {
+pub struct VerifyCode {
     /// Who presents it.
     pub user_id: UserId,
     /// In which session.
@@ -70,7 +70,7 @@ pub struct PresentCode {
     pub origin: AuditOrigin,
 }
 
-impl PresentCode {
+impl VerifyCode {
     /// What the attempt is on record as.
     pub fn event(&self) -> AuditEvent {
         match (self.goal, &self.code) {
@@ -165,12 +165,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; among them [`StoreError::Unreadable`] if what the code is compared with
     /// does not open: nothing is counted then, and nothing accepted.
-    pub async fn present_code(
-        &self,
-        present: PresentCode,
-        keyring: Arc<Keyring>,
-    ) -> Judged<Attempt> {
-        ask!(self.write_code(attempts::present_code(&present, &keyring)))
+    pub async fn verify_code(&self, verify: VerifyCode, keyring: Arc<Keyring>) -> Judged<Attempt> {
+        dispatch!(self.write_code(attempts::verify_code(&verify, &keyring)))
     }
 
     /// Writes attempts that were denied and counted into the audit.
@@ -178,7 +174,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn record_denied(&self, denied: Vec<DeniedAttempts>) -> Result<(), StoreError> {
-        ask!(self.write(attempts::record_denied(&denied)))
+        dispatch!(self.write(attempts::record_denied(&denied)))
     }
 
     /// Sets the last TOTP step of a device back to what an app may have shown by `now`, if a wrong
@@ -192,7 +188,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<ResetStep, StoreError> {
-        ask!(self.write(attempts::reset_step(device, now, &origin)))
+        dispatch!(self.write(attempts::reset_step(device, now, &origin)))
     }
 
     /// As [`Store::reset_step`], for up to `limit` devices whose step is ahead; returns how many
@@ -206,6 +202,6 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<usize, StoreError> {
-        ask!(self.write(attempts::reset_steps(limit, now, &origin)))
+        dispatch!(self.write(attempts::reset_steps(limit, now, &origin)))
     }
 }

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use arklow_domain::{AuditId, Denial, DeviceId, SessionId, UserId, is_invisible};
 use chrono::{DateTime, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{Store, StoreError};
 
 /// The longest text from outside that is kept, in characters as they are kept.
@@ -113,11 +113,11 @@ words! {
         UserShown = "mfa.admin.user_shown",
         /// An operator looked at the list of users.
         UsersListed = "mfa.admin.users_listed",
-        /// A backup was restored, and killing what it would revive began.
+        /// A backup was restored, and invalidating what it would revive began.
         RestoreStarted = "mfa.admin.restore_started",
         /// After a backup was restored, all users were disabled and all devices locked.
         UsersHeld = "mfa.admin.users_held",
-        /// A backup was restored, and what it would revive was killed.
+        /// A backup was restored, and what it would revive was invalidated.
         Restored = "mfa.admin.restored",
     }
 }
@@ -291,7 +291,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn audit_records(&self, filter: AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
-        ask!(self.read(audit::list(filter)))
+        dispatch!(self.read(audit::list(filter)))
     }
 
     /// The latest time that is on record, or `None` if nothing is.
@@ -299,7 +299,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn newest_record(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        ask!(self.read(audit::find_newest()))
+        dispatch!(self.read(audit::find_newest()))
     }
 }
 
@@ -350,7 +350,7 @@ impl<'a> NewRecord<'a> {
 }
 
 /// The text as it may be printed one day: whoever wrote it is not trusted.
-pub(crate) fn harmless(text: &str) -> String {
+pub(crate) fn escape_and_truncate(text: &str) -> String {
     let mut kept = String::new();
     let mut room = MAX_TEXT;
     for c in text.chars() {
@@ -375,11 +375,17 @@ mod tests {
 
     #[test]
     fn text_from_outside_is_escaped_and_cut_between_characters() {
-        assert_eq!(harmless("curl/8.5 é"), "curl/8.5 é");
-        assert_eq!(harmless("a\r\nb\u{1b}[31m\0"), "a\\r\\nb\\u{1b}[31m\\u{0}");
-        assert_eq!(harmless("ada\u{202e}ada"), "ada\\u{202e}ada");
-        assert_eq!(harmless(&"é".repeat(300)), "é".repeat(256));
-        assert_eq!(harmless(&format!("{}\n", "a".repeat(255))), "a".repeat(255));
+        assert_eq!(escape_and_truncate("curl/8.5 é"), "curl/8.5 é");
+        assert_eq!(
+            escape_and_truncate("a\r\nb\u{1b}[31m\0"),
+            "a\\r\\nb\\u{1b}[31m\\u{0}"
+        );
+        assert_eq!(escape_and_truncate("ada\u{202e}ada"), "ada\\u{202e}ada");
+        assert_eq!(escape_and_truncate(&"é".repeat(300)), "é".repeat(256));
+        assert_eq!(
+            escape_and_truncate(&format!("{}\n", "a".repeat(255))),
+            "a".repeat(255)
+        );
     }
 
     #[test]

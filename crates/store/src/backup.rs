@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arklow_domain::KeyId;
 use chrono::{DateTime, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::sqlite::backup as sqlite;
 pub use crate::sqlite::backup::OutOfUse;
 use crate::url::Target;
@@ -155,7 +155,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn is_empty(&self) -> Result<bool, StoreError> {
-        ask!(self.read(backup::is_empty()))
+        dispatch!(self.read(backup::is_empty()))
     }
 }
 

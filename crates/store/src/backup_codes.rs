@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 #[cfg(doc)]
 use crate::StoreError;
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Judged, Store};
 
 /// A set of backup codes to take the place of whatever a device has.
@@ -47,6 +47,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn replace_backup_codes(&self, replace: ReplaceBackupCodes) -> Judged<ReplacedCodes> {
-        ask!(self.write(backup_codes::replace_codes(&replace)))
+        dispatch!(self.write(backup_codes::replace_codes(&replace)))
     }
 }

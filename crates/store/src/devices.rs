@@ -6,7 +6,7 @@
 use arklow_domain::{CodeSet, Device, DeviceId, DeviceName, SealedSeed, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Store, StoreError};
 
 /// The one type of device there is.
@@ -75,7 +75,7 @@ impl Store {
         new: NewDevice,
         origin: AuditOrigin,
     ) -> Result<CreateDevice, StoreError> {
-        ask!(self.write(devices::create(&new, &origin)))
+        dispatch!(self.write(devices::create(&new, &origin)))
     }
 
     /// The devices that a user has: neither removed nor an enrolment older than `enrollment`.
@@ -89,7 +89,7 @@ impl Store {
         page: std::ops::Range<usize>,
         now: DateTime<Utc>,
     ) -> Result<DevicePage, StoreError> {
-        ask!(self.read(devices::list_page(user, enrollment, page.clone(), now)))
+        dispatch!(self.read(devices::list_page(user, enrollment, page.clone(), now)))
     }
 
     /// All devices that a user ever had, removed ones too, newest first, for an operator; `None`
@@ -103,7 +103,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<Option<Vec<Device>>, StoreError> {
-        ask!(self.write(devices::list_all(user, now, &origin)))
+        dispatch!(self.write(devices::list_all(user, now, &origin)))
     }
 
     /// Removes a device without a code of it, for an operator.
@@ -116,7 +116,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<RemoveDevice, StoreError> {
-        ask!(self.write(devices::remove(device, now, &origin)))
+        dispatch!(self.write(devices::remove(device, now, &origin)))
     }
 
     /// The backup codes of a user's device, unless it has none, is removed or another user's.
@@ -128,6 +128,6 @@ impl Store {
         user: UserId,
         device: DeviceId,
     ) -> Result<Option<CodeSet>, StoreError> {
-        ask!(self.read(devices::find_code_set(user, device)))
+        dispatch!(self.read(devices::find_code_set(user, device)))
     }
 }

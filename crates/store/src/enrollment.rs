@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 #[cfg(doc)]
 use crate::StoreError;
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Judged, NewDevice, Store};
 
 /// Who wants to enroll a device, and what it depends on.
@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn check_enrollment(&self, ask: AskEnrollment) -> Judged<()> {
-        ask!(self.write(enrollment::check(&ask)))
+        dispatch!(self.write(enrollment::check(&ask)))
     }
 
     /// Enrols a pending device in place of an earlier pending one, and writes it into the audit.
@@ -54,6 +54,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; among others if the id was used before.
     pub async fn start_enrollment(&self, start: StartEnrollment) -> Judged<Device> {
-        ask!(self.write(enrollment::start_in(&start)))
+        dispatch!(self.write(enrollment::start_in(&start)))
     }
 }

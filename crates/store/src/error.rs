@@ -193,7 +193,7 @@ pub enum OpenError {
 /// What a statement function returns: like [`StoreError`], with the error of the database as it
 /// came, so that `?` works on it.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum QueryError {
     Diesel(diesel::result::Error),
     Inconsistent {
         table: &'static str,
@@ -204,27 +204,27 @@ pub(crate) enum Fault {
     NoEntropy,
 }
 
-impl From<UnreadableSecret> for Fault {
+impl From<UnreadableSecret> for QueryError {
     fn from(error: UnreadableSecret) -> Self {
         Self::Unreadable(error)
     }
 }
 
-impl From<diesel::result::Error> for Fault {
+impl From<diesel::result::Error> for QueryError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Diesel(error)
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
+impl From<QueryError> for StoreError {
+    fn from(fault: QueryError) -> Self {
         match fault {
-            Fault::Diesel(error) if is_busy(&error) => Self::Busy,
-            Fault::Diesel(error) => Self::Database(Arc::new(error)),
-            Fault::Inconsistent { table, column } => Self::Inconsistent { table, column },
-            Fault::Unreadable(cause) => Self::Unreadable(cause),
-            Fault::RetiredKey(key) => Self::RetiredKey(key),
-            Fault::NoEntropy => Self::NoEntropy(NoEntropy),
+            QueryError::Diesel(error) if is_busy(&error) => Self::Busy,
+            QueryError::Diesel(error) => Self::Database(Arc::new(error)),
+            QueryError::Inconsistent { table, column } => Self::Inconsistent { table, column },
+            QueryError::Unreadable(cause) => Self::Unreadable(cause),
+            QueryError::RetiredKey(key) => Self::RetiredKey(key),
+            QueryError::NoEntropy => Self::NoEntropy(NoEntropy),
         }
     }
 }

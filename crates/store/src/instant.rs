@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::error::Fault;
+use crate::error::QueryError;
 
 /// The number for an instant; what is finer than a microsecond is cut off.
 pub(crate) fn store(at: DateTime<Utc>) -> i64 {
@@ -14,8 +14,8 @@ pub(crate) fn load(
     micros: i64,
     table: &'static str,
     column: &'static str,
-) -> Result<DateTime<Utc>, Fault> {
-    DateTime::from_timestamp_micros(micros).ok_or(Fault::Inconsistent { table, column })
+) -> Result<DateTime<Utc>, QueryError> {
+    DateTime::from_timestamp_micros(micros).ok_or(QueryError::Inconsistent { table, column })
 }
 
 /// As [`load`], for a column that may be `NULL`.
@@ -23,6 +23,6 @@ pub(crate) fn load_optional(
     micros: Option<i64>,
     table: &'static str,
     column: &'static str,
-) -> Result<Option<DateTime<Utc>>, Fault> {
+) -> Result<Option<DateTime<Utc>>, QueryError> {
     micros.map(|micros| load(micros, table, column)).transpose()
 }

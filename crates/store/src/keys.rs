@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arklow_domain::{DeviceId, KeyCheck, KeyId, Keyring, Random};
 use chrono::{DateTime, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Store, StoreError};
 
 /// What [`Store::record_key`] did.
@@ -94,7 +94,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn key_usage(&self) -> Result<Vec<KeyUsage>, StoreError> {
-        ask!(self.read(keys::usage()))
+        dispatch!(self.read(keys::usage()))
     }
 
     /// Records that a key takes the place of others, by whom.
@@ -106,7 +106,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<(), StoreError> {
-        ask!(self.write(keys::record_rotation(now, &origin)))
+        dispatch!(self.write(keys::record_rotation(now, &origin)))
     }
 
     /// Protects the secrets of some devices with the active key; servers may go on meanwhile.
@@ -119,7 +119,7 @@ impl Store {
         keyring: Arc<Keyring>,
         random: Arc<dyn Random>,
     ) -> Result<Resealed, StoreError> {
-        ask!(self.write(keys::reseal_some(reseal, &keyring, random.as_ref())))
+        dispatch!(self.write(keys::reseal_some(reseal, &keyring, random.as_ref())))
     }
 
     /// Takes a key out of use, unless something needs it.
@@ -132,7 +132,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<RetireKey, StoreError> {
-        ask!(self.write(keys::retire(key, now, &origin)))
+        dispatch!(self.write(keys::retire(key, now, &origin)))
     }
 
     /// Records that the database is written with a key.  `check` is
@@ -146,7 +146,7 @@ impl Store {
         check: KeyCheck,
         now: DateTime<Utc>,
     ) -> Result<RecordKey, StoreError> {
-        ask!(self.write(keys::record(key, check, now)))
+        dispatch!(self.write(keys::record(key, check, now)))
     }
 
     /// The keys on record that are in use, by id.
@@ -154,6 +154,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn recorded_keys(&self) -> Result<Vec<(KeyId, KeyCheck)>, StoreError> {
-        ask!(self.read(keys::list()))
+        dispatch!(self.read(keys::list()))
     }
 }

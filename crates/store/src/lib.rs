@@ -18,8 +18,8 @@
 //! | `restore` | what a restored backup would bring back to life |
 //! | `lockout` | failures in a row and what they lock |
 //! | `statements` | how each question is answered, in files of the same names |
-//! | `fixed` | statements that are prepared once |
-//! | `ask` | how a question reaches its statements |
+//! | `prepared` | statements that are prepared once |
+//! | `dispatch` | how a question reaches its statements |
 //! | `schema`, `instant` | the tables, and how times stand in them |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
 //! | `postgres` | connecting to a PostgreSQL server, its migrations and its locks; what holds through pools, mute hosts and failovers |
@@ -29,21 +29,21 @@
     reason = "the statements are compiled for each database"
 )]
 
-mod ask;
 mod attempts;
 mod audit;
 mod backup;
 mod backup_codes;
 mod copy;
 mod devices;
+mod dispatch;
 mod enrollment;
 mod error;
-mod fixed;
 mod instant;
 mod keys;
 mod lockout;
 mod migrations;
 mod postgres;
+mod prepared;
 mod restore;
 mod schema;
 mod sessions;
@@ -55,7 +55,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use attempts::{
-    Accepted, Attempt, AttemptRules, DeniedAttempts, Goal, PresentCode, PresentedCode, ResetStep,
+    Accepted, Attempt, AttemptRules, DeniedAttempts, Goal, PresentedCode, ResetStep, VerifyCode,
 };
 pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord};
 pub use backup::{BackupContents, BackupError, BackupProgress, OutOfUse};

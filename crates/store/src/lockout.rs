@@ -7,7 +7,7 @@
 use arklow_domain::UserId;
 use chrono::{DateTime, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Store, StoreError};
 
 /// What [`Store::unlock_user`] did.
@@ -35,6 +35,6 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<UnlockUser, StoreError> {
-        ask!(self.write(lockout::unlock(user, now, &origin)))
+        dispatch!(self.write(lockout::unlock(user, now, &origin)))
     }
 }

@@ -7,7 +7,7 @@
 use arklow_domain::{DeviceId, SessionId, UserId};
 use chrono::{DateTime, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Store, StoreError};
 
 /// What there is to look at after a backup was restored, in rows.
@@ -65,7 +65,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<RestoredRows, StoreError> {
-        ask!(self.write(restore::begin(hold, now, &origin)))
+        dispatch!(self.write(restore::begin(hold, now, &origin)))
     }
 
     /// Disables the next `limit` users after `after`.
@@ -78,20 +78,20 @@ impl Store {
         limit: u32,
         now: DateTime<Utc>,
     ) -> Result<Batch<UserId>, StoreError> {
-        ask!(self.write(restore::hold_users(after, limit, now)))
+        dispatch!(self.write(restore::hold_users(after, limit, now)))
     }
 
     /// Revokes the next `limit` sessions after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn kill_sessions(
+    pub async fn end_sessions(
         &self,
         after: Option<SessionId>,
         limit: u32,
         now: DateTime<Utc>,
     ) -> Result<Batch<SessionId>, StoreError> {
-        ask!(self.write(restore::kill_sessions(after, limit, now)))
+        dispatch!(self.write(restore::end_sessions(after, limit, now)))
     }
 
     /// Uses up the backup codes and the TOTP codes shown by now of the next `limit` devices after
@@ -99,14 +99,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn kill_codes(
+    pub async fn invalidate_codes(
         &self,
         after: Option<DeviceId>,
         limit: u32,
         hold: Hold,
         now: DateTime<Utc>,
     ) -> Result<DeviceBatch, StoreError> {
-        ask!(self.write(restore::kill_codes(after, limit, hold, now)))
+        dispatch!(self.write(restore::invalidate_codes(after, limit, hold, now)))
     }
 
     /// Puts on record that all of it is done.
@@ -118,6 +118,6 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<(), StoreError> {
-        ask!(self.write(restore::end(now, &origin)))
+        dispatch!(self.write(restore::end(now, &origin)))
     }
 }

@@ -3,7 +3,7 @@
 use arklow_domain::{Session, SessionId, TokenHash, UserId};
 use chrono::{DateTime, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Store, StoreError};
 
 /// A session to be started.
@@ -66,7 +66,7 @@ impl Store {
         new: NewSession,
         origin: AuditOrigin,
     ) -> Result<CreateSession, StoreError> {
-        ask!(self.write(sessions::create(&new, &origin)))
+        dispatch!(self.write(sessions::create(&new, &origin)))
     }
 
     /// Ends a session.
@@ -79,7 +79,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<RevokeSession, StoreError> {
-        ask!(self.write(sessions::revoke(session, now, &origin)))
+        dispatch!(self.write(sessions::revoke(session, now, &origin)))
     }
 
     /// All sessions that a user ever had, newest first, for an operator; `None` if there is no such
@@ -93,7 +93,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<Option<Vec<SessionEntry>>, StoreError> {
-        ask!(self.write(sessions::list(user, now, &origin)))
+        dispatch!(self.write(sessions::list(user, now, &origin)))
     }
 
     /// The session with this token, if it lives at `now`: not revoked, not expired, and its user
@@ -106,6 +106,6 @@ impl Store {
         token: TokenHash,
         now: DateTime<Utc>,
     ) -> Result<Option<Session>, StoreError> {
-        ask!(self.read(sessions::find_live(token, now)))
+        dispatch!(self.read(sessions::find_live(token, now)))
     }
 }

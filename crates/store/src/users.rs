@@ -3,7 +3,7 @@
 use arklow_domain::{Device, Email, User, UserId, UserName};
 use chrono::{DateTime, Utc};
 
-use crate::ask::ask;
+use crate::dispatch::dispatch;
 use crate::{AuditOrigin, AuditRecord, SessionEntry, Store, StoreError};
 
 /// A user to be made.
@@ -116,7 +116,7 @@ impl Store {
         new: NewUser,
         origin: AuditOrigin,
     ) -> Result<CreateUser, StoreError> {
-        ask!(self.write(users::create(&new, &origin)))
+        dispatch!(self.write(users::create(&new, &origin)))
     }
 
     /// Disables a user, and with them all their sessions.
@@ -129,7 +129,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<DisableUser, StoreError> {
-        ask!(self.write(users::disable(user, now, &origin)))
+        dispatch!(self.write(users::disable(user, now, &origin)))
     }
 
     /// Enables a disabled user.  Sessions from before stay over: they are revoked.
@@ -142,7 +142,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<EnableUser, StoreError> {
-        ask!(self.write(users::enable(user, now, &origin)))
+        dispatch!(self.write(users::enable(user, now, &origin)))
     }
 
     /// The id of the user with this address, in any case.
@@ -150,7 +150,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn user_id_of(&self, email: Email) -> Result<Option<UserId>, StoreError> {
-        ask!(self.read(users::find_id(&email)))
+        dispatch!(self.read(users::find_id(&email)))
     }
 
     /// The users that `filter` lets through, for an operator.
@@ -163,7 +163,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<Vec<User>, StoreError> {
-        ask!(self.write(users::list(&filter, now, &origin)))
+        dispatch!(self.write(users::list(&filter, now, &origin)))
     }
 
     /// All about a user that an operator needs, with at most `limit` devices, sessions and records;
@@ -178,7 +178,7 @@ impl Store {
         now: DateTime<Utc>,
         origin: AuditOrigin,
     ) -> Result<Option<UserOverview>, StoreError> {
-        ask!(self.write(users::show(user, limit, now, &origin)))
+        dispatch!(self.write(users::show(user, limit, now, &origin)))
     }
 
     /// What the user may do in which organization, by organization.
@@ -186,7 +186,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
-        ask!(self.read(users::list_memberships(user)))
+        dispatch!(self.read(users::list_memberships(user)))
     }
 
     /// The user with this id, disabled or not.
@@ -194,6 +194,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn user(&self, user: UserId) -> Result<Option<User>, StoreError> {
-        ask!(self.read(users::find(user)))
+        dispatch!(self.read(users::find(user)))
     }
 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use dropshot::{ApiDescription, Body, HttpError, RequestContext, StubContext};
 use http::{Response, StatusCode};
 use super::runtime::{self, BodyMode, Budget, Input, Nothing, Parameter, Reply, Route};
-pub use super::runtime::{Fault, Origin, Place, Secret, Settings, Violation};
+pub use super::runtime::{RequestError, Origin, In, Secret, Settings, Violation};
 use super::types;
 
 /// The operations of Arklow 0.1.0.
@@ -17,14 +17,14 @@ pub trait Api: Send + Sync + 'static {
     type Caller: Send + Sync;
     /// Finds out who is calling.
     ///
-    /// `Err` answers the request: [`Fault::Unauthenticated`] for credentials that are not accepted.
+    /// `Err` answers the request: [`RequestError::Unauthenticated`] for credentials that are not accepted.
     fn authenticate(
         &self,
         origin: Origin,
         credentials: Credentials,
-    ) -> impl Future<Output = Result<Self::Caller, Fault>> + Send;
+    ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
     /// The body of the answer to a request that never reached its operation.
-    fn fault(&self, fault: &Fault) -> types::ErrorEnvelope;
+    fn fault(&self, fault: &RequestError) -> types::ErrorEnvelope;
     /// Fetch the user data of the authenticated user
     ///
     /// Fetch the user data of the authenticated user.
@@ -253,7 +253,7 @@ impl GetV1SelfAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -321,7 +321,7 @@ impl GetV1SelfMfaAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -422,7 +422,7 @@ impl PostV1SelfMfaEnrollStartAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -550,7 +550,7 @@ impl PostV1SelfMfaEnrollConfirmAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -677,7 +677,7 @@ impl PostV1SelfMfaVerifyTotpAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -801,7 +801,7 @@ impl PostV1SelfMfaVerifyTotpBackupAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -929,7 +929,7 @@ impl PostV1SelfMfaRegenerateTotpAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -1056,7 +1056,7 @@ impl DeleteV1SelfMfaRemoveAnswer {
             Self::ServiceUnavailable { .. } => runtime::status(503),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => {
@@ -1139,9 +1139,11 @@ impl<A: Api> Served<A> {
         &self,
         rqctx: &RequestContext<Self>,
         challenge: &'static str,
-        work: impl Future<Output = Result<Reply, Fault>>,
+        work: impl Future<Output = Result<Reply, RequestError>>,
     ) -> Result<Response<Body>, HttpError> {
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+        let fault_body = |fault: &RequestError| ::serde_json::to_vec(
+            &self.api.fault(fault),
+        );
         Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
     }
 }
@@ -1172,7 +1174,7 @@ pub fn api_description<A: Api>() -> Result<
     let mut description = routes_mod::api_description::<Adapter<A>>()?;
     async fn refuse<A: Api>(
         rqctx: RequestContext<Served<A>>,
-        fault: Fault,
+        fault: RequestError,
     ) -> Result<Response<Body>, HttpError> {
         rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
     }
@@ -1458,7 +1460,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1484,7 +1486,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1510,7 +1512,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1539,7 +1541,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1568,7 +1570,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1597,7 +1599,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1626,7 +1628,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1655,7 +1657,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -1700,17 +1702,17 @@ impl runtime::Parameters for GetV1SelfMfaParameters {
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "take",
             kind: runtime::Kind::Number,
         },
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "skip",
             kind: runtime::Kind::Number,
         },
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "count_only",
             kind: runtime::Kind::Boolean,
         },

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{Analyzer, readable};
 use crate::diagnostic::Location;
 use crate::ir::{
-    Answer, Body, Field, Header, HeaderValue, Method, Operation, Parameter, Place, Schema, Status,
+    Answer, Body, Field, Header, HeaderValue, In, Method, Operation, Parameter, Schema, Status,
     TypeKind,
 };
 use crate::names;
@@ -292,7 +292,7 @@ impl Analyzer {
             .collect();
         let declared: Vec<String> = parameters
             .iter()
-            .filter(|parameter| parameter.place == Place::Path)
+            .filter(|parameter| parameter.place == In::Path)
             .map(|parameter| parameter.field.wire.clone())
             .collect();
         for variable in variables
@@ -340,9 +340,9 @@ impl Analyzer {
         );
         let wire = self.required_text(node, "name", "a parameter");
         let place = match self.required_text(node, "in", "a parameter").as_str() {
-            "path" => Place::Path,
-            "query" => Place::Query,
-            "header" => Place::Header,
+            "path" => In::Path,
+            "query" => In::Query,
+            "header" => In::Header,
             other => {
                 self.refuse(node.at, format!("a parameter in `{other}`"))
                     .hint("path, query and header parameters are generated");
@@ -350,20 +350,16 @@ impl Analyzer {
             }
         };
         // OpenAPI says to ignore these; security and media types own them.
-        if place == Place::Header
+        if place == In::Header
             && ["accept", "content-type", "authorization"]
                 .contains(&wire.to_ascii_lowercase().as_str())
         {
             return None;
         }
-        if place == Place::Header && !names::is_header_name(&wire) {
+        if place == In::Header && !names::is_header_name(&wire) {
             self.refuse(node.at, format!("`{wire}` is not the name of a header"));
         }
-        let default_style = if place == Place::Query {
-            "form"
-        } else {
-            "simple"
-        };
+        let default_style = if place == In::Query { "form" } else { "simple" };
         if let Some(style) = node
             .get("style")
             .filter(|style| style.as_str() != Some(default_style))
@@ -375,7 +371,7 @@ impl Analyzer {
         }
         let schema = self.required(node, "schema", "a parameter")?;
         let required = self.flag(node, "required");
-        if place == Place::Path && !required {
+        if place == In::Path && !required {
             self.refuse(
                 node.at,
                 format!("the path parameter `{wire}` is not `required: true`"),

@@ -12,8 +12,8 @@ use super::types::{
 };
 use super::{doc, ident, rust_type};
 use crate::ir::{
-    Additional, Answer, Api, Field, Header, HeaderValue, Operation, Place, Schema, SchemeKind,
-    Status, Struct, TypeKind,
+    Additional, Answer, Api, Field, Header, HeaderValue, In, Operation, Schema, SchemeKind, Status,
+    Struct, TypeKind,
 };
 
 pub(crate) fn emit(api: &Api) -> TokenStream {
@@ -39,7 +39,7 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
         use http::{Response, StatusCode};
 
         use super::runtime::{self, BodyMode, Budget, Input, Nothing, Parameter, Reply, Route};
-        pub use super::runtime::{Fault, Origin, Place, Secret, Settings, Violation};
+        pub use super::runtime::{RequestError, Origin, In, Secret, Settings, Violation};
         use super::types;
 
         #the_trait
@@ -62,7 +62,7 @@ pub(crate) fn schemas(api: &Api) -> Value {
 
 fn request_schema(api: &Api, operation: &Operation) -> Value {
     let mut properties = Map::new();
-    for place in Place::ALL {
+    for place in In::ALL {
         let fields = fields_in(operation, place);
         if !fields.is_empty() {
             properties.insert(
@@ -117,7 +117,7 @@ fn references(value: &Value) -> Vec<String> {
     }
 }
 
-fn fields_in(operation: &Operation, place: Place) -> Vec<Field> {
+fn fields_in(operation: &Operation, place: In) -> Vec<Field> {
     operation
         .parameters
         .iter()
@@ -161,11 +161,11 @@ fn request_fields(operation: &Operation) -> Vec<Field> {
         .collect()
 }
 
-fn place_type(operation: &Operation, place: Place) -> proc_macro2::Ident {
+fn place_type(operation: &Operation, place: In) -> proc_macro2::Ident {
     let suffix = match place {
-        Place::Path => "Path",
-        Place::Query => "Query",
-        Place::Header => "Header",
+        In::Path => "Path",
+        In::Query => "Query",
+        In::Header => "Header",
     };
     format_ident!("{}{}", operation.type_name, suffix)
 }
@@ -175,7 +175,7 @@ fn request(operation: &Operation, nullables: &Nullables<'_>, types: &TokenStream
     let docs = doc(&format!("What `{}` is asked.", operation.name));
     let mut structs = Vec::new();
     let mut members = Vec::new();
-    for place in Place::ALL {
+    for place in In::ALL {
         let fields = fields_in(operation, place);
         if fields.is_empty() {
             continue;
@@ -183,9 +183,9 @@ fn request(operation: &Operation, nullables: &Nullables<'_>, types: &TokenStream
         let member = ident(place.key());
         let of = place_type(operation, place);
         let what = match place {
-            Place::Path => "The variables of the path",
-            Place::Query => "The query parameters",
-            Place::Header => "The header parameters",
+            In::Path => "The variables of the path",
+            In::Query => "The query parameters",
+            In::Header => "The header parameters",
         };
         let member_docs = doc(&format!("{what}."));
         members.push(quote! { #member_docs pub #member: #of, });
@@ -235,7 +235,7 @@ fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
                 }
             }
 
-            fn into_reply(self) -> Result<Reply, Fault> {
+            fn into_reply(self) -> Result<Reply, RequestError> {
                 // No header has a field of this name.
                 let reply_ = Reply::new(self.status());
                 match self {
@@ -349,7 +349,7 @@ fn answer_reply(answer: &Answer) -> TokenStream {
         // An answer outside its class is a fault of the implementation.
         Status::Range(class) => quote! {
             if status.as_u16() / 100 != #class {
-                return Err(Fault::Internal);
+                return Err(RequestError::Internal);
             }
         },
         Status::Default => quote! { let _ = status; },
@@ -437,12 +437,12 @@ fn the_trait(api: &Api) -> TokenStream {
 
             /// Finds out who is calling.
             ///
-            /// `Err` answers the request: [`Fault::Unauthenticated`] for credentials that are not accepted.
+            /// `Err` answers the request: [`RequestError::Unauthenticated`] for credentials that are not accepted.
             fn authenticate(
                 &self,
                 origin: Origin,
                 credentials: Credentials,
-            ) -> impl Future<Output = Result<Self::Caller, Fault>> + Send;
+            ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
         }
     });
     let methods = api.operations.iter().map(|operation| {
@@ -471,7 +471,7 @@ fn the_trait(api: &Api) -> TokenStream {
             #authentication
 
             /// The body of the answer to a request that never reached its operation.
-            fn fault(&self, fault: &Fault) -> #fault;
+            fn fault(&self, fault: &RequestError) -> #fault;
 
             #(#methods)*
         }
@@ -529,9 +529,9 @@ fn adapter(api: &Api) -> TokenStream {
                 &self,
                 rqctx: &RequestContext<Self>,
                 challenge: &'static str,
-                work: impl Future<Output = Result<Reply, Fault>>,
+                work: impl Future<Output = Result<Reply, RequestError>>,
             ) -> Result<Response<Body>, HttpError> {
-                let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+                let fault_body = |fault: &RequestError| ::serde_json::to_vec(&self.api.fault(fault));
                 Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
             }
         }
@@ -626,7 +626,7 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
             });
         (
             quote! {
-                let credentials = #(#attempts)* { return Err(Fault::Unauthenticated) };
+                let credentials = #(#attempts)* { return Err(RequestError::Unauthenticated) };
                 let caller = budget.spend(served.api.authenticate(runtime::origin(&rqctx), credentials)).await??;
             },
             quote! { caller },
@@ -655,11 +655,11 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
     let name = format_ident!("{}Parameters", operation.type_name);
     let mut described = Vec::new();
     let mut associated = Vec::new();
-    for place in Place::ALL {
+    for place in In::ALL {
         let member = ident(match place {
-            Place::Path => "Path",
-            Place::Query => "Query",
-            Place::Header => "Header",
+            In::Path => "Path",
+            In::Query => "Query",
+            In::Header => "Header",
         });
         let fields = fields_in(operation, place);
         if fields.is_empty() {
@@ -673,7 +673,7 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
             let wire = &field.wire;
             let rename = (field.name != field.wire).then(|| quote! { #[serde(rename = #wire)] });
             // The path's values are read as they are and judged with the rest.
-            let of = if place == Place::Path {
+            let of = if place == In::Path {
                 quote! { String }
             } else {
                 described_type(api, &field.schema)
@@ -695,13 +695,13 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
     }
     let all = operation.parameters.iter().map(|parameter| {
         let place = ident(match parameter.place {
-            Place::Path => "Path",
-            Place::Query => "Query",
-            Place::Header => "Header",
+            In::Path => "Path",
+            In::Query => "Query",
+            In::Header => "Header",
         });
         let wire = &parameter.field.wire;
         let kind = ident(kind(api, &parameter.field.schema));
-        quote! { Parameter { place: Place::#place, name: #wire, kind: runtime::Kind::#kind } }
+        quote! { Parameter { place: In::#place, name: #wire, kind: runtime::Kind::#kind } }
     });
     let docs = doc(&format!("The parameters of `{}`.", operation.name));
     let route = &operation.path;
@@ -787,7 +787,7 @@ fn routes(api: &Api) -> TokenStream {
     quote! {
         async fn refuse<A: Api>(
             rqctx: RequestContext<Served<A>>,
-            fault: Fault,
+            fault: RequestError,
         ) -> Result<Response<Body>, HttpError> {
             rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
         }

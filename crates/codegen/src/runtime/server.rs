@@ -103,7 +103,7 @@ impl fmt::Debug for Secret {
 
 /// Why a request never became an answer of its operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum RequestError {
     /// The credentials are missing, repeated, malformed or not accepted: 401.
     Unauthenticated,
     /// The request breaks the document's schemas: 400.
@@ -133,7 +133,7 @@ pub enum Fault {
     Internal,
 }
 
-impl Fault {
+impl RequestError {
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -196,7 +196,7 @@ impl Fault {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     /// The part of the request.
-    pub place: Place,
+    pub place: In,
     /// Where in that part, as a JSON Pointer (RFC 6901). One that is too long is cut and ends in `…`.
     pub pointer: String,
     /// What is wrong, without the value. A text that is too long is cut and ends in `…`.
@@ -227,7 +227,7 @@ impl Violations {
     }
 
     /// Lists a violation once, or counts it.
-    fn add(&mut self, place: Place, pointer: &str, message: &str, rule: &str) {
+    fn add(&mut self, place: In, pointer: &str, message: &str, rule: &str) {
         if self.is_full() {
             self.more += 1;
             return;
@@ -251,13 +251,13 @@ impl Violations {
         self.listed.insert(violation);
     }
 
-    fn into_fault(self) -> Fault {
+    fn into_fault(self) -> RequestError {
         let mut violations: Vec<Violation> = self.listed.into_iter().collect();
         if self.more > 0 {
             let message = format!("breaks the schema in {} further places", self.more);
             violations.push(whole_body(message, ""));
         }
-        Fault::InvalidRequest(violations)
+        RequestError::InvalidRequest(violations)
     }
 }
 
@@ -312,7 +312,7 @@ fn shorten_keys(value: &mut Value, budget: usize) {
 
 /// A part of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum In {
     /// The body.
     Body,
     /// A variable of the path.
@@ -323,7 +323,7 @@ pub enum Place {
     Header,
 }
 
-impl Place {
+impl In {
     fn key(self) -> &'static str {
         match self {
             Self::Body => "body",
@@ -339,8 +339,8 @@ impl Place {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.place, self.pointer.as_str()) {
-            (Place::Body, "") => write!(f, "the body {}", self.message),
-            (Place::Body, pointer) => write!(f, "{pointer}: {}", self.message),
+            (In::Body, "") => write!(f, "the body {}", self.message),
+            (In::Body, pointer) => write!(f, "{pointer}: {}", self.message),
             (place, pointer) => write!(f, "{} {pointer}: {}", place.key(), self.message),
         }
     }
@@ -379,8 +379,8 @@ impl Reply {
         }
     }
 
-    pub(super) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, Fault> {
-        self.body = Some(serde_json::to_vec(body).map_err(|_| Fault::Internal)?);
+    pub(super) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, RequestError> {
+        self.body = Some(serde_json::to_vec(body).map_err(|_| RequestError::Internal)?);
         Ok(self)
     }
 
@@ -388,10 +388,10 @@ impl Reply {
         mut self,
         name: &'static str,
         value: impl fmt::Display,
-    ) -> Result<Self, Fault> {
-        let value = HeaderValue::try_from(value.to_string()).map_err(|_| Fault::Internal)?;
+    ) -> Result<Self, RequestError> {
+        let value = HeaderValue::try_from(value.to_string()).map_err(|_| RequestError::Internal)?;
         self.headers.insert(
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::Internal)?,
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| RequestError::Internal)?,
             value,
         );
         Ok(self)
@@ -425,8 +425,8 @@ pub(super) async fn answer<C: ServerContext>(
     rqctx: &RequestContext<C>,
     settings: &Settings,
     challenge: &'static str,
-    fault_body: impl Fn(&Fault) -> Result<Vec<u8>, serde_json::Error>,
-    work: impl Future<Output = Result<Reply, Fault>>,
+    fault_body: impl Fn(&RequestError) -> Result<Vec<u8>, serde_json::Error>,
+    work: impl Future<Output = Result<Reply, RequestError>>,
 ) -> Response<Body> {
     let outcome = AssertUnwindSafe(work)
         .catch_unwind()
@@ -434,7 +434,7 @@ pub(super) async fn answer<C: ServerContext>(
         .unwrap_or_else(|_payload| {
             // The payload may quote anything, so the log has none of it; the panic hook says where it happened.
             slog::error!(rqctx.log, "the implementation panicked; answering 500");
-            Err(Fault::Internal)
+            Err(RequestError::Internal)
         });
     let fault = match outcome {
         Ok(reply) => return reply.into_response(),
@@ -445,32 +445,32 @@ pub(super) async fn answer<C: ServerContext>(
     reply.body = body.ok().and_then(Result::ok);
     let headers = &mut reply.headers;
     match &fault {
-        Fault::Unauthenticated => {
+        RequestError::Unauthenticated => {
             headers.insert(
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static(challenge),
             );
         }
-        Fault::MethodNotAllowed { allow } => {
+        RequestError::MethodNotAllowed { allow } => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
-        Fault::DeadlineExceeded | Fault::Unavailable { retry_after: None } => {
+        RequestError::DeadlineExceeded | RequestError::Unavailable { retry_after: None } => {
             headers.insert(header::RETRY_AFTER, seconds(settings.retry_after));
         }
-        Fault::Unavailable {
+        RequestError::Unavailable {
             retry_after: Some(after),
         } => {
             headers.insert(header::RETRY_AFTER, seconds(*after));
         }
-        Fault::PayloadTooLarge { .. }
-        | Fault::RequestTimeout
-        | Fault::InvalidRequest(_)
-        | Fault::UnsupportedMediaType
-        | Fault::Internal => {}
+        RequestError::PayloadTooLarge { .. }
+        | RequestError::RequestTimeout
+        | RequestError::InvalidRequest(_)
+        | RequestError::UnsupportedMediaType
+        | RequestError::Internal => {}
     }
     let is_unread = matches!(
         &fault,
-        Fault::PayloadTooLarge { .. } | Fault::RequestTimeout
+        RequestError::PayloadTooLarge { .. } | RequestError::RequestTimeout
     );
     // What is left of the body is not read, so the connection cannot carry another request. Whether a client that was
     // not told to continue sends its body is not known (RFC 9110 §10.1.1).
@@ -500,11 +500,11 @@ impl Budget {
         }
     }
 
-    pub(super) async fn spend<F: Future>(&mut self, work: F) -> Result<F::Output, Fault> {
+    pub(super) async fn spend<F: Future>(&mut self, work: F) -> Result<F::Output, RequestError> {
         let started = Instant::now();
         let output = tokio::time::timeout(self.left, work)
             .await
-            .map_err(|_| Fault::DeadlineExceeded);
+            .map_err(|_| RequestError::DeadlineExceeded);
         self.left = self.left.saturating_sub(started.elapsed());
         output
     }
@@ -539,26 +539,29 @@ pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
 }
 
 /// The credential in the header `name`, if it is there exactly once and readable.
-pub(super) fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secret>, Fault> {
+pub(super) fn credential(
+    headers: &HeaderMap,
+    name: &'static str,
+) -> Result<Option<Secret>, RequestError> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else {
         return Ok(None);
     };
     match (first.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(Secret::new(text))),
-        _ => Err(Fault::Unauthenticated),
+        _ => Err(RequestError::Unauthenticated),
     }
 }
 
 /// What follows `Bearer` in `Authorization`.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, Fault> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
     let Some(value) = credential(headers, "authorization")? else {
         return Ok(None);
     };
     let (scheme, token) = value
         .expose()
         .split_once(' ')
-        .ok_or(Fault::Unauthenticated)?;
+        .ok_or(RequestError::Unauthenticated)?;
     if scheme.eq_ignore_ascii_case("bearer") {
         Ok(Some(Secret::new(token.trim())))
     } else {
@@ -582,7 +585,7 @@ pub(super) trait Parameters: Send + Sync + 'static {
 
 /// How a parameter is read.
 pub(super) struct Parameter {
-    pub(super) place: Place,
+    pub(super) place: In,
     pub(super) name: &'static str,
     pub(super) kind: Kind,
 }
@@ -661,7 +664,7 @@ impl<P: Parameters> Input<P> {
         settings: &Settings,
         validator: &jsonschema::Validator,
         mode: BodyMode,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, RequestError> {
         let mut violations = Violations::default();
         let query = self.query(&mut violations);
         let header = self.header_parameters(&mut violations);
@@ -674,7 +677,7 @@ impl<P: Parameters> Input<P> {
             match parse_json(&bytes, &mut violations) {
                 Ok(body) => request["body"] = body,
                 Err((message, rule)) => {
-                    violations.add(Place::Body, "", &message, rule);
+                    violations.add(In::Body, "", &message, rule);
                     is_broken = true;
                 }
             }
@@ -716,7 +719,7 @@ impl<P: Parameters> Input<P> {
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_str(self.head.uri.query().unwrap_or_default())
                 .unwrap_or_default();
-        collect::<P>(Place::Query, violations, |name| {
+        collect::<P>(In::Query, violations, |name| {
             pairs
                 .iter()
                 .filter(|(key, _)| key == name)
@@ -726,7 +729,7 @@ impl<P: Parameters> Input<P> {
     }
 
     fn header_parameters(&self, violations: &mut Violations) -> Value {
-        collect::<P>(Place::Header, violations, |name| {
+        collect::<P>(In::Header, violations, |name| {
             let values = self.head.headers.get_all(name).iter();
             values
                 .map(|value| value.to_str().ok().map(str::to_owned))
@@ -735,7 +738,7 @@ impl<P: Parameters> Input<P> {
     }
 
     fn path_parameters(&self) -> Value {
-        collect::<P>(Place::Path, &mut Violations::default(), |name| {
+        collect::<P>(In::Path, &mut Violations::default(), |name| {
             vec![
                 self.path
                     .get(name)
@@ -748,7 +751,7 @@ impl<P: Parameters> Input<P> {
 
 /// The parameters of one place as an object; `texts` finds all values of a name, `None` for one that is not text.
 fn collect<P: Parameters>(
-    place: Place,
+    place: In,
     violations: &mut Violations,
     texts: impl Fn(&str) -> Vec<Option<String>>,
 ) -> Value {
@@ -808,7 +811,7 @@ fn whole(value: f64) -> Value {
 
 fn whole_body(message: impl Into<String>, rule: &str) -> Violation {
     Violation {
-        place: Place::Body,
+        place: In::Body,
         pointer: String::new(),
         message: message.into(),
         rule: rule.to_owned(),
@@ -875,7 +878,7 @@ async fn read_body(
     headers: &HeaderMap,
     mut body: Unread,
     settings: &Settings,
-) -> Result<Option<Vec<u8>>, Fault> {
+) -> Result<Option<Vec<u8>>, RequestError> {
     let limit = settings.max_body_bytes;
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -886,21 +889,21 @@ async fn read_body(
         return Ok(None);
     }
     if !matches!(media_type, (Some(value), None) if is_json(value)) {
-        return Err(Fault::UnsupportedMediaType);
+        return Err(RequestError::UnsupportedMediaType);
     }
     if declared.is_some_and(|length| length > limit as u64) {
-        return Err(Fault::PayloadTooLarge { limit });
+        return Err(RequestError::PayloadTooLarge { limit });
     }
     body.waits = false;
     let collect = async {
         let mut bytes = Vec::new();
         while let Some(frame) = body.body.frame().await {
             // A connection that broke: nobody reads the answer.
-            let frame =
-                frame.map_err(|_| Fault::InvalidRequest(vec![whole_body("broke off", "json")]))?;
+            let frame = frame
+                .map_err(|_| RequestError::InvalidRequest(vec![whole_body("broke off", "json")]))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > limit {
-                    return Err(Fault::PayloadTooLarge { limit });
+                    return Err(RequestError::PayloadTooLarge { limit });
                 }
                 bytes.extend_from_slice(&data);
             }
@@ -909,7 +912,7 @@ async fn read_body(
     };
     let bytes = tokio::time::timeout(settings.body_timeout, collect)
         .await
-        .map_err(|_| Fault::RequestTimeout)??;
+        .map_err(|_| RequestError::RequestTimeout)??;
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
@@ -1014,7 +1017,7 @@ impl<'de> Visitor<'de> for &mut Strict<'_> {
             if object.insert(key, value).is_some() {
                 let message = "is given more than once";
                 self.violations
-                    .add(Place::Body, &self.pointer, message, "unique");
+                    .add(In::Body, &self.pointer, message, "unique");
             }
             self.pointer.truncate(length);
         }
@@ -1028,8 +1031,8 @@ fn escape(key: &str) -> String {
 }
 
 /// Splits `/body/device_id` into its place and the pointer within.
-fn split(pointer: &str) -> (Place, String) {
-    for place in Place::ALL {
+fn split(pointer: &str) -> (In, String) {
+    for place in In::ALL {
         if let Some(rest) = pointer
             .strip_prefix('/')
             .and_then(|rest| rest.strip_prefix(place.key()))
@@ -1038,7 +1041,7 @@ fn split(pointer: &str) -> (Place, String) {
             return (place, rest.to_owned());
         }
     }
-    (Place::Body, pointer.to_owned())
+    (In::Body, pointer.to_owned())
 }
 
 fn pointer_of(path: &serde_path_to_error::Path) -> String {
@@ -1203,7 +1206,7 @@ pub(super) fn refuse_other_methods<C, P, F, R>(
 where
     C: ServerContext,
     P: Parameters,
-    F: Fn(RequestContext<C>, Fault) -> R + Clone + Send + Sync + 'static,
+    F: Fn(RequestContext<C>, RequestError) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Result<Response<Body>, HttpError>> + Send + 'static,
 {
     let allow = route.allow;
@@ -1229,7 +1232,7 @@ where
             let answer = answer.clone();
             async move {
                 refused?;
-                answer(rqctx, Fault::MethodNotAllowed { allow }).await
+                answer(rqctx, RequestError::MethodNotAllowed { allow }).await
             }
         };
         let name = format!("{method} {}", route.path);

@@ -23,22 +23,22 @@ impl Api for Vendor {
         &self,
         _origin: Origin,
         credentials: Credentials,
-    ) -> Result<Caller, Fault> {
+    ) -> Result<Caller, RequestError> {
         match credentials {
             Credentials::ApiKey(key) if key.expose() == "key" => Ok(Caller("key".to_owned())),
             Credentials::Bearer(token) if token.expose() == "token" => {
                 Ok(Caller("bearer".to_owned()))
             }
-            Credentials::ApiKey(key) if key.expose() == "busy" => Err(Fault::Unavailable {
+            Credentials::ApiKey(key) if key.expose() == "busy" => Err(RequestError::Unavailable {
                 retry_after: Some(Duration::from_millis(6500)),
             }),
-            Credentials::ApiKey(_) | Credentials::Bearer(_) => Err(Fault::Unauthenticated),
+            Credentials::ApiKey(_) | Credentials::Bearer(_) => Err(RequestError::Unauthenticated),
         }
     }
 
-    fn fault(&self, fault: &Fault) -> Value {
+    fn fault(&self, fault: &RequestError) -> Value {
         let rules: Vec<&str> = match fault {
-            Fault::InvalidRequest(violations) => violations.iter().map(|of| of.rule.as_str()).collect(),
+            RequestError::InvalidRequest(violations) => violations.iter().map(|of| of.rule.as_str()).collect(),
             _ => Vec::new(),
         };
         json!({ "code": fault.code(), "messages": fault.messages(), "rules": rules })
@@ -59,7 +59,7 @@ impl Api for Vendor {
                 return serde_json::from_value(answer).unwrap();
             }
             "302" => {
-                let body = types::Fault {
+                let body = types::RequestError {
                     data: (),
                     errors: Vec::new(),
                 };

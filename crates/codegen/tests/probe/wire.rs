@@ -24,7 +24,7 @@ impl Wire {
 }
 
 impl Api for Wire {
-    fn fault(&self, fault: &Fault) -> Value {
+    fn fault(&self, fault: &RequestError) -> Value {
         json!(fault.messages())
     }
 

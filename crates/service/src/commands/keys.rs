@@ -23,18 +23,18 @@ use crate::serve::Signals;
 
 /// How many devices share a transaction: few, for servers wait while it runs.
 const BATCH: u32 = 100;
-/// How long the database is left to servers after each transaction, or as long as that took: who
-/// waits for a lock of SQLite looks for it now and then, and must find it free.
-const BREATH: Duration = Duration::from_millis(20);
-/// How often progress is told.
-const TELL: Duration = Duration::from_secs(1);
-/// How long servers are given to find the new key file, which they look for every second.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long servers are given to read a new key before it is active: longer than a network file
-/// system keeps what it knows about a file, by default 60 seconds.
-const HANDING_OUT: Duration = Duration::from_secs(90);
-/// How often it is looked whether they have.
-const GLANCE: Duration = Duration::from_millis(50);
+/// The shortest pause after each transaction, which lasts at least as long as the transaction took.
+/// SQLite's waiters poll for the lock, so a server gets it only if it is free for a while.
+const BATCH_PAUSE: Duration = Duration::from_millis(20);
+/// How often progress is printed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long the command waits for servers to notice the new key file, for which they check every second.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the command waits for servers to read a new key before the key becomes active. It is longer
+/// than a network file system caches a file's attributes: 60 seconds by default.
+const DISTRIBUTION_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often the command checks whether the servers have read it.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(command: KeysCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
@@ -199,7 +199,7 @@ async fn hand_out(
     // Servers on other machines may use a file system that does not share locks.
     let least = match making {
         Making::OnDemand => Duration::ZERO,
-        Making::ByHand => 2 * keys::LOOK,
+        Making::ByHand => 2 * keys::POLL_EVERY,
     };
     let read = until_read(file, least, signals).await;
     if read.is_err() {
@@ -221,16 +221,16 @@ async fn until_read(
         if waited >= least && file.is_read() {
             return Ok(());
         }
-        if waited >= HANDING_OUT {
+        if waited >= DISTRIBUTION_TIMEOUT {
             return Err(KeysError::NotRead(file.path().to_owned()).into());
         }
-        if waited >= 2 * keys::LOOK && !is_told {
+        if waited >= 2 * keys::POLL_EVERY && !is_told {
             is_told = true;
             output::note("waiting until the running servers have read the new key file");
         }
         tokio::select! {
             _ = signals.next() => return Err(CliError::NotRotated),
-            () = tokio::time::sleep(GLANCE) => {}
+            () = tokio::time::sleep(POLL_EVERY) => {}
         }
     }
 }
@@ -284,7 +284,7 @@ async fn reseal_all(
             pass.moved += batch.moved as u64;
             pass.stuck += batch.stuck.len() as u64;
             pass.unreadable.extend(batch.unreadable);
-            if told.elapsed() >= TELL {
+            if told.elapsed() >= PROGRESS_EVERY {
                 told = Instant::now();
                 tell(moved, total);
             }
@@ -292,7 +292,7 @@ async fn reseal_all(
                 Some(next) => after = Some(next),
                 None => break,
             }
-            let breath = began.elapsed().max(BREATH);
+            let breath = began.elapsed().max(BATCH_PAUSE);
             tokio::select! {
                 _ = signals.next() => return Err(CliError::RotationStopped { moved, total }),
                 () = tokio::time::sleep(breath) => {}
@@ -308,7 +308,7 @@ async fn reseal_all(
             other => other,
         })?;
         // A server that has not read the new key file yet may still use the old key.
-        let is_over = pass.moved == 0 && started.elapsed() >= PATIENCE;
+        let is_over = pass.moved == 0 && started.elapsed() >= NOTICE_TIMEOUT;
         if left == 0 || is_over {
             for device in &pass.unreadable {
                 error!(device.id = %device, "the secrets of device `{device}` do not open");
@@ -322,7 +322,7 @@ async fn reseal_all(
         }
         tokio::select! {
             _ = signals.next() => return Err(CliError::RotationStopped { moved, total }),
-            () = tokio::time::sleep(TELL) => {}
+            () = tokio::time::sleep(PROGRESS_EVERY) => {}
         }
     }
 }

@@ -16,8 +16,8 @@ use super::backup::{
     BackupFileError, beside, check_manifest, digest_of, directory_of, sync_directory, temporary_in,
     with_contents,
 };
-use super::restored::{self, Killed};
-use super::{LOOK_AGAIN, LOOKS, closing, key_path, open, operator};
+use super::restored::{self, Invalidated};
+use super::{POLL_EVERY, POLLS, closing, key_path, open, operator};
 use crate::app::Sources;
 use crate::cli::RestoreArgs;
 use crate::error::CliError;
@@ -45,8 +45,8 @@ pub(crate) async fn run(args: RestoreArgs, sources: &Sources) -> Result<(), CliE
 
     let temporary = temporary_in(&directory, &prefix(&target)).map_err(refused)?;
     let prepared = prepare(&args.file, &temporary, &keys, &args, sources).await;
-    let killed = match prepared {
-        Ok(killed) => killed,
+    let invalidated = match prepared {
+        Ok(invalidated) => invalidated,
         Err(error) => {
             beside(temporary.path()).iter().for_each(remove);
             return Err(error);
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: RestoreArgs, sources: &Sources) -> Result<(), CliE
     }
     output::note(restored::NOT_KNOWN);
     let human = format!(
-        "`{}` holds the backup: {}, {}; {killed}",
+        "`{}` holds the backup: {}, {}; {invalidated}",
         target.display(),
         output::count(contents.users.cast_unsigned(), "user", "users"),
         output::count(
@@ -86,9 +86,9 @@ pub(crate) async fn run(args: RestoreArgs, sources: &Sources) -> Result<(), CliE
         "kept": kept.map(|path| path.display().to_string()),
         "made_at": made_at,
         "killed": {
-            "sessions": killed.sessions,
-            "code_sets": killed.code_sets,
-            "devices": killed.devices,
+            "sessions": invalidated.sessions,
+            "code_sets": invalidated.code_sets,
+            "devices": invalidated.devices,
         },
     });
     output::data(
@@ -162,7 +162,7 @@ async fn prepare(
     keys: &Path,
     args: &RestoreArgs,
     sources: &Sources,
-) -> Result<Killed, CliError> {
+) -> Result<Invalidated, CliError> {
     let copied = File::open(backup)
         .and_then(|mut from| io::copy(&mut from, &mut temporary.as_file()))
         .map_err(BackupFileError::file(backup));
@@ -179,20 +179,20 @@ async fn prepare(
     // Up to date, as `serve` would bring it: what follows needs all tables.
     let store = open(&url, Options::default()).await?;
     let actor = operator(&args.actor);
-    let killed = closing(&store, async {
+    let invalidated = closing(&store, async {
         keys::open(&store, keys, Making::ByHand, sources).await?;
-        let mut killed = Killed::default();
-        restored::kill(&store, Hold::Nothing, &mut killed, &actor, sources).await?;
-        Ok(killed)
+        let mut invalidated = Invalidated::default();
+        restored::invalidate(&store, Hold::Nothing, &mut invalidated, &actor, sources).await?;
+        Ok(invalidated)
     });
-    let killed = killed.await?;
+    let invalidated = invalidated.await?;
     // One file: what the copy's own WAL still has is moved into it.
     drop(
         out_of_use(temporary.path())
             .await
             .map_err(CliError::Restore)?,
     );
-    Ok(killed)
+    Ok(invalidated)
 }
 
 /// Takes a file out of use that this process has just closed: its last threads may be about to end.
@@ -200,10 +200,10 @@ async fn out_of_use(path: &Path) -> Result<OutOfUse, BackupFileError> {
     let mut looks = 0;
     loop {
         match Store::take_out_of_use(path).await {
-            Err(BackupError::InUse(_)) if looks < LOOKS => looks += 1,
+            Err(BackupError::InUse(_)) if looks < POLLS => looks += 1,
             taken => return Ok(taken?),
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 

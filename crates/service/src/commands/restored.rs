@@ -29,9 +29,8 @@ use crate::serve::Signals;
 
 /// How many rows share a transaction.
 const BATCH: u32 = 10_000;
-/// How long the database is left to others after each transaction: who waits for a lock of SQLite looks
-/// for it now and then.
-const BREATH: Duration = Duration::from_millis(20);
+/// The pause after each transaction, in which other processes get the lock: SQLite's waiters poll for it.
+const BATCH_PAUSE: Duration = Duration::from_millis(20);
 /// How many of the users to look at are printed, at most.
 const LISTED: u32 = 1_000;
 
@@ -42,7 +41,7 @@ pub(super) const NOT_KNOWN: &str = "devices that were removed and users who were
 
 /// What was done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Killed {
+pub(crate) struct Invalidated {
     pub(crate) sessions: u64,
     pub(crate) code_sets: u64,
     /// How many devices accept no TOTP code that was shown by now.
@@ -52,7 +51,7 @@ pub(crate) struct Killed {
     pub(crate) devices_removed: u64,
 }
 
-impl fmt::Display for Killed {
+impl fmt::Display for Invalidated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -114,57 +113,59 @@ pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), Cli
         if let Some(keys) = &keys {
             keys::check_not_emptied(&store, keys).await?;
         }
-        let mut killed = Killed::default();
+        let mut invalidated = Invalidated::default();
         if let Some(replay) = &replay {
-            replay.apply(&store, &mut killed, &origin, sources).await?;
+            replay
+                .apply(&store, &mut invalidated, &origin, sources)
+                .await?;
         }
-        kill(&store, hold, &mut killed, &origin, sources).await?;
+        invalidate(&store, hold, &mut invalidated, &origin, sources).await?;
         let mut object = json!({
-            "sessions": killed.sessions,
-            "code_sets": killed.code_sets,
-            "devices": killed.devices,
+            "sessions": invalidated.sessions,
+            "code_sets": invalidated.code_sets,
+            "devices": invalidated.devices,
         });
         let Some(since) = since else {
             output::note(NOT_KNOWN);
-            return output::data(format, &killed.to_string(), &object);
+            return output::data(format, &invalidated.to_string(), &object);
         };
         object["since"] = json!(output::time(since));
-        object["users_disabled"] = json!(killed.users_disabled);
-        object["devices_locked"] = json!(killed.devices_locked);
-        object["devices_removed"] = json!(killed.devices_removed);
+        object["users_disabled"] = json!(invalidated.users_disabled);
+        object["devices_locked"] = json!(invalidated.devices_locked);
+        object["devices_removed"] = json!(invalidated.devices_removed);
         match &replay {
-            Some(replay) => replay.report(&store, format, &killed, object).await,
-            None => report_held(&store, format, since, &killed, object, origin, sources).await,
+            Some(replay) => replay.report(&store, format, &invalidated, object).await,
+            None => report_held(&store, format, since, &invalidated, object, origin, sources).await,
         }
     })
     .await
 }
 
-/// Makes a restored database safe, some rows at a time; `killed` counts on.
-pub(crate) async fn kill(
+/// Makes a restored database safe, some rows at a time; `invalidated` counts on.
+pub(crate) async fn invalidate(
     store: &Store,
     hold: Hold,
-    killed: &mut Killed,
+    invalidated: &mut Invalidated,
     origin: &AuditOrigin,
     sources: &Sources,
 ) -> Result<(), CliError> {
     let begun = store.begin_restored(hold, sources.clock.now(), origin.clone());
-    let begun = begun.await.map_err(|error| stopped(*killed, error))?;
+    let begun = begun.await.map_err(|error| stopped(*invalidated, error))?;
     if begun.interrupted {
         output::note("an earlier `arklow restored` stopped half way: doing what is left");
     }
     let signals = Signals::listen()?;
-    let ended = kill_all(store, hold, begun, killed, origin, sources, signals).await;
-    let done = *killed;
+    let ended = invalidate_all(store, hold, begun, invalidated, origin, sources, signals).await;
+    let done = *invalidated;
     ended.map_err(|cause| CliError::RestoredStopped { done, cause })
 }
 
 /// The error is `None` if a signal stopped it between two transactions.
-async fn kill_all(
+async fn invalidate_all(
     store: &Store,
     hold: Hold,
     rows: RestoredRows,
-    killed: &mut Killed,
+    invalidated: &mut Invalidated,
     origin: &AuditOrigin,
     sources: &Sources,
     signals: Signals,
@@ -184,41 +185,41 @@ async fn kill_all(
         let mut after: Option<UserId> = None;
         loop {
             let batch = store.hold_users(after, BATCH, now()).await?;
-            killed.users_disabled += batch.changed as u64;
+            invalidated.users_disabled += batch.changed as u64;
             after = batch.next;
             if steps.are_over(after.is_some()).await? {
                 break;
             }
         }
     }
-    kill_sessions(store, killed, &mut steps, sources).await?;
+    end_sessions(store, invalidated, &mut steps, sources).await?;
     let mut after: Option<DeviceId> = None;
     loop {
-        let batch = store.kill_codes(after, BATCH, hold, now()).await?;
-        killed.code_sets += batch.code_sets as u64;
-        killed.devices += batch.devices as u64;
-        killed.devices_locked += batch.locked as u64;
+        let batch = store.invalidate_codes(after, BATCH, hold, now()).await?;
+        invalidated.code_sets += batch.code_sets as u64;
+        invalidated.devices += batch.devices as u64;
+        invalidated.devices_locked += batch.locked as u64;
         after = batch.next;
         if steps.are_over(after.is_some()).await? {
             break;
         }
     }
     // Those that began since then may have used a code that was not dead yet.
-    kill_sessions(store, killed, &mut steps, sources).await?;
+    end_sessions(store, invalidated, &mut steps, sources).await?;
     Ok(store.end_restored(now(), origin.clone()).await?)
 }
 
-async fn kill_sessions(
+async fn end_sessions(
     store: &Store,
-    killed: &mut Killed,
+    invalidated: &mut Invalidated,
     steps: &mut Steps,
     sources: &Sources,
 ) -> Result<(), Option<StoreError>> {
     let mut after: Option<SessionId> = None;
     loop {
         let now = sources.clock.now();
-        let batch = store.kill_sessions(after, BATCH, now).await?;
-        killed.sessions += batch.changed as u64;
+        let batch = store.end_sessions(after, BATCH, now).await?;
+        invalidated.sessions += batch.changed as u64;
         after = batch.next;
         if steps.are_over(after.is_some()).await? {
             return Ok(());
@@ -244,7 +245,7 @@ impl Steps {
         self.progress.tell(self.done, self.total);
         tokio::select! {
             _ = self.signals.next() => Err(None),
-            () = tokio::time::sleep(BREATH) => Ok(false),
+            () = tokio::time::sleep(BATCH_PAUSE) => Ok(false),
         }
     }
 }
@@ -254,7 +255,7 @@ async fn report_held(
     store: &Store,
     format: Format,
     since: DateTime<Utc>,
-    killed: &Killed,
+    invalidated: &Invalidated,
     mut object: Value,
     origin: AuditOrigin,
     sources: &Sources,
@@ -285,7 +286,7 @@ async fn report_held(
             output::data(format, "", &object)
         }
         Format::Human => {
-            output::data(format, &killed.to_string(), &object)?;
+            output::data(format, &invalidated.to_string(), &object)?;
             print_users(format, &users)
         }
     }
@@ -366,23 +367,23 @@ impl Replay {
     async fn apply(
         &self,
         store: &Store,
-        killed: &mut Killed,
+        invalidated: &mut Invalidated,
         origin: &AuditOrigin,
         sources: &Sources,
     ) -> Result<(), CliError> {
         let now = sources.clock.now();
         for user in &self.disabled {
             match store.disable_user(*user, now, origin.clone()).await {
-                Ok(DisableUser::Disabled) => killed.users_disabled += 1,
+                Ok(DisableUser::Disabled) => invalidated.users_disabled += 1,
                 Ok(DisableUser::AlreadyDisabled | DisableUser::NoSuchUser) => {}
-                Err(error) => return Err(stopped(*killed, error)),
+                Err(error) => return Err(stopped(*invalidated, error)),
             }
         }
         for device in &self.removed {
             match store.remove_device(*device, now, origin.clone()).await {
-                Ok(RemoveDevice::Removed { .. }) => killed.devices_removed += 1,
+                Ok(RemoveDevice::Removed { .. }) => invalidated.devices_removed += 1,
                 Ok(RemoveDevice::AlreadyRemoved | RemoveDevice::NoSuchDevice) => {}
-                Err(error) => return Err(stopped(*killed, error)),
+                Err(error) => return Err(stopped(*invalidated, error)),
             }
         }
         Ok(())
@@ -393,7 +394,7 @@ impl Replay {
         &self,
         store: &Store,
         format: Format,
-        killed: &Killed,
+        invalidated: &Invalidated,
         mut object: Value,
     ) -> Result<(), CliError> {
         match (self.first, self.last) {
@@ -439,7 +440,7 @@ impl Replay {
                 output::data(format, "", &object)
             }
             Format::Human => {
-                output::data(format, &killed.to_string(), &object)?;
+                output::data(format, &invalidated.to_string(), &object)?;
                 let title = format!("{:<19}  E-MAIL  WHAT HAPPENED AFTER THE BACKUP", "ID");
                 output::list(format, &title, rows.into_iter())
             }
@@ -448,8 +449,8 @@ impl Replay {
 }
 
 /// The error of a run that has done something already, or nothing.
-fn stopped(done: Killed, error: StoreError) -> CliError {
-    match done == Killed::default() {
+fn stopped(done: Invalidated, error: StoreError) -> CliError {
+    match done == Invalidated::default() {
         true => error.into(),
         false => CliError::RestoredStopped {
             done,

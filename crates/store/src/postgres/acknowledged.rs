@@ -20,8 +20,8 @@ use crate::StoreError;
 
 /// How many records are kept.
 const KEPT: usize = 64;
-/// How often it is looked whether `arklow restored` has run.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often a server checks whether `arklow restored` has run.
+const POLL_EVERY: Duration = Duration::from_millis(500);
 
 /// An audit record, by its number and time: another server may give the number to another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Acknowledged {
 
     /// Whether it was not looked for some time whether everything is there.
     pub(super) fn is_due(&self) -> bool {
-        lock(&self.checked).is_none_or(|checked| checked.elapsed() >= LOOK)
+        lock(&self.checked).is_none_or(|checked| checked.elapsed() >= POLL_EVERY)
     }
 
     /// Looks on a new connection whether everything that was acknowledged is there.
@@ -156,7 +156,10 @@ impl Acknowledged {
             let Some(lost) = &mut *lost else {
                 return Ok(());
             };
-            if lost.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            if lost
+                .looked
+                .is_some_and(|looked| looked.elapsed() < POLL_EVERY)
+            {
                 return Err(gone());
             }
             lost.looked = Some(Instant::now());

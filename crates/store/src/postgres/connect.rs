@@ -49,7 +49,7 @@ impl FromStr for PostgresUrl {
     type Err = BadDatabaseUrl;
 
     fn from_str(text: &str) -> Result<Self, BadDatabaseUrl> {
-        let (place, parameters) = text.split_once('?').unwrap_or((text, ""));
+        let (endpoint, parameters) = text.split_once('?').unwrap_or((text, ""));
         let mut mode = SslMode::Prefer;
         let mut verify = false;
         let mut root = None;
@@ -82,7 +82,7 @@ impl FromStr for PostgresUrl {
             (true, Some(path)) if path == "system" => Trust::System,
             (true, Some(path)) => Trust::File(path.into()),
         };
-        let rest = format!("{place}?{}", others.join("&"));
+        let rest = format!("{endpoint}?{}", others.join("&"));
         let mut config: Config = rest.parse().map_err(|_| BadDatabaseUrl::Postgres)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(BadDatabaseUrl::NoHost);
@@ -162,18 +162,18 @@ pub(super) struct Server {
     /// Whether a pool between us and the server changes the server's session between transactions.
     is_pooled: AtomicBool,
     /// What was connected to last, which is tried first.
-    last: Mutex<Option<Place>>,
+    last: Mutex<Option<Endpoint>>,
 }
 
-/// One place to try: a host of the URL, and one of its addresses unless it is a socket's path.
+/// One endpoint to try: a host of the URL, and one of its addresses unless it is a socket's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct Endpoint {
     host: Option<Host>,
     address: Option<IpAddr>,
     port: u16,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.host, self.address) {
             (Some(Host::Tcp(name)), Some(address)) if *name != address.to_string() => {
@@ -188,10 +188,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why none of the places can be used, each with its reason.
+/// Why none of the endpoints can be used, each with its reason.
 #[derive(Debug)]
 pub(super) struct NoServer {
-    failures: Vec<(Place, Failure)>,
+    failures: Vec<(Endpoint, Failure)>,
 }
 
 #[derive(Debug)]
@@ -218,11 +218,11 @@ impl fmt::Display for NoServer {
         if self.failures.is_empty() {
             return f.write_str("the host has no address");
         }
-        for (index, (place, failure)) in self.failures.iter().enumerate() {
+        for (index, (endpoint, failure)) in self.failures.iter().enumerate() {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            write!(f, "{place}: ")?;
+            write!(f, "{endpoint}: ")?;
             let error: &dyn Error = match failure {
                 Failure::Io(error) => error,
                 Failure::Postgres(error) => error,
@@ -265,7 +265,7 @@ impl Server {
                 settings("SET LOCAL", statement, lock)
             ),
             timeout: options.connect_timeout,
-            answer: options.statement_timeout.map(|limit| limit + SLACK),
+            answer: options.statement_timeout.map(|limit| limit + ANSWER_MARGIN),
             is_pooled: AtomicBool::new(false),
             last: Mutex::new(None),
         })
@@ -312,7 +312,7 @@ impl Server {
         Ok(conn)
     }
 
-    /// Tries one place after the other, each with its share of the time that is left: one that does not
+    /// Tries one endpoint after the other, each with its share of the time that is left: one that does not
     /// answer is not all that is tried.
     async fn reach<T>(
         &self,
@@ -320,77 +320,82 @@ impl Server {
     ) -> Result<T, NoServer> {
         let end = Instant::now() + self.timeout;
         let mut failures = Vec::new();
-        let places = self.places(end, &mut failures).await;
-        let count = places.len();
-        for (index, place) in places.into_iter().enumerate() {
+        let endpoints = self.endpoints(end, &mut failures).await;
+        let count = endpoints.len();
+        for (index, endpoint) in endpoints.into_iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(count - index).unwrap_or(1);
-            let config = self.config_for(&place);
+            let config = self.config_for(&endpoint);
             let attempt = async {
                 let (client, wire) = self.start(&config).await.map_err(Failure::Postgres)?;
                 set_up(client, wire).await
             };
             let failure = match timeout(share, attempt).await {
                 Ok(Ok(done)) => {
-                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
                     return Ok(done);
                 }
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::Silent(share),
             };
-            failures.push((place, failure));
+            failures.push((endpoint, failure));
         }
         Err(NoServer { failures })
     }
 
     /// What the hosts of the URL are at present, what worked last first.
-    async fn places(&self, end: Instant, failures: &mut Vec<(Place, Failure)>) -> Vec<Place> {
+    async fn endpoints(
+        &self,
+        end: Instant,
+        failures: &mut Vec<(Endpoint, Failure)>,
+    ) -> Vec<Endpoint> {
         let (hosts, addresses) = (self.config.get_hosts(), self.config.get_hostaddrs());
         let ports = self.config.get_ports();
         let count = hosts.len().max(addresses.len());
-        let mut places = Vec::new();
+        let mut endpoints = Vec::new();
         for index in 0..count {
-            let place = Place {
+            let endpoint = Endpoint {
                 host: hosts.get(index).cloned(),
                 address: addresses.get(index).copied(),
                 port: *ports.get(index).or(ports.first()).unwrap_or(&5432),
             };
-            let Place {
+            let Endpoint {
                 host: Some(Host::Tcp(name)),
                 address: None,
                 port,
-            } = place.clone()
+            } = endpoint.clone()
             else {
-                places.push(place);
+                endpoints.push(endpoint);
                 continue;
             };
             // A name server that does not answer leaves time for hosts that need none.
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(count - index + 1).unwrap_or(1);
             match timeout(share, tokio::net::lookup_host((name, port))).await {
-                Ok(Ok(found)) => places.extend(found.map(|address| Place {
+                Ok(Ok(found)) => endpoints.extend(found.map(|address| Endpoint {
                     address: Some(address.ip()),
-                    ..place.clone()
+                    ..endpoint.clone()
                 })),
-                Ok(Err(error)) => failures.push((place, Failure::Io(error))),
-                Err(_) => failures.push((place, Failure::Silent(share))),
+                Ok(Err(error)) => failures.push((endpoint, Failure::Io(error))),
+                Err(_) => failures.push((endpoint, Failure::Silent(share))),
             }
         }
-        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random && !places.is_empty() {
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random && !endpoints.is_empty()
+        {
             // Processes differ in where they begin.
-            let first = std::process::id() as usize % places.len();
-            places.rotate_left(first);
+            let first = std::process::id() as usize % endpoints.len();
+            endpoints.rotate_left(first);
         }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        places.sort_by_key(|place| Some(place) != last.as_ref());
-        places
+        endpoints.sort_by_key(|endpoint| Some(endpoint) != last.as_ref());
+        endpoints
     }
 
-    /// The configuration for one place.  A `Config` cannot lose hosts, so this is another one.
-    fn config_for(&self, place: &Place) -> Config {
+    /// The configuration for one endpoint.  A `Config` cannot lose hosts, so this is another one.
+    fn config_for(&self, endpoint: &Endpoint) -> Config {
         let from = &self.config;
         let mut config = Config::new();
-        match &place.host {
+        match &endpoint.host {
             Some(Host::Tcp(name)) => {
                 config.host(name);
             }
@@ -400,11 +405,11 @@ impl Server {
             }
             None => {}
         }
-        if let Some(address) = place.address {
+        if let Some(address) = endpoint.address {
             config.hostaddr(address);
         }
         config
-            .port(place.port)
+            .port(endpoint.port)
             .ssl_mode(from.get_ssl_mode())
             .ssl_negotiation(from.get_ssl_negotiation())
             .keepalives(from.get_keepalives())
@@ -504,7 +509,7 @@ impl Server {
 }
 
 /// How much longer than the server may take its answer is waited for.
-const SLACK: Duration = Duration::from_secs(2);
+const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// How long a `COMMIT` is waited for where statements have no limit: a standby that is away may stay away.
 const COMMIT_LIMIT: Duration = Duration::from_secs(12);
 

@@ -44,29 +44,29 @@ pub(super) enum Lane {
 
 /// The threads, of which there are as many as were ever needed at once.
 pub(super) struct Connections {
-    desk: Arc<Desk>,
+    pool: Arc<Pool>,
     /// How long a question waits until a thread begins it.
-    patience: Duration,
+    queue_timeout: Duration,
     /// Ends when the last thread has ended.
     ended: tokio::sync::Mutex<mpsc::Receiver<Infallible>>,
 }
 
 /// Where questions queue up.
-struct Desk {
+struct Pool {
     server: Server,
     /// How many threads there may be.
     most: usize,
     /// How many of them may write at once.
     most_writing: usize,
-    line: Mutex<Line>,
+    queue: Mutex<JobQueue>,
     woken: Condvar,
     backoff: BackOff,
     acknowledged: Acknowledged,
 }
 
-struct Line {
-    reads: VecDeque<Waiting>,
-    writes: VecDeque<Waiting>,
+struct JobQueue {
+    reads: VecDeque<QueuedJob>,
+    writes: VecDeque<QueuedJob>,
     /// The number of the next question.
     next: u64,
     /// How many threads write.
@@ -79,12 +79,12 @@ struct Line {
 }
 
 /// A question with its number, by which the older one comes first.
-struct Waiting {
+struct QueuedJob {
     number: u64,
     job: Arc<Job>,
 }
 
-impl Line {
+impl JobQueue {
     /// How many questions wait for nothing but a thread.
     fn ready(&self, most_writing: usize) -> usize {
         let writes = self.writes.len().min(most_writing - self.writing);
@@ -109,33 +109,33 @@ impl Line {
 }
 
 /// A question.  Whoever takes it out has it: a thread, or who asked it and does not wait any longer.
-type Job = Mutex<Option<Box<dyn FnOnce(&mut Seat<'_>) + Send>>>;
+type Job = Mutex<Option<Box<dyn FnOnce(&mut Worker<'_>) + Send>>>;
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let line = lock(&self.desk.line);
+        let queue = lock(&self.pool.queue);
         f.debug_struct("Connections")
-            .field("threads", &line.threads)
-            .field("idle", &line.idle)
-            .field("reads", &line.reads.len())
-            .field("writes", &line.writes.len())
+            .field("threads", &queue.threads)
+            .field("idle", &queue.idle)
+            .field("reads", &queue.reads.len())
+            .field("writes", &queue.writes.len())
             .finish()
     }
 }
 
 impl Connections {
     /// Connects when it is asked something.
-    pub(super) fn new(server: Server, most: u32, patience: Duration) -> Self {
+    pub(super) fn new(server: Server, most: u32, queue_timeout: Duration) -> Self {
         let (alive, ended) = mpsc::channel(1);
         let most = most.max(1) as usize;
         // The only one serves both.
         let kept = (most / READS).max(1);
         Self {
-            desk: Arc::new(Desk {
+            pool: Arc::new(Pool {
                 server,
                 most,
                 most_writing: (most - kept).max(1),
-                line: Mutex::new(Line {
+                queue: Mutex::new(JobQueue {
                     reads: VecDeque::new(),
                     writes: VecDeque::new(),
                     next: 0,
@@ -148,7 +148,7 @@ impl Connections {
                 backoff: BackOff::default(),
                 acknowledged: Acknowledged::default(),
             }),
-            patience,
+            queue_timeout,
             ended: tokio::sync::Mutex::new(ended),
         }
     }
@@ -156,20 +156,22 @@ impl Connections {
     /// Works on one of the threads.  Once begun it is carried through, whether or not somebody waits.
     pub(super) async fn work<W, R>(&self, lane: Lane, work: W) -> Result<R, StoreError>
     where
-        W: FnOnce(&mut Seat<'_>) -> R + Send + 'static,
+        W: FnOnce(&mut Worker<'_>) -> R + Send + 'static,
         R: Send + 'static,
     {
         let (reply, mut answer) = oneshot::channel();
-        let job: Arc<Job> = Arc::new(Mutex::new(Some(Box::new(move |seat: &mut Seat<'_>| {
-            if reply.is_closed() {
-                return;
-            }
-            // Sound: a connection in use is dropped by a panic.
-            let done = catch_unwind(AssertUnwindSafe(|| work(seat)));
-            drop(reply.send(done.map_err(|_| StoreError::Panicked)));
-        }))));
-        self.desk.put(lane, Arc::clone(&job))?;
-        if let Ok(answer) = tokio::time::timeout(self.patience, &mut answer).await {
+        let job: Arc<Job> = Arc::new(Mutex::new(Some(Box::new(
+            move |worker: &mut Worker<'_>| {
+                if reply.is_closed() {
+                    return;
+                }
+                // Sound: a connection in use is dropped by a panic.
+                let done = catch_unwind(AssertUnwindSafe(|| work(worker)));
+                drop(reply.send(done.map_err(|_| StoreError::Panicked)));
+            },
+        ))));
+        self.pool.put(lane, Arc::clone(&job))?;
+        if let Ok(answer) = tokio::time::timeout(self.queue_timeout, &mut answer).await {
             return answer.unwrap_or(Err(StoreError::Closed));
         }
         if lock(&job).take().is_some() {
@@ -185,8 +187,8 @@ impl Connections {
     }
 
     fn stop(&self) {
-        lock(&self.desk.line).alive = None;
-        self.desk.woken.notify_all();
+        lock(&self.pool.queue).alive = None;
+        self.pool.woken.notify_all();
     }
 }
 
@@ -200,57 +202,57 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Desk {
+impl Pool {
     fn put(self: &Arc<Self>, lane: Lane, job: Arc<Job>) -> Result<(), StoreError> {
-        let mut line = lock(&self.line);
-        let Some(alive) = line.alive.clone() else {
+        let mut queue = lock(&self.queue);
+        let Some(alive) = queue.alive.clone() else {
             return Err(StoreError::Closed);
         };
-        let number = line.next;
-        line.next += 1;
-        let queue = match lane {
-            Lane::Read => &mut line.reads,
-            Lane::Write => &mut line.writes,
+        let number = queue.next;
+        queue.next += 1;
+        let jobs = match lane {
+            Lane::Read => &mut queue.reads,
+            Lane::Write => &mut queue.writes,
         };
-        if queue.len() >= QUEUE {
+        if jobs.len() >= QUEUE {
             return Err(StoreError::Busy);
         }
-        queue.push_back(Waiting { number, job });
-        if line.idle < line.ready(self.most_writing) && line.threads < self.most {
-            match self.hire(alive) {
-                Ok(()) => line.threads += 1,
-                Err(cause) if line.threads == 0 => {
-                    line.reads.clear();
-                    line.writes.clear();
+        jobs.push_back(QueuedJob { number, job });
+        if queue.idle < queue.ready(self.most_writing) && queue.threads < self.most {
+            match self.spawn(alive) {
+                Ok(()) => queue.threads += 1,
+                Err(cause) if queue.threads == 0 => {
+                    queue.reads.clear();
+                    queue.writes.clear();
                     return Err(StoreError::Database(Arc::new(cause)));
                 }
                 Err(error) => warn!(%error, "a thread for one more connection cannot be had"),
             }
         }
-        drop(line);
+        drop(queue);
         self.woken.notify_one();
         Ok(())
     }
 
     /// One more thread, which ends when there is nothing more to do.
-    fn hire(self: &Arc<Self>, alive: mpsc::Sender<Infallible>) -> io::Result<()> {
-        let desk = Arc::clone(self);
+    fn spawn(self: &Arc<Self>, alive: mpsc::Sender<Infallible>) -> io::Result<()> {
+        let pool = Arc::clone(self);
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let hired = thread::Builder::new().name("arklow-postgres".to_owned());
-        hired.spawn(move || {
+        let spawned = thread::Builder::new().name("arklow-postgres".to_owned());
+        spawned.spawn(move || {
             let _alive = alive;
             wire::settle(runtime);
-            let mut seat = Seat {
-                desk: &desk,
+            let mut worker = Worker {
+                pool: &pool,
                 conn: None,
             };
-            while let Some((lane, job)) = desk.next() {
+            while let Some((lane, job)) = pool.next() {
                 let work = lock(&job).take();
                 if let Some(work) = work {
-                    work(&mut seat);
+                    work(&mut worker);
                 }
                 if lane == Lane::Write {
-                    lock(&desk.line).writing -= 1;
+                    lock(&pool.queue).writing -= 1;
                 }
             }
         })?;
@@ -259,17 +261,17 @@ impl Desk {
 
     /// The next question, or `None` at the end of the day.  Sleeps meanwhile.
     fn next(&self) -> Option<(Lane, Arc<Job>)> {
-        let mut line = lock(&self.line);
+        let mut queue = lock(&self.queue);
         loop {
-            if let Some(taken) = line.take(self.most_writing) {
+            if let Some(taken) = queue.take(self.most_writing) {
                 return Some(taken);
             }
             // The writes that are left are those of threads that write now: each takes one after its own.
-            line.alive.as_ref()?;
-            line.idle += 1;
-            let slept = self.woken.wait(line);
-            line = slept.unwrap_or_else(PoisonError::into_inner);
-            line.idle -= 1;
+            queue.alive.as_ref()?;
+            queue.idle += 1;
+            let slept = self.woken.wait(queue);
+            queue = slept.unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
         }
     }
 }
@@ -278,8 +280,8 @@ impl Desk {
 type Transactions = <Conn as Connection>::TransactionManager;
 
 /// A thread's place, with its connection if it has one.
-pub(super) struct Seat<'a> {
-    desk: &'a Desk,
+pub(super) struct Worker<'a> {
+    pool: &'a Pool,
     conn: Option<Conn>,
 }
 
@@ -295,7 +297,7 @@ pub(super) enum Stopped<E> {
     InCommit(Error),
 }
 
-impl Seat<'_> {
+impl Worker<'_> {
     /// Does something on the connection, which is had anew if it was lost.
     pub(super) fn with<R>(&mut self, work: impl FnOnce(&mut Conn) -> R) -> Result<R, StoreError> {
         let mut conn = match self.conn.take() {
@@ -313,11 +315,11 @@ impl Seat<'_> {
 
     fn connect(&mut self) -> Result<Conn, StoreError> {
         wire::hold(None);
-        let (conn, wire) = Driver.block_on(self.desk.server.connect())?;
+        let (conn, wire) = Driver.block_on(self.pool.server.connect())?;
         wire::hold(Some(wire));
         let mut conn = Conn::from(conn);
         // It may be another server than before.
-        if let Err(error) = self.desk.acknowledged.check(&mut conn) {
+        if let Err(error) = self.pool.acknowledged.check(&mut conn) {
             part(conn);
             return Err(StoreError::Unavailable(Arc::new(error)));
         }
@@ -329,25 +331,25 @@ impl Seat<'_> {
         &mut self,
         work: impl FnOnce(&mut Conn) -> Result<T, E>,
     ) -> Result<T, Stopped<E>> {
-        let desk = self.desk;
-        let probe = desk.backoff.enter().map_err(Stopped::NoConnection)?;
+        let pool = self.pool;
+        let probe = pool.backoff.enter().map_err(Stopped::NoConnection)?;
         let done = self.with(|conn| {
-            if probe.is_some() && desk.backoff.is_stuck(conn).map_err(Stopped::NotBegun)? {
+            if probe.is_some() && pool.backoff.is_stuck(conn).map_err(Stopped::NotBegun)? {
                 return Err(Stopped::NoConnection(BackOff::refusal()));
             }
             let begin =
-                AnsiTransactionManager::begin_transaction_sql(&mut **conn, desk.server.begin());
+                AnsiTransactionManager::begin_transaction_sql(&mut **conn, pool.server.begin());
             Driver.block_on(begin).map_err(Stopped::NotBegun)?;
-            desk.acknowledged.begin();
+            pool.acknowledged.begin();
             match work(conn) {
                 Ok(done) => {
-                    let limit = desk.server.commit_limit();
+                    let limit = pool.server.commit_limit();
                     let committed = wire::limited(limit, || Transactions::commit_transaction(conn));
                     if committed.is_err() && wire::is_mute() {
-                        desk.backoff.leave_mute();
+                        pool.backoff.leave_mute();
                     }
                     committed.map_err(Stopped::InCommit)?;
-                    desk.acknowledged.keep();
+                    pool.acknowledged.keep();
                     Ok(done)
                 }
                 Err(error) => {
@@ -359,18 +361,18 @@ impl Seat<'_> {
         });
         let done = done.map_err(Stopped::NoConnection).flatten();
         match (&done, probe) {
-            (Ok(_), Some(probe)) => desk.backoff.leave_well(probe),
+            (Ok(_), Some(probe)) => pool.backoff.leave_well(probe),
             (Err(Stopped::NoConnection(_) | Stopped::NotBegun(_)), Some(probe)) => {
-                desk.backoff.leave_stuck(probe);
+                pool.backoff.leave_stuck(probe);
             }
             _ => {}
         }
         done
     }
 
-    /// Refuses a pool that is not safe; the connection is then the seat's.
+    /// Refuses a pool that is not safe; the connection is then the worker's.
     pub(super) fn examine(&mut self) -> Result<(), OpenError> {
-        let server = &self.desk.server;
+        let server = &self.pool.server;
         let (client, wire) = Driver.block_on(server.examine())?;
         wire::hold(Some(wire));
         let conn = Driver.block_on(server.set_up(client));
@@ -383,14 +385,14 @@ impl Seat<'_> {
 
     /// What acknowledged changes have to say about codes.
     pub(super) fn check_codes(&mut self) -> Result<(), StoreError> {
-        let desk = self.desk;
+        let pool = self.pool;
         self.with(|conn| {
             // Behind a pool another server may be there without a connection of ours that ends.
-            if desk.server.is_pooled() && desk.acknowledged.is_due() {
-                let checked = desk.acknowledged.check(conn);
+            if pool.server.is_pooled() && pool.acknowledged.is_due() {
+                let checked = pool.acknowledged.check(conn);
                 checked.map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
             }
-            desk.acknowledged.allows_codes(conn)
+            pool.acknowledged.allows_codes(conn)
         })?
     }
 
@@ -402,7 +404,7 @@ impl Seat<'_> {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Worker<'_> {
     fn drop(&mut self) {
         self.disconnect();
     }

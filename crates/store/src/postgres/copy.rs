@@ -10,7 +10,7 @@ use super::connections::{self, Lane};
 use super::statements::copy::{count, sum_up};
 use super::{Conn, Postgres, locks};
 use crate::copy::{CopiedTable, Message, Rows, Table};
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::schema::{audit, devices, keys, memberships, outbox, sessions, users};
 use crate::{Copied, CopyError, CopyProgress, StoreError};
 
@@ -18,21 +18,21 @@ type Progress = Arc<dyn Fn(CopyProgress) + Send + Sync>;
 
 /// What is not an error of the database.
 enum Stopped {
-    Fault(Fault),
+    QueryError(QueryError),
     Refused(CopyError),
     /// The other side ended early, and says why.
     Alone,
 }
 
-impl From<Fault> for Stopped {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<QueryError> for Stopped {
+    fn from(fault: QueryError) -> Self {
+        Self::QueryError(fault)
     }
 }
 
 impl From<diesel::result::Error> for Stopped {
     fn from(error: diesel::result::Error) -> Self {
-        Self::Fault(error.into())
+        Self::QueryError(error.into())
     }
 }
 
@@ -43,13 +43,13 @@ impl Postgres {
         mut incoming: Receiver<Message>,
         progress: Progress,
     ) -> Result<Copied, CopyError> {
-        let writing = self.connections.work(Lane::Write, move |seat| {
-            seat.transaction(|conn| copy_in(conn, &mut incoming, &progress))
+        let writing = self.connections.work(Lane::Write, move |worker| {
+            worker.transaction(|conn| copy_in(conn, &mut incoming, &progress))
         });
         let written = writing.await.map_err(CopyError::Target)?;
         written.map_err(|stopped| {
             let stopped = match stopped {
-                connections::Stopped::Undone(Stopped::Fault(fault)) => {
+                connections::Stopped::Undone(Stopped::QueryError(fault)) => {
                     connections::Stopped::Undone(fault)
                 }
                 connections::Stopped::Undone(Stopped::Refused(refused)) => return refused,
@@ -124,7 +124,7 @@ fn differs(expected: &CopiedTable, was_there: bool) -> CopyError {
     }
 }
 
-fn insert(conn: &mut Conn, rows: &Rows) -> Result<(), Fault> {
+fn insert(conn: &mut Conn, rows: &Rows) -> Result<(), QueryError> {
     match rows {
         Rows::Users(rows) => diesel::insert_into(users::table).values(rows).execute(conn),
         Rows::Memberships(rows) => diesel::insert_into(memberships::table)

@@ -9,7 +9,7 @@ use arklow_domain::UserId;
 use diesel::prelude::*;
 
 use super::Conn;
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::schema::users;
 
 /// A query of a user's row, by which everything else about this user waits.
@@ -22,7 +22,7 @@ macro_rules! holding {
 pub(crate) use holding;
 
 /// Everything else about this user waits.
-pub(crate) fn user(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
+pub(crate) fn user(conn: &mut Conn, user: UserId) -> Result<(), QueryError> {
     users::table
         .find(user.get())
         .select(users::id)
@@ -33,13 +33,13 @@ pub(crate) fn user(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
 }
 
 /// No key goes out of use meanwhile: the lock that holding a user's row takes as well.
-pub(crate) fn keys(conn: &mut Conn) -> Result<(), Fault> {
+pub(crate) fn keys(conn: &mut Conn) -> Result<(), QueryError> {
     diesel::sql_query("LOCK TABLE users IN ROW SHARE MODE").execute(conn)?;
     Ok(())
 }
 
 /// Whoever writes about users waits; whoever reads does not.
-pub(crate) fn everybody(conn: &mut Conn) -> Result<(), Fault> {
+pub(crate) fn everybody(conn: &mut Conn) -> Result<(), QueryError> {
     diesel::sql_query("LOCK TABLE users IN EXCLUSIVE MODE").execute(conn)?;
     Ok(())
 }

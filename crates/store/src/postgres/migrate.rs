@@ -8,16 +8,16 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::connections::{Seat, Stopped};
-use super::{Conn, Db, Judgement, judge};
+use super::connections::{Stopped, Worker};
+use super::{Conn, Db, ErrorClass, classify};
 use crate::{MigrationState, OpenError};
 
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// `arklow` in ASCII: under this number processes take turns.  It is one of this database only.
-const TURN: i64 = 0x61_72_6b_6c_6f_77;
+const LOCK_ID: i64 = 0x61_72_6b_6c_6f_77;
 /// How long a process waits for its turn.  What the other one does may take long.
-const PATIENCE: &str = "10min";
+const LOCK_TIMEOUT: &str = "10min";
 
 /// Which changes the database has and lacks.  Changes nothing.
 pub(super) fn find(conn: &mut Conn) -> Result<MigrationState, OpenError> {
@@ -28,12 +28,12 @@ pub(super) fn find(conn: &mut Conn) -> Result<MigrationState, OpenError> {
 
 /// Makes the changes that the database lacks, one process after the other; which it lacked.  All of
 /// them are one transaction: with it ends the lock, whatever connection a pool gives the next one.
-pub(super) fn run(seat: &mut Seat<'_>) -> Result<Vec<String>, OpenError> {
-    let made = seat.transaction(|conn| {
+pub(super) fn run(worker: &mut Worker<'_>) -> Result<Vec<String>, OpenError> {
+    let made = worker.transaction(|conn| {
         conn.batch_execute(&format!(
-            "SET LOCAL lock_timeout = '{PATIENCE}'; SET LOCAL statement_timeout = 0;
+            "SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = 0;
              SET LOCAL idle_in_transaction_session_timeout = 0;
-             SELECT pg_advisory_xact_lock({TURN})"
+             SELECT pg_advisory_xact_lock({LOCK_ID})"
         ))
         .map_err(explain)?;
         let state = find(conn)?;
@@ -91,12 +91,12 @@ fn made(conn: &mut Conn) -> Result<BTreeSet<String>, OpenError> {
 }
 
 fn explain(error: diesel::result::Error) -> OpenError {
-    match judge(&error) {
-        Judgement::Unavailable
-        | Judgement::ReadOnly
-        | Judgement::Waited
-        | Judgement::TooSlow
-        | Judgement::Conflict => OpenError::Unreachable(Arc::new(error)),
-        Judgement::Refused => OpenError::Database(Arc::new(error)),
+    match classify(&error) {
+        ErrorClass::Unavailable
+        | ErrorClass::ReadOnly
+        | ErrorClass::LockTimeout
+        | ErrorClass::TooSlow
+        | ErrorClass::Conflict => OpenError::Unreachable(Arc::new(error)),
+        ErrorClass::Permanent => OpenError::Database(Arc::new(error)),
     }
 }

@@ -27,11 +27,11 @@ use tracing::warn;
 
 pub(crate) use acknowledged::written;
 pub(crate) use connect::PostgresUrl;
-use connections::{Connections, Lane, Seat, Stopped};
+use connections::{Connections, Lane, Stopped, Worker};
 pub(crate) use migrate::MIGRATIONS;
 use wire::Driver;
 
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::{MigrationState, OpenError, Options, StoreError};
 
 /// What statements run on.
@@ -39,11 +39,11 @@ pub(crate) type Conn = AsyncConnectionWrapper<AsyncPgConnection, Driver>;
 /// The dialect of the statements.
 pub(crate) type Db = Pg;
 
-/// How often a question is begun, at most.
-const TRIES: usize = 4;
+/// The most times that a job is started.
+const MAX_TRIES: usize = 4;
 
-/// How long closing waits for questions that the server does not answer.  Nobody else does by then.
-const CLOSING: Duration = Duration::from_secs(1);
+/// How long closing waits for jobs that the server does not answer. No caller waits for them by then.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A database on a server.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Postgres {
     async fn examine(&self) -> Result<(), OpenError> {
         let examined = self
             .connections
-            .work(Lane::Read, |seat| seat.examine())
+            .work(Lane::Read, |worker| worker.examine())
             .await;
         examined.map_err(unopened)?
     }
@@ -113,7 +113,7 @@ impl Postgres {
         self.examine().await?;
         let done = self
             .connections
-            .work(Lane::Read, move |seat| seat.with(work))
+            .work(Lane::Read, move |worker| worker.with(work))
             .await;
         done.flatten().map_err(unopened)?
     }
@@ -122,11 +122,11 @@ impl Postgres {
     /// it.  `ask` is called again if it was not to blame.
     pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: Fn(&mut Conn) -> Result<T, Fault> + Send + Sync + 'static,
+        A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(Lane::Write, move |seat| {
-            seat.transaction(&ask).map_err(Failed::of_transaction)
+        self.asking(Lane::Write, move |worker| {
+            worker.transaction(&ask).map_err(Failed::of_transaction)
         })
         .await
     }
@@ -134,12 +134,12 @@ impl Postgres {
     /// Asks a question that may accept a code, which it may not while acknowledged changes are gone.
     pub(crate) async fn write_code<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: Fn(&mut Conn) -> Result<T, Fault> + Send + Sync + 'static,
+        A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(Lane::Write, move |seat| {
-            seat.check_codes().map_err(Failed::ForGood)?;
-            seat.transaction(&ask).map_err(Failed::of_transaction)
+        self.asking(Lane::Write, move |worker| {
+            worker.check_codes().map_err(Failed::Fatal)?;
+            worker.transaction(&ask).map_err(Failed::of_transaction)
         })
         .await
     }
@@ -148,11 +148,11 @@ impl Postgres {
     /// runs, so a question that needs one picture is one statement.
     pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: Fn(&mut Conn) -> Result<T, Fault> + Send + Sync + 'static,
+        A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(Lane::Read, move |seat| {
-            let answer = seat.with(&ask).map_err(Failed::ForGood)?;
+        self.asking(Lane::Read, move |worker| {
+            let answer = worker.with(&ask).map_err(Failed::Fatal)?;
             answer.map_err(|fault| Failed::of(fault, false))
         })
         .await
@@ -160,12 +160,12 @@ impl Postgres {
 
     async fn asking<A, T>(&self, lane: Lane, ask: A) -> Result<T, StoreError>
     where
-        A: Fn(&mut Seat<'_>) -> Result<T, Failed> + Send + 'static,
+        A: Fn(&mut Worker<'_>) -> Result<T, Failed> + Send + 'static,
         T: Send + 'static,
     {
         let asked = self
             .connections
-            .work(lane, move |seat| insist(seat, &ask))
+            .work(lane, move |worker| retry(worker, &ask))
             .await;
         asked.flatten()
     }
@@ -176,7 +176,7 @@ impl Postgres {
             return;
         }
         let closing = self.connections.close();
-        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             warn!("the server did not answer all questions before the end");
         }
     }
@@ -190,23 +190,23 @@ fn unopened(error: StoreError) -> OpenError {
 }
 
 /// Asks, and asks again while that may help.
-fn insist<T>(
-    seat: &mut Seat<'_>,
-    ask: &impl Fn(&mut Seat<'_>) -> Result<T, Failed>,
+fn retry<T>(
+    worker: &mut Worker<'_>,
+    ask: &impl Fn(&mut Worker<'_>) -> Result<T, Failed>,
 ) -> Result<T, StoreError> {
     let mut tries = 1;
     loop {
-        let failed = match ask(seat) {
+        let failed = match ask(worker) {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
-        let (Failed::ForNow(error) | Failed::ForGood(error)) = &failed;
+        let (Failed::Retryable(error) | Failed::Fatal(error)) = &failed;
         if matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_)) {
-            seat.disconnect();
+            worker.disconnect();
         }
         match failed {
-            Failed::ForNow(_) if tries < TRIES => tries += 1,
-            Failed::ForNow(error) | Failed::ForGood(error) => return Err(error),
+            Failed::Retryable(_) if tries < MAX_TRIES => tries += 1,
+            Failed::Retryable(error) | Failed::Fatal(error) => return Err(error),
         }
     }
 }
@@ -214,14 +214,14 @@ fn insist<T>(
 /// Why a question got no answer this time.
 enum Failed {
     /// Nothing was changed, and asking again may help at once.
-    ForNow(StoreError),
-    ForGood(StoreError),
+    Retryable(StoreError),
+    Fatal(StoreError),
 }
 
 impl Failed {
-    fn of_transaction(stopped: Stopped<Fault>) -> Self {
+    fn of_transaction(stopped: Stopped<QueryError>) -> Self {
         match stopped {
-            Stopped::NoConnection(error) => Self::ForGood(error),
+            Stopped::NoConnection(error) => Self::Fatal(error),
             Stopped::NotBegun(error) => Self::of(error.into(), false),
             Stopped::Undone(fault) => Self::of(fault, true),
             Stopped::InCommit(error) => Self::of_commit(error),
@@ -229,18 +229,18 @@ impl Failed {
     }
 
     /// `begun` tells whether asking again may find something else in the way that took long.
-    fn of(fault: Fault, begun: bool) -> Self {
+    fn of(fault: QueryError, begun: bool) -> Self {
         let error = match fault {
-            Fault::Diesel(error) => error,
-            other => return Self::ForGood(other.into()),
+            QueryError::Diesel(error) => error,
+            other => return Self::Fatal(other.into()),
         };
-        match judge(&error) {
-            Judgement::Conflict => Self::ForNow(StoreError::Busy),
-            Judgement::Waited => Self::ForGood(StoreError::Busy),
-            Judgement::TooSlow => Self::ForGood(StoreError::TooSlow),
-            Judgement::Unavailable if begun || wire::is_mute() => Self::ForGood(unavailable(error)),
-            Judgement::Unavailable | Judgement::ReadOnly => Self::ForNow(unavailable(error)),
-            Judgement::Refused => Self::ForGood(StoreError::Database(Arc::new(error))),
+        match classify(&error) {
+            ErrorClass::Conflict => Self::Retryable(StoreError::Busy),
+            ErrorClass::LockTimeout => Self::Fatal(StoreError::Busy),
+            ErrorClass::TooSlow => Self::Fatal(StoreError::TooSlow),
+            ErrorClass::Unavailable if begun || wire::is_mute() => Self::Fatal(unavailable(error)),
+            ErrorClass::Unavailable | ErrorClass::ReadOnly => Self::Retryable(unavailable(error)),
+            ErrorClass::Permanent => Self::Fatal(StoreError::Database(Arc::new(error))),
         }
     }
 
@@ -252,9 +252,9 @@ impl Failed {
             Error::RollbackErrorOnCommit { commit_error, .. } => *commit_error,
             error => error,
         };
-        match (judge(&error), &error) {
-            (Judgement::Conflict, _) => Self::ForNow(StoreError::Busy),
-            (Judgement::ReadOnly, _) => Self::ForNow(unavailable(error)),
+        match (classify(&error), &error) {
+            (ErrorClass::Conflict, _) => Self::Retryable(StoreError::Busy),
+            (ErrorClass::ReadOnly, _) => Self::Retryable(unavailable(error)),
             (
                 _,
                 Error::DatabaseError(
@@ -266,8 +266,8 @@ impl Failed {
                     | DatabaseErrorKind::RestrictViolation,
                     _,
                 ),
-            ) => Self::ForGood(StoreError::Database(Arc::new(error))),
-            _ => Self::ForGood(StoreError::Unknown(cause(error))),
+            ) => Self::Fatal(StoreError::Database(Arc::new(error))),
+            _ => Self::Fatal(StoreError::Unknown(cause(error))),
         }
     }
 }
@@ -287,50 +287,50 @@ fn cause(error: Error) -> Arc<dyn std::error::Error + Send + Sync> {
 }
 
 /// A failure that is not asked about again.
-fn answer(stopped: Stopped<Fault>) -> StoreError {
+fn answer(stopped: Stopped<QueryError>) -> StoreError {
     match Failed::of_transaction(stopped) {
-        Failed::ForNow(error) | Failed::ForGood(error) => error,
+        Failed::Retryable(error) | Failed::Fatal(error) => error,
     }
 }
 
-enum Judgement {
+enum ErrorClass {
     /// Two transactions were in each other's way, and this one was undone.
     Conflict,
-    /// A lock was not free in time.
-    Waited,
+    /// A lock was not free within the lock timeout.
+    LockTimeout,
     /// A statement took longer than it may.
     TooSlow,
     /// The server went away or is full.
     Unavailable,
     /// The server is a standby, or a primary that has become one.  Another one may take changes.
     ReadOnly,
-    /// The statement itself.
-    Refused,
+    /// The statement itself is wrong; a retry fails again.
+    Permanent,
 }
 
 /// What an error means.  By the text where Diesel does not pass the code on.  Of a server that speaks
 /// another language these are `Unavailable`, which has the same answer but for the retry; or
 /// `Refused` if they have a place in the statement, as waiting too long for a table's lock has.
-fn judge(error: &Error) -> Judgement {
+fn classify(error: &Error) -> ErrorClass {
     let Error::DatabaseError(kind, info) = error else {
-        return Judgement::Refused;
+        return ErrorClass::Permanent;
     };
     match kind {
-        DatabaseErrorKind::SerializationFailure => Judgement::Conflict,
+        DatabaseErrorKind::SerializationFailure => ErrorClass::Conflict,
         DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection => {
-            Judgement::Unavailable
+            ErrorClass::Unavailable
         }
-        DatabaseErrorKind::ReadOnlyTransaction => Judgement::ReadOnly,
+        DatabaseErrorKind::ReadOnlyTransaction => ErrorClass::ReadOnly,
         DatabaseErrorKind::Unknown => match info.message() {
-            "deadlock detected" => Judgement::Conflict,
-            "canceling statement due to lock timeout" => Judgement::Waited,
-            "canceling statement due to statement timeout" => Judgement::TooSlow,
+            "deadlock detected" => ErrorClass::Conflict,
+            "canceling statement due to lock timeout" => ErrorClass::LockTimeout,
+            "canceling statement due to statement timeout" => ErrorClass::TooSlow,
             // No place in the statement, no constraint: not the statement's fault.
             _ if info.statement_position().is_none() && info.constraint_name().is_none() => {
-                Judgement::Unavailable
+                ErrorClass::Unavailable
             }
-            _ => Judgement::Refused,
+            _ => ErrorClass::Permanent,
         },
-        _ => Judgement::Refused,
+        _ => ErrorClass::Permanent,
     }
 }

@@ -18,11 +18,11 @@ use crate::{BackupContents, BackupError, BackupProgress, OpenError, instant};
 
 /// How many pages are copied in a step, after each of which progress is told: 4 MiB.
 const STEP: i32 = 1024;
-/// How long a lock is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The files that SQLite keeps beside a database.
-const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Copies a file as it is at one moment.
 pub(crate) fn copy(
@@ -59,14 +59,14 @@ pub(crate) fn copy(
         .map_err(theirs)?;
     {
         let backup = Backup::new(&source, &mut target).map_err(theirs)?;
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             let step = backup.step(STEP).map_err(theirs)?;
             let pages = backup.progress();
             let count = |pages| u64::try_from(pages).unwrap_or(0);
             match step {
                 StepResult::Done => break,
-                StepResult::More => deadline = Instant::now() + PATIENCE,
+                StepResult::More => deadline = Instant::now() + LOCK_TIMEOUT,
                 _ if Instant::now() > deadline => {
                     return Err(OpenError::Busy(from.to_owned()).into());
                 }
@@ -103,7 +103,7 @@ pub(crate) fn refuse_beside(path: &Path) -> Result<(), BackupError> {
 }
 
 fn beside(path: &Path) -> [PathBuf; 3] {
-    BESIDE.map(|suffix| {
+    SIDE_FILES.map(|suffix| {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
         PathBuf::from(file)
@@ -291,7 +291,7 @@ fn connect(path: &Path, parameters: &str) -> Result<Connection, BackupError> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(format!("{url}?{parameters}"), flags)
         .map_err(|error| explain(path, error))?;
-    conn.busy_timeout(PATIENCE)
+    conn.busy_timeout(LOCK_TIMEOUT)
         .map_err(|error| explain(path, error))?;
     Ok(conn)
 }

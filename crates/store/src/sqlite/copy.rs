@@ -5,10 +5,10 @@ use tokio::sync::mpsc::Sender;
 use super::Conn;
 use super::statements::copy::{count, sum_up};
 use crate::copy::{Message, Table};
-use crate::error::Fault;
+use crate::error::QueryError;
 
 /// Sends all that there is, unless nobody listens any more.
-pub(crate) fn send(conn: &mut Conn, to: &Sender<Message>) -> Result<(), Fault> {
+pub(crate) fn send(conn: &mut Conn, to: &Sender<Message>) -> Result<(), QueryError> {
     let mut rows = 0;
     for table in Table::ALL {
         rows += count(conn, *table)?;

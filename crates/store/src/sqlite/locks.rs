@@ -3,7 +3,7 @@
 use arklow_domain::UserId;
 
 use super::Conn;
-use crate::error::Fault;
+use crate::error::QueryError;
 
 /// A query of a user's row, by which everything else about this user waits.
 macro_rules! holding {
@@ -15,16 +15,16 @@ macro_rules! holding {
 pub(crate) use holding;
 
 /// Everything else about this user waits.
-pub(crate) fn user(_: &mut Conn, _: UserId) -> Result<(), Fault> {
+pub(crate) fn user(_: &mut Conn, _: UserId) -> Result<(), QueryError> {
     Ok(())
 }
 
 /// No key goes out of use meanwhile.
-pub(crate) fn keys(_: &mut Conn) -> Result<(), Fault> {
+pub(crate) fn keys(_: &mut Conn) -> Result<(), QueryError> {
     Ok(())
 }
 
 /// Whoever writes about users waits.
-pub(crate) fn everybody(_: &mut Conn) -> Result<(), Fault> {
+pub(crate) fn everybody(_: &mut Conn) -> Result<(), QueryError> {
     Ok(())
 }

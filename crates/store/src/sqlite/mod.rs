@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use diesel::sqlite::SqliteConnection;
 
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::{MigrationState, OpenError, Options, StoreError};
 use disk::DiskState;
 pub(crate) use open::MIGRATIONS;
@@ -72,7 +72,7 @@ impl Sqlite {
     /// it.  `ask` must not begin transactions itself.
     pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         self.writer.ask(ask).await
@@ -81,7 +81,7 @@ impl Sqlite {
     /// Asks a question that may accept a code.
     pub(crate) async fn write_code<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         self.write(ask).await
@@ -91,7 +91,7 @@ impl Sqlite {
     /// runs, so a question that needs one picture is one statement.
     pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         self.readers.ask(ask).await

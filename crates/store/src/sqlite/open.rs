@@ -238,8 +238,8 @@ fn create_private(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// The files that this process has looked into.
-static SEEN: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+/// The files that this process has checked, by device and inode.
+static CHECKED_FILES: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 /// Fails if another file's WAL lies beside this one, which SQLite would take for its own.
 pub(super) fn refuse_foreign_wal(path: &Path) -> Result<(), OpenError> {
@@ -264,7 +264,7 @@ pub(super) fn find_foreign_wal(path: &Path) -> Option<PathBuf> {
     wal.push("-wal");
     let wal = PathBuf::from(wal);
     // Once, and before SQLite opens the file in this process: closing it drops all locks on it.
-    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut seen = CHECKED_FILES.lock().unwrap_or_else(PoisonError::into_inner);
     // Before the file: whoever makes a WAL has made the file and its header first.
     let has_wal = fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
     let found = match fs::metadata(&resolved) {

@@ -4,7 +4,7 @@
 //! it is at it, and another one is woken only for a question that nobody has begun in time: behind a
 //! slow one, or when one reader does not keep up.
 //!
-//! What had queued up when a reader begins shares a picture of the database: taking one costs more
+//! What had queued up when a reader begins shares a conn_in_snapshot of the database: taking one costs more
 //! than most questions, too.  It is never older than a question, so who asks sees what was committed
 //! before.
 
@@ -23,19 +23,19 @@ use tracing::{error, warn};
 
 use super::open::{Failure, File};
 use crate::StoreError;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 
 /// How many questions may wait.  Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
 /// How long a question waits before another reader is woken for it.
-const NUDGE: Duration = Duration::from_millis(2);
+const WAKE_AFTER: Duration = Duration::from_millis(2);
 
 /// The readers.  They wait for nobody, and nobody waits for them (WAL).
 #[derive(Debug)]
 pub(super) struct Readers {
-    desk: Arc<Desk>,
-    patience: Duration,
+    queue: Arc<JobQueue>,
+    queue_timeout: Duration,
     /// Disconnects when every thread has closed its connection.  `None` once closed.
     ended: Mutex<Option<mpsc::Receiver<Never>>>,
 }
@@ -45,35 +45,35 @@ pub(super) struct Readers {
 enum Never {}
 
 /// Where questions queue up.
-struct Desk {
+struct JobQueue {
     /// How many readers there are.
     readers: usize,
-    line: Mutex<Line>,
+    state: Mutex<QueueState>,
     woken: Condvar,
 }
 
 #[derive(Default)]
-struct Line {
+struct QueueState {
     jobs: VecDeque<Job>,
     /// How many questions left the queue.
     begun: u64,
-    /// How many readers sleep, and have not been called.
+    /// How many readers sleep, and have not been woken_up.
     asleep: usize,
-    /// How many have been called, and are not up yet.
-    called: usize,
+    /// How many have been woken_up, and are not up yet.
+    woken_up: usize,
     closed: bool,
 }
 
 /// Runs on a connection, or reports why there is none.
 type Job = Box<dyn FnOnce(Result<&mut SqliteConnection, StoreError>) + Send>;
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for JobQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let line = self.line();
-        f.debug_struct("Desk")
+        let state = self.state();
+        f.debug_struct("JobQueue")
             .field("readers", &self.readers)
-            .field("asleep", &line.asleep)
-            .field("waiting", &line.jobs.len())
+            .field("asleep", &state.asleep)
+            .field("waiting", &state.jobs.len())
             .finish()
     }
 }
@@ -84,23 +84,23 @@ impl Readers {
         let (alive, ended) = mpsc::channel();
         // Before any thread, which it ends if not all can be had.
         let this = Self {
-            desk: Arc::new(Desk {
+            queue: Arc::new(JobQueue {
                 readers: count.max(1) as usize,
-                line: Mutex::default(),
+                state: Mutex::default(),
                 woken: Condvar::new(),
             }),
-            patience: file.busy_timeout,
+            queue_timeout: file.busy_timeout,
             ended: Mutex::new(Some(ended)),
         };
-        for _ in 0..this.desk.readers {
-            let (desk, file, conn) = (Arc::clone(&this.desk), file.clone(), connect(file)?);
+        for _ in 0..this.queue.readers {
+            let (queue, file, conn) = (Arc::clone(&this.queue), file.clone(), connect(file)?);
             let alive: mpsc::Sender<Never> = alive.clone();
             thread::Builder::new()
                 .name("arklow-reader".to_owned())
                 .spawn(move || {
                     // Dropped after the connection, also by a panic.
                     let _alive = alive;
-                    desk.work(&file, Some(conn));
+                    queue.work(&file, Some(conn));
                 })
                 .map_err(Failure::Thread)?;
         }
@@ -110,13 +110,13 @@ impl Readers {
     /// Asks a question on the connection of a reader.
     pub(super) async fn ask<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, mut answer) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&begun);
-        self.desk.put(Box::new(move |conn| {
+        self.queue.put(Box::new(move |conn| {
             // Nobody waits for it any more.
             if reply.is_closed() {
                 return;
@@ -134,12 +134,12 @@ impl Readers {
             drop(reply.send(asked));
         }))?;
         let closed = |_| StoreError::Closed;
-        if let Ok(answer) = tokio::time::timeout(NUDGE, &mut answer).await {
+        if let Ok(answer) = tokio::time::timeout(WAKE_AFTER, &mut answer).await {
             return answer.map_err(closed)?;
         }
         if !begun.load(Ordering::Relaxed) {
-            self.desk.call_another();
-            let rest = self.patience.saturating_sub(NUDGE);
+            self.queue.wake_another();
+            let rest = self.queue_timeout.saturating_sub(WAKE_AFTER);
             if let Ok(answer) = tokio::time::timeout(rest, &mut answer).await {
                 return answer.map_err(closed)?;
             }
@@ -152,8 +152,8 @@ impl Readers {
 
     /// Takes no more questions.  Those that were asked are answered.
     fn refuse(&self) {
-        self.desk.line().closed = true;
-        self.desk.woken.notify_all();
+        self.queue.state().closed = true;
+        self.queue.woken.notify_all();
     }
 
     /// Takes no more questions, answers those that were asked, and waits until the connections are
@@ -166,10 +166,12 @@ impl Readers {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(ended) = ended else { return };
-        let patience = self.patience;
-        let waiting = tokio::task::spawn_blocking(move || ended.recv_timeout(patience));
+        let queue_timeout = self.queue_timeout;
+        let waiting = tokio::task::spawn_blocking(move || ended.recv_timeout(queue_timeout));
         if let Ok(Err(RecvTimeoutError::Timeout)) = waiting.await {
-            warn!("a read is still running after {patience:?}; closing the database without it");
+            warn!(
+                "a read is still running after {queue_timeout:?}; closing the database without it"
+            );
         }
     }
 }
@@ -187,45 +189,45 @@ fn connect(file: &File) -> Result<SqliteConnection, Failure> {
     Ok(conn)
 }
 
-impl Desk {
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+impl JobQueue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, job: Job) -> Result<(), StoreError> {
-        let mut line = self.line();
-        if line.closed {
+        let mut state = self.state();
+        if state.closed {
             return Err(StoreError::Closed);
         }
-        if line.jobs.len() >= QUEUE {
+        if state.jobs.len() >= QUEUE {
             return Err(StoreError::Busy);
         }
-        line.jobs.push_back(job);
-        if line.asleep == self.readers {
-            self.call(line);
+        state.jobs.push_back(job);
+        if state.asleep == self.readers {
+            self.wake(state);
         }
         Ok(())
     }
 
     /// Has one more reader come, if there is one that sleeps.
-    fn call_another(&self) {
-        let line = self.line();
-        if line.asleep > 0 {
-            self.call(line);
+    fn wake_another(&self) {
+        let state = self.state();
+        if state.asleep > 0 {
+            self.wake(state);
         }
     }
 
-    fn call(&self, mut line: MutexGuard<'_, Line>) {
-        line.asleep -= 1;
-        line.called += 1;
-        drop(line);
+    fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
+        state.asleep -= 1;
+        state.woken_up += 1;
+        drop(state);
         self.woken.notify_one();
     }
 
     /// What a reader does all day.
     fn work(&self, file: &File, mut conn: Option<SqliteConnection>) {
         while let Some((job, last)) = self.next() {
-            let mut picture = match conn.take().map_or_else(|| connect(file), Ok) {
+            let mut conn_in_snapshot = match conn.take().map_or_else(|| connect(file), Ok) {
                 Ok(conn) => conn,
                 Err(failure) => {
                     error!(error = %failure, "a reader cannot connect");
@@ -234,14 +236,15 @@ impl Desk {
                 }
             };
             // Where it fails, so will the question, which tells who asks.
-            let begun = fixed!(sql_query("BEGIN")).run(&mut picture);
-            job(Ok(&mut picture));
+            let begun = prepared!(sql_query("BEGIN")).run(&mut conn_in_snapshot);
+            job(Ok(&mut conn_in_snapshot));
             while let Some(job) = self.next_until(last) {
-                job(Ok(&mut picture));
+                job(Ok(&mut conn_in_snapshot));
             }
-            let ended = begun.and_then(|()| fixed!(sql_query("COMMIT")).run(&mut picture));
+            let ended =
+                begun.and_then(|()| prepared!(sql_query("COMMIT")).run(&mut conn_in_snapshot));
             match ended {
-                Ok(()) => conn = Some(picture),
+                Ok(()) => conn = Some(conn_in_snapshot),
                 Err(error) => error!(%error, "a reader could not read, and connects anew"),
             }
         }
@@ -250,32 +253,36 @@ impl Desk {
     /// The next question, and the number of the last one that has been asked by now; or `None` at
     /// the end of the day.  Sleeps meanwhile.
     fn next(&self) -> Option<(Job, u64)> {
-        let mut line = self.line();
+        let mut state = self.state();
         loop {
-            let last = line.begun + line.jobs.len() as u64;
-            if let Some(job) = line.pop() {
+            let last = state.begun + state.jobs.len() as u64;
+            if let Some(job) = state.pop() {
                 return Some((job, last));
             }
-            if line.closed {
+            if state.closed {
                 return None;
             }
-            line.asleep += 1;
-            while line.called == 0 && !line.closed {
-                let slept = self.woken.wait(line);
-                line = slept.unwrap_or_else(PoisonError::into_inner);
+            state.asleep += 1;
+            while state.woken_up == 0 && !state.closed {
+                let slept = self.woken.wait(state);
+                state = slept.unwrap_or_else(PoisonError::into_inner);
             }
-            line.called = line.called.saturating_sub(1);
+            state.woken_up = state.woken_up.saturating_sub(1);
         }
     }
 
     /// The next question, if it is not after number `last`.
     fn next_until(&self, last: u64) -> Option<Job> {
-        let mut line = self.line();
-        if line.begun < last { line.pop() } else { None }
+        let mut state = self.state();
+        if state.begun < last {
+            state.pop()
+        } else {
+            None
+        }
     }
 }
 
-impl Line {
+impl QueueState {
     fn pop(&mut self) -> Option<Job> {
         let job = self.jobs.pop_front()?;
         self.begun += 1;
@@ -390,7 +397,7 @@ mod tests {
     async fn panicking_question_is_an_error_and_the_next_one_works() {
         let (_directory, readers) = readers(1);
         let answer = readers
-            .ask(|_| -> Result<(), Fault> { panic!("on purpose") })
+            .ask(|_| -> Result<(), QueryError> { panic!("on purpose") })
             .await;
         assert!(matches!(answer, Err(StoreError::Panicked)), "{answer:?}");
         assert!(readers.ask(|_| Ok(())).await.is_ok());

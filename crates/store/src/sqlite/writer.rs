@@ -25,8 +25,8 @@ use super::checkpoint::{Checkpointer, checkpoint};
 use super::disk::{DiskFailure, DiskState, Wal};
 use super::open::{Failure, File};
 use crate::StoreError;
-use crate::error::{Fault, is_busy, is_io_error};
-use crate::fixed::fixed;
+use crate::error::{QueryError, is_busy, is_io_error};
+use crate::prepared::prepared;
 
 /// How many questions may wait.  Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
@@ -35,8 +35,8 @@ const BATCH: usize = 128;
 /// How many pages the WAL may have before the writing thread stops for the rest of a checkpoint, so that
 /// the WAL begins anew: 64 MiB. With 16 MiB one request in a hundred met such a stop.
 const LONG_WAL: i32 = 16_384;
-/// How often a transaction is begun, at most, while SQLite calls it busy without having waited.
-const BEGINS: usize = 3;
+/// The most times that a transaction is begun while SQLite reports "busy" without waiting.
+const MAX_BEGINS: usize = 3;
 
 /// The way to the writing thread.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl Writer {
     /// Asks a question and waits until its answer is on the disk.
     pub(super) async fn ask<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
-        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
@@ -240,7 +240,9 @@ impl Thread {
 
     fn reconnect(&self) -> Result<SqliteConnection, StoreError> {
         let mut conn = self.file.connect_writer().map_err(StoreError::from)?;
-        self.file.defer_wal_sync(&mut conn).map_err(Fault::from)?;
+        self.file
+            .defer_wal_sync(&mut conn)
+            .map_err(QueryError::from)?;
         Ok(conn)
     }
 }
@@ -252,7 +254,7 @@ fn begin_and_commit(
     batch: &mut Vec<Box<dyn Job>>,
 ) -> Result<(), StoreError> {
     let started = Instant::now();
-    for _ in 0..BEGINS {
+    for _ in 0..MAX_BEGINS {
         let (mut begun, mut commits) = (false, false);
         let result = conn.immediate_transaction(|conn| {
             begun = true;
@@ -281,7 +283,7 @@ fn begin_and_commit(
                 return Err(StoreError::Unknown(Arc::new(error)));
             }
             Err(error) if begun => return Err(StoreError::Database(Arc::new(error))),
-            Err(error) if !is_busy(&error) => return Err(Fault::from(error).into()),
+            Err(error) if !is_busy(&error) => return Err(QueryError::from(error).into()),
             Err(_) if started.elapsed() >= file.busy_timeout => break,
             Err(_) => {}
         }
@@ -411,18 +413,18 @@ fn in_savepoint(conn: &mut SqliteConnection, job: &mut dyn Job) -> diesel::Query
     if job.is_abandoned() {
         return Ok(());
     }
-    fixed!(sql_query("SAVEPOINT question")).run(conn)?;
+    prepared!(sql_query("SAVEPOINT question")).run(conn)?;
     if !job.run(conn) {
-        fixed!(sql_query("ROLLBACK TO question")).run(conn)?;
+        prepared!(sql_query("ROLLBACK TO question")).run(conn)?;
     }
-    fixed!(sql_query("RELEASE question")).run(conn)?;
+    prepared!(sql_query("RELEASE question")).run(conn)?;
     Ok(())
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Query(error) => Fault::from(error).into(),
+            Failure::Query(error) => QueryError::from(error).into(),
             other => Self::Database(Arc::new(other)),
         }
     }
@@ -449,7 +451,7 @@ struct Question<A, T> {
 
 impl<A, T> Job for Question<A, T>
 where
-    A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send,
+    A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send,
     T: Send,
 {
     fn is_abandoned(&self) -> bool {
@@ -501,7 +503,7 @@ mod tests {
     use crate::sqlite::open;
 
     /// Longer than anything here takes, so that a hang is a failure.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     fn writer() -> (TempDir, File, Writer) {
         prepared(|file, conn| Writer::start(file, conn, DiskState::new()))
@@ -535,7 +537,7 @@ mod tests {
         (directory, file, writer)
     }
 
-    fn note(conn: &mut SqliteConnection, id: i64) -> Result<i64, Fault> {
+    fn note(conn: &mut SqliteConnection, id: i64) -> Result<i64, QueryError> {
         diesel::sql_query("INSERT INTO notes (id) VALUES (?)")
             .bind::<BigInt, _>(id)
             .execute(conn)?;
@@ -559,7 +561,7 @@ mod tests {
     /// Puts a question in the queue; the answer can be waited for.
     fn put<A, T>(writer: &Writer, ask: A) -> oneshot::Receiver<Result<T, StoreError>>
     where
-        A: FnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
@@ -585,10 +587,10 @@ mod tests {
             let (entered, inside) = channel();
             let passed = put(writer, move |_| {
                 entered.send(()).unwrap();
-                wait.recv_timeout(PATIENCE).unwrap();
+                wait.recv_timeout(TEST_TIMEOUT).unwrap();
                 Ok(())
             });
-            inside.recv_timeout(PATIENCE).unwrap();
+            inside.recv_timeout(TEST_TIMEOUT).unwrap();
             Self { open, passed }
         }
 
@@ -605,13 +607,13 @@ mod tests {
         let before = put(&writer, |conn| note(conn, 1));
         let failing = put(&writer, |conn| {
             note(conn, 2)?;
-            Err::<(), _>(Fault::Inconsistent {
+            Err::<(), _>(QueryError::Inconsistent {
                 table: "notes",
                 column: "id",
             })
         });
         let between = put(&writer, |conn| note(conn, 3));
-        let panicking = put(&writer, |conn| -> Result<(), Fault> {
+        let panicking = put(&writer, |conn| -> Result<(), QueryError> {
             note(conn, 4)?;
             panic!("on purpose");
         });
@@ -652,12 +654,12 @@ mod tests {
         let (entered, inside) = channel();
         let second = put(&writer, move |conn| {
             entered.send(()).unwrap();
-            wait.recv_timeout(PATIENCE).unwrap();
+            wait.recv_timeout(TEST_TIMEOUT).unwrap();
             note(conn, 2)
         });
         gate.open();
 
-        inside.recv_timeout(PATIENCE).unwrap();
+        inside.recv_timeout(TEST_TIMEOUT).unwrap();
         assert!(
             first.try_recv().is_err(),
             "the first was answered while its batch is open"
@@ -675,17 +677,17 @@ mod tests {
         let (go_on, wait) = channel();
         let (_directory, file, writer) = writer_on(&DiskState::new(), move || {
             flushing.send(()).unwrap();
-            wait.recv_timeout(PATIENCE).unwrap()
+            wait.recv_timeout(TEST_TIMEOUT).unwrap()
         });
         let mut first = put(&writer, |conn| note(conn, 1));
-        flushes.recv_timeout(PATIENCE).unwrap();
+        flushes.recv_timeout(TEST_TIMEOUT).unwrap();
         assert_eq!(notes(&file), [1], "committed");
         let (entered, inside) = channel();
         let mut second = put(&writer, move |conn| {
             entered.send(()).unwrap();
             note(conn, 2)
         });
-        inside.recv_timeout(PATIENCE).unwrap();
+        inside.recv_timeout(TEST_TIMEOUT).unwrap();
         assert!(first.try_recv().is_err(), "answered before the flush ended");
         assert_eq!(
             notes(&file),
@@ -694,7 +696,7 @@ mod tests {
         );
         go_on.send(Ok(())).unwrap();
         assert_eq!(first.blocking_recv().unwrap().unwrap(), 1);
-        flushes.recv_timeout(PATIENCE).unwrap();
+        flushes.recv_timeout(TEST_TIMEOUT).unwrap();
         assert!(second.try_recv().is_err(), "answered by an older flush");
         go_on.send(Ok(())).unwrap();
         assert_eq!(second.blocking_recv().unwrap().unwrap(), 2);
@@ -733,18 +735,18 @@ mod tests {
         let (fail, wait) = channel::<()>();
         let (_directory, _file, writer) = writer_on(&DiskState::new(), move || {
             syncing.send(()).unwrap();
-            wait.recv_timeout(PATIENCE).unwrap();
+            wait.recv_timeout(TEST_TIMEOUT).unwrap();
             Err(io::Error::from(io::ErrorKind::StorageFull))
         });
         let first = put(&writer, |conn| note(conn, 1));
-        syncs.recv_timeout(PATIENCE).unwrap();
+        syncs.recv_timeout(TEST_TIMEOUT).unwrap();
         // The sync must not fail before the next batch has begun: nothing of a later one runs.
         let (entered, inside) = channel();
         let refused = put(&writer, move |conn| {
             entered.send(()).unwrap();
             note(conn, 1)
         });
-        inside.recv_timeout(PATIENCE).unwrap();
+        inside.recv_timeout(TEST_TIMEOUT).unwrap();
         let neighbor = put(&writer, |conn| note(conn, 2));
         fail.send(()).unwrap();
 
@@ -937,7 +939,7 @@ mod tests {
     #[test]
     fn connection_that_is_left_in_a_mess_is_replaced() {
         let (_directory, file, writer) = writer();
-        let mess = put(&writer, |conn| -> Result<(), Fault> {
+        let mess = put(&writer, |conn| -> Result<(), QueryError> {
             // What questions must not do: Diesel does not notice that this never ends.
             conn.transaction(|conn| {
                 note(conn, 1)?;

@@ -1,4 +1,4 @@
-//! Presenting a code: the statements behind [`Store::present_code`](crate::Store::present_code).
+//! Presenting a code: the statements behind [`Store::verify_code`](crate::Store::verify_code).
 
 use arklow_domain::{
     BackupCode, CodeSet, Denial, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
@@ -10,68 +10,68 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
 use super::audit;
-use super::devices::{CodeSetRow, DeviceRow, Wiped, bits, is_pending, later_than_before};
+use super::devices::{CodeSetRow, DeviceRow, ErasedColumns, bits, is_pending, later_than_before};
 use super::lockout::{self, Charge, Factor};
-use super::sessions::{Standing, find_standing};
+use super::sessions::{LiveSession, find_live_session};
 use super::{Conn, Db};
 use crate::audit::NewRecord;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::{devices, sessions};
 use crate::{
     Accepted, Attempt, AuditEvent, AuditOrigin, AuditOutcome, AuditReason, DeniedAttempts, Goal,
-    PresentCode, PresentedCode, ResetStep, instant,
+    PresentedCode, ResetStep, VerifyCode, instant,
 };
 
-/// A code that was recognised, and is used up by a guarded statement.
-enum Recognised {
+/// A code that was matched, and is used up by a guarded statement.
+enum MatchedCode {
     Step(TotpStep),
     Slot { slot: Slot, generation: i64 },
 }
 
-pub(crate) fn present_code(
+pub(crate) fn verify_code(
     conn: &mut Conn,
-    present: &PresentCode,
+    verify: &VerifyCode,
     keyring: &Keyring,
-) -> Result<Result<Attempt, Denial>, Fault> {
-    let session = find_standing(conn, present.session_id, present.user_id, present.now)?;
+) -> Result<Result<Attempt, Denial>, QueryError> {
+    let session = find_live_session(conn, verify.session_id, verify.user_id, verify.now)?;
     let Some(session) = session else {
         return Ok(Err(Denial::SessionEnded));
     };
-    let longest = present.rules.lockout.longest_lock;
-    let failures = match lockout::charge(conn, present.user_id, longest, present.now)? {
+    let longest = verify.rules.lockout.longest_lock;
+    let failures = match lockout::charge(conn, verify.user_id, longest, verify.now)? {
         Charge::Paid { failures } => failures,
-        Charge::Locked { until } => return deny(conn, present, Denial::UserLocked { until }),
+        Charge::Locked { until } => return deny(conn, verify, Denial::UserLocked { until }),
     };
     // After the charge, which took the user's row: nobody else changes this user's devices now.
-    let found = find_device(conn, present)?;
-    let row = match judge(conn, present, &session, found)? {
+    let found = find_device(conn, verify)?;
+    let row = match judge(conn, verify, &session, found)? {
         Ok(row) => row,
         Err(denied) => {
-            lockout::refund(conn, present.user_id)?;
-            return deny(conn, present, denied);
+            lockout::refund(conn, verify.user_id)?;
+            return deny(conn, verify, denied);
         }
     };
 
     let generation = row.codes.code_generation;
-    let recognised = match &present.code {
-        PresentedCode::Totp(code) => recognise_step(present, &row, code, keyring)?,
-        PresentedCode::BackupCode(code) => recognise_slot(present, row.codes, code, keyring)?,
+    let matched = match &verify.code {
+        PresentedCode::Totp(code) => match_step(verify, &row, code, keyring)?,
+        PresentedCode::BackupCode(code) => match_slot(verify, row.codes, code, keyring)?,
     };
-    let recognised = match recognised {
-        Ok(recognised) => use_up(conn, present, &recognised)?.ok_or(AuditReason::UsedCode),
+    let matched = match matched {
+        Ok(matched) => use_up(conn, verify, &matched)?.ok_or(AuditReason::UsedCode),
         Err(reason) => Err(reason),
     };
-    match recognised {
+    match matched {
         Ok((device, remaining)) => {
-            let remaining = match &present.code {
+            let remaining = match &verify.code {
                 PresentedCode::Totp(_) => None,
                 PresentedCode::BackupCode(_) => Some((remaining, generation)),
             };
-            accept(conn, present, &session, device, failures, remaining).map(Ok)
+            accept(conn, verify, &session, device, failures, remaining).map(Ok)
         }
         Err(reason) => {
-            reject(conn, present, failures, reason)?;
+            reject(conn, verify, failures, reason)?;
             let device = row.device.into_device()?;
             Ok(Ok(Attempt::Rejected { device }))
         }
@@ -93,44 +93,44 @@ struct FactorRow {
     codes: CodeSetRow,
 }
 
-fn find_device(conn: &mut Conn, present: &PresentCode) -> Result<Option<FactorRow>, Fault> {
+fn find_device(conn: &mut Conn, verify: &VerifyCode) -> Result<Option<FactorRow>, QueryError> {
     // Zero is nobody's: every id is positive.
-    let id = present.device_id.map_or(0, DeviceId::get);
+    let id = verify.device_id.map_or(0, DeviceId::get);
     let device = devices::table
         .find(id)
-        .filter(devices::user_id.eq(present.user_id.get()))
+        .filter(devices::user_id.eq(verify.user_id.get()))
         .filter(devices::removed_at.is_null())
         .select(FactorRow::as_select());
-    Ok(fixed!(device).get_result(conn).optional()?)
+    Ok(prepared!(device).get_result(conn).optional()?)
 }
 
 /// Whether the device is one that the goal can be reached with.
 fn judge(
     conn: &mut Conn,
-    present: &PresentCode,
-    session: &Standing,
+    verify: &VerifyCode,
+    session: &LiveSession,
     found: Option<FactorRow>,
-) -> Result<Result<FactorRow, Denial>, Fault> {
+) -> Result<Result<FactorRow, Denial>, QueryError> {
     let Some(row) = found else {
         return Ok(Err(Denial::DeviceNotFound));
     };
-    let is_locked = match &present.code {
+    let is_locked = match &verify.code {
         PresentedCode::Totp(_) => row.totp_locked_at.is_some(),
         PresentedCode::BackupCode(_) => row.codes_locked_at.is_some(),
     };
     let is_confirmed = row.device.is_confirmed();
-    let denied = match present.goal {
+    let denied = match verify.goal {
         Goal::StepUp | Goal::Remove if !is_confirmed => Some(Denial::DeviceNotConfirmed),
         Goal::StepUp | Goal::Remove => None,
         Goal::Confirm if is_confirmed => Some(Denial::DeviceAlreadyConfirmed),
-        Goal::Confirm if !is_pending(row.created_at, present.now, present.rules.enrollment) => {
+        Goal::Confirm if !is_pending(row.created_at, verify.now, verify.rules.enrollment) => {
             Some(Denial::EnrollmentExpired)
         }
         Goal::Confirm => {
-            let confirmed = count_confirmed(conn, present.user_id)?;
+            let confirmed = count_confirmed(conn, verify.user_id)?;
             if confirmed > 0 && session.mfa_not_after.is_none() {
                 Some(Denial::MfaRequired)
-            } else if confirmed >= i64::from(present.rules.max_devices) {
+            } else if confirmed >= i64::from(verify.rules.max_devices) {
                 Some(Denial::TooManyDevices)
             } else {
                 None
@@ -145,22 +145,22 @@ fn judge(
 }
 
 /// How many confirmed devices the user has.
-pub(crate) fn count_confirmed(conn: &mut Conn, user: UserId) -> Result<i64, Fault> {
+pub(crate) fn count_confirmed(conn: &mut Conn, user: UserId) -> Result<i64, QueryError> {
     let count = devices::table
         .filter(devices::user_id.eq(user.get()))
         .filter(devices::confirmed_at.is_not_null())
         .filter(devices::removed_at.is_null())
         .select(count_star());
-    Ok(fixed!(count).get_result(conn)?)
+    Ok(prepared!(count).get_result(conn)?)
 }
 
-fn recognise_step(
-    present: &PresentCode,
+fn match_step(
+    verify: &VerifyCode,
     row: &FactorRow,
     code: &TotpCode,
     keyring: &Keyring,
-) -> Result<Result<Recognised, AuditReason>, Fault> {
-    let wrong = |column| Fault::Inconsistent {
+) -> Result<Result<MatchedCode, AuditReason>, QueryError> {
+    let wrong = |column| QueryError::Inconsistent {
         table: "devices",
         column,
     };
@@ -173,35 +173,35 @@ fn recognise_step(
         bytes: bytes.clone(),
     };
     let device = DeviceId::from_stored(row.device.id).ok_or(wrong("id"))?;
-    let seed = sealed.open(keyring, present.user_id, device)?;
+    let seed = sealed.open(keyring, verify.user_id, device)?;
 
     let spent = row.last_step.map(TotpStep::from_stored);
-    let (now, window) = (present.now, present.rules.window);
+    let (now, window) = (verify.now, verify.rules.window);
     // Both, whatever the first says: a spent code costs what a wrong one costs.
     let unspent_step = seed.matching_step(code, now, window, spent);
     let any_step = seed.matching_step(code, now, window, None);
     Ok(match (unspent_step, any_step) {
-        (Some(step), _) => Ok(Recognised::Step(step)),
+        (Some(step), _) => Ok(MatchedCode::Step(step)),
         (None, Some(_)) => Err(AuditReason::UsedCode),
         (None, None) => Err(AuditReason::WrongCode),
     })
 }
 
-fn recognise_slot(
-    present: &PresentCode,
+fn match_slot(
+    verify: &VerifyCode,
     codes: CodeSetRow,
     code: &BackupCode,
     keyring: &Keyring,
-) -> Result<Result<Recognised, AuditReason>, Fault> {
+) -> Result<Result<MatchedCode, AuditReason>, QueryError> {
     let Some(set): Option<CodeSet> = codes.into_code_set()? else {
         return Ok(Err(AuditReason::WrongCode));
     };
-    let Some(device) = present.device_id else {
+    let Some(device) = verify.device_id else {
         return Ok(Err(AuditReason::WrongCode));
     };
-    let slot = set.slot_of(keyring, present.user_id, device, code)?;
+    let slot = set.slot_of(keyring, verify.user_id, device, code)?;
     Ok(match slot {
-        Some(slot) if set.is_unused(slot) => Ok(Recognised::Slot {
+        Some(slot) if set.is_unused(slot) => Ok(MatchedCode::Slot {
             slot,
             generation: set.generation,
         }),
@@ -214,47 +214,47 @@ fn recognise_slot(
 /// it has left.
 fn use_up(
     conn: &mut Conn,
-    present: &PresentCode,
-    recognised: &Recognised,
-) -> Result<Option<(DeviceRow, usize)>, Fault> {
-    let now = instant::store(present.now);
-    let id = present.device_id.map_or(0, DeviceId::get);
+    verify: &VerifyCode,
+    matched: &MatchedCode,
+) -> Result<Option<(DeviceRow, usize)>, QueryError> {
+    let now = instant::store(verify.now);
+    let id = verify.device_id.map_or(0, DeviceId::get);
     let device = devices::table
         .find(id)
-        .filter(devices::user_id.eq(present.user_id.get()))
+        .filter(devices::user_id.eq(verify.user_id.get()))
         .filter(devices::removed_at.is_null());
     let used = (
         devices::last_used_at.eq(now),
         devices::updated_at.eq(later_than_before(now)),
     );
     let returning = (DeviceRow::as_returning(), devices::code_used);
-    let updated: Option<(DeviceRow, i32)> = match recognised {
-        Recognised::Step(step) => {
+    let updated: Option<(DeviceRow, i32)> = match matched {
+        MatchedCode::Step(step) => {
             let unspent = devices::last_step
                 .is_null()
                 .or(devices::last_step.lt(step.get()));
             let device = device.filter(unspent);
             let spent = devices::last_step.eq(step.get());
-            if present.goal == Goal::Confirm {
+            if verify.goal == Goal::Confirm {
                 let update = diesel::update(device.filter(devices::confirmed_at.is_null()))
                     .set((spent, used, devices::confirmed_at.eq(now)))
                     .returning(returning);
-                fixed!(update).get_result(conn).optional()?
+                prepared!(update).get_result(conn).optional()?
             } else {
                 let update = diesel::update(device.filter(devices::confirmed_at.is_not_null()))
                     .set((spent, used))
                     .returning(returning);
-                fixed!(update).get_result(conn).optional()?
+                prepared!(update).get_result(conn).optional()?
             }
         }
-        Recognised::Slot { slot, generation } => {
+        MatchedCode::Slot { slot, generation } => {
             let bit = i32::from(slot.bit());
             let unused = device
                 .filter(devices::confirmed_at.is_not_null())
                 .filter(devices::code_generation.eq(*generation))
                 .filter(bits::And::new(devices::code_used, bit.into_sql::<Integer>()).eq(0));
             // Who watched the app's screen while the code was used has nothing of it.
-            let burned = present.rules.window.last_step(present.now).get();
+            let burned = verify.rules.window.last_step(verify.now).get();
             let moved_on = case_when(
                 devices::last_step
                     .is_null()
@@ -270,7 +270,7 @@ fn use_up(
                     used,
                 ))
                 .returning(returning);
-            fixed!(update).get_result(conn).optional()?
+            prepared!(update).get_result(conn).optional()?
         }
     };
     Ok(updated.map(|(device, used)| {
@@ -282,21 +282,21 @@ fn use_up(
 /// The code was right: forgets failures, does what it was presented for, writes it down.
 fn accept(
     conn: &mut Conn,
-    present: &PresentCode,
-    session: &Standing,
+    verify: &VerifyCode,
+    session: &LiveSession,
     device: DeviceRow,
     failures: i64,
     codes: Option<(usize, i64)>,
-) -> Result<Attempt, Fault> {
-    lockout::reset(conn, present.user_id)?;
+) -> Result<Attempt, QueryError> {
+    lockout::reset(conn, verify.user_id)?;
     let record = NewRecord {
         generation: codes.map(|(_, generation)| generation),
         remaining: codes.and_then(|(remaining, _)| i64::try_from(remaining).ok()),
-        ..record_of(present, AuditOutcome::Success)
+        ..record_of(verify, AuditOutcome::Success)
     };
     audit::record(conn, &record)?;
     // This attempt was counted as a failure; without another one nothing can be locked.
-    if failures > 1 && lockout::open_factors(conn, present.user_id)? > 0 {
+    if failures > 1 && lockout::open_factors(conn, verify.user_id)? > 0 {
         audit::record(
             conn,
             &NewRecord {
@@ -305,9 +305,9 @@ fn accept(
             },
         )?;
     }
-    let accepted = match present.goal {
+    let accepted = match verify.goal {
         Goal::StepUp | Goal::Confirm => {
-            let not_after = step_up(conn, present, session)?;
+            let not_after = step_up(conn, verify, session)?;
             Accepted {
                 device: device.into_device()?,
                 session_mfa_not_after: Some(not_after),
@@ -316,9 +316,9 @@ fn accept(
             }
         }
         Goal::Remove => {
-            let removed = remove(conn, present.user_id, device.id, present.now)?;
+            let removed = remove(conn, verify.user_id, device.id, verify.now)?;
             // A moment ago, in the same transaction, it was there.
-            let (device, two_factor_enabled) = removed.ok_or(Fault::Inconsistent {
+            let (device, two_factor_enabled) = removed.ok_or(QueryError::Inconsistent {
                 table: "devices",
                 column: "removed_at",
             })?;
@@ -336,17 +336,17 @@ fn accept(
 /// Makes the session of the attempt, and no other, MFA-fresh.  A longer step-up that it has stays.
 fn step_up(
     conn: &mut Conn,
-    present: &PresentCode,
-    session: &Standing,
-) -> Result<DateTime<Utc>, Fault> {
+    verify: &VerifyCode,
+    session: &LiveSession,
+) -> Result<DateTime<Utc>, QueryError> {
     // Whole seconds, as RFC 3339 is mostly read and written.
-    let not_after = (present.now + present.rules.step_up)
+    let not_after = (verify.now + verify.rules.step_up)
         .trunc_subsecs(0)
         .max(session.mfa_not_after.unwrap_or(DateTime::<Utc>::MIN_UTC))
         .min(session.expires_at);
-    let update = diesel::update(sessions::table.find(present.session_id.get()))
+    let update = diesel::update(sessions::table.find(verify.session_id.get()))
         .set(sessions::mfa_not_after.eq(instant::store(not_after)));
-    fixed!(update).run(conn)?;
+    prepared!(update).run(conn)?;
     Ok(not_after)
 }
 
@@ -358,14 +358,14 @@ pub(crate) fn remove(
     user: UserId,
     device: i64,
     now: DateTime<Utc>,
-) -> Result<Option<(Device, bool)>, Fault> {
+) -> Result<Option<(Device, bool)>, QueryError> {
     let unremoved = devices::table
         .find(device)
         .filter(devices::user_id.eq(user.get()))
         .filter(devices::removed_at.is_null());
     let row: Option<DeviceRow> = diesel::update(unremoved)
         .set((
-            Wiped::at(instant::store(now)),
+            ErasedColumns::at(instant::store(now)),
             devices::updated_at.eq(later_than_before(instant::store(now))),
         ))
         .returning(DeviceRow::as_returning())
@@ -386,44 +386,39 @@ pub(crate) fn remove(
 /// The code was not right: writes it down, and locks what there is to lock.
 fn reject(
     conn: &mut Conn,
-    present: &PresentCode,
+    verify: &VerifyCode,
     failures: i64,
     reason: AuditReason,
-) -> Result<(), Fault> {
-    let record = record_of(present, AuditOutcome::Failure(reason));
+) -> Result<(), QueryError> {
+    let record = record_of(verify, AuditOutcome::Failure(reason));
     audit::record(conn, &record)?;
-    let factor = match &present.code {
+    let factor = match &verify.code {
         PresentedCode::Totp(_) => Factor::Totp,
         PresentedCode::BackupCode(_) => Factor::BackupCodes,
     };
-    let consequence = present.rules.lockout.after_failure(failures, present.now);
-    lockout::punish(conn, consequence, factor, &record)
+    let consequence = verify.rules.lockout.after_failure(failures, verify.now);
+    lockout::record_failure(conn, consequence, factor, &record)
 }
 
 fn deny<T>(
     conn: &mut Conn,
-    present: &PresentCode,
+    verify: &VerifyCode,
     denial: Denial,
-) -> Result<Result<T, Denial>, Fault> {
-    audit::deny(conn, record_of(present, AuditOutcome::Success), denial)
+) -> Result<Result<T, Denial>, QueryError> {
+    audit::deny(conn, record_of(verify, AuditOutcome::Success), denial)
 }
 
-fn record_of(present: &PresentCode, outcome: AuditOutcome) -> NewRecord<'_> {
+fn record_of(verify: &VerifyCode, outcome: AuditOutcome) -> NewRecord<'_> {
     NewRecord {
         outcome,
-        session_id: Some(present.session_id),
-        device_id: present.device_id,
-        ..NewRecord::of(
-            present.user_id,
-            present.event(),
-            present.now,
-            &present.origin,
-        )
+        session_id: Some(verify.session_id),
+        device_id: verify.device_id,
+        ..NewRecord::of(verify.user_id, verify.event(), verify.now, &verify.origin)
     }
 }
 
 /// Writes down denials that were counted, a record for each kind.
-pub(crate) fn record_denied(conn: &mut Conn, denied: &[DeniedAttempts]) -> Result<(), Fault> {
+pub(crate) fn record_denied(conn: &mut Conn, denied: &[DeniedAttempts]) -> Result<(), QueryError> {
     for denied in denied {
         let record = NewRecord {
             outcome: AuditOutcome::Denied(AuditReason::RateLimited),
@@ -441,7 +436,7 @@ pub(crate) fn reset_step(
     device: DeviceId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<ResetStep, Fault> {
+) -> Result<ResetStep, QueryError> {
     if set_step_back(conn, device.get(), now, origin)? {
         return Ok(ResetStep::Reset);
     }
@@ -462,7 +457,7 @@ pub(crate) fn reset_steps(
     limit: u32,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<usize, Fault> {
+) -> Result<usize, QueryError> {
     let ahead: Vec<i64> = devices::table
         .filter(devices::removed_at.is_null())
         .filter(devices::last_step.gt(shown(now)))
@@ -488,7 +483,7 @@ fn set_step_back(
     device: i64,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<bool, Fault> {
+) -> Result<bool, QueryError> {
     let ahead = devices::table
         .find(device)
         .filter(devices::removed_at.is_null())
@@ -501,7 +496,7 @@ fn set_step_back(
     let Some(owner) = owner else {
         return Ok(false);
     };
-    let wrong = |column| Fault::Inconsistent {
+    let wrong = |column| QueryError::Inconsistent {
         table: "devices",
         column,
     };

@@ -6,16 +6,16 @@ use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::{Conn, Db, written};
-use crate::audit::{NewRecord, harmless};
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::audit::{NewRecord, escape_and_truncate};
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::{audit, outbox};
 use crate::{
     AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord, instant,
 };
 
 /// Writes a record, and into the outbox if its user is to be told.
-pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> {
+pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), QueryError> {
     let at = instant::store(new.at);
     let insert = diesel::insert_into(audit::table)
         .values((
@@ -23,19 +23,19 @@ pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> 
             audit::event.eq(new.event.as_str()),
             audit::outcome.eq(new.outcome.as_str()),
             audit::reason.eq(new.outcome.reason().map(AuditReason::as_str)),
-            audit::actor.eq(new.origin.actor.as_deref().map(harmless)),
+            audit::actor.eq(new.origin.actor.as_deref().map(escape_and_truncate)),
             audit::user_id.eq(new.user_id.map(UserId::get)),
             audit::session_id.eq(new.session_id.map(SessionId::get)),
             audit::device_id.eq(new.device_id.map(DeviceId::get)),
             audit::generation.eq(new.generation),
             audit::remaining.eq(new.remaining),
             audit::remote_address.eq(new.origin.remote_address.map(|address| address.to_string())),
-            audit::user_agent.eq(new.origin.user_agent.as_deref().map(harmless)),
-            audit::request_id.eq(new.origin.request_id.as_deref().map(harmless)),
+            audit::user_agent.eq(new.origin.user_agent.as_deref().map(escape_and_truncate)),
+            audit::request_id.eq(new.origin.request_id.as_deref().map(escape_and_truncate)),
             audit::attempts.eq(new.attempts),
         ))
         .returning(audit::id);
-    let id: i64 = fixed!(insert).get_result(conn)?;
+    let id: i64 = prepared!(insert).get_result(conn)?;
     written(id, at);
     let Some(user_id) = new.user_id else {
         return Ok(());
@@ -48,7 +48,7 @@ pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), Fault> 
             outbox::user_id.eq(user_id.get()),
             outbox::device_id.eq(new.device_id.map(DeviceId::get)),
         ));
-        fixed!(insert).run(conn)?;
+        prepared!(insert).run(conn)?;
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ pub(crate) fn deny<T>(
     conn: &mut Conn,
     new: NewRecord<'_>,
     denial: Denial,
-) -> Result<Result<T, Denial>, Fault> {
+) -> Result<Result<T, Denial>, QueryError> {
     if let Some(reason) = AuditReason::of(denial) {
         let outcome = AuditOutcome::Denied(reason);
         record(conn, &NewRecord { outcome, ..new })?;
@@ -66,7 +66,7 @@ pub(crate) fn deny<T>(
     Ok(Err(denial))
 }
 
-pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditRecord>, Fault> {
+pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditRecord>, QueryError> {
     let mut records = audit::table
         .select(AuditRow::as_select())
         .order(audit::id)
@@ -93,13 +93,17 @@ pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditReco
         .collect()
 }
 
-pub(crate) fn find_newest(conn: &mut Conn) -> Result<Option<DateTime<Utc>>, Fault> {
+pub(crate) fn find_newest(conn: &mut Conn) -> Result<Option<DateTime<Utc>>, QueryError> {
     let newest: Option<i64> = audit::table.select(max(audit::at)).first(conn)?;
     instant::load_optional(newest, "audit", "at")
 }
 
 /// The last records of a user, the oldest first.
-pub(crate) fn latest(conn: &mut Conn, user: UserId, limit: u32) -> Result<Vec<AuditRecord>, Fault> {
+pub(crate) fn latest(
+    conn: &mut Conn,
+    user: UserId,
+    limit: u32,
+) -> Result<Vec<AuditRecord>, QueryError> {
     let mut rows: Vec<AuditRow> = audit::table
         .filter(audit::user_id.eq(user.get()))
         .order(audit::id.desc())
@@ -131,8 +135,8 @@ struct AuditRow {
 }
 
 impl AuditRow {
-    fn into_record(self) -> Result<AuditRecord, Fault> {
-        let wrong = |column| Fault::Inconsistent {
+    fn into_record(self) -> Result<AuditRecord, QueryError> {
+        let wrong = |column| QueryError::Inconsistent {
             table: "audit",
             column,
         };

@@ -5,20 +5,20 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 use super::devices::{DeviceRow, later_than_before};
-use super::sessions::{find_standing, live};
+use super::sessions::{find_live_session, live};
 use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::{devices, sessions};
 use crate::{AuditEvent, ReplaceBackupCodes, ReplacedCodes, instant};
 
 pub(crate) fn replace_codes(
     conn: &mut Conn,
     replace: &ReplaceBackupCodes,
-) -> Result<Result<ReplacedCodes, Denial>, Fault> {
-    let standing = find_standing(conn, replace.session_id, replace.user_id, replace.now)?;
-    let Some(standing) = standing else {
+) -> Result<Result<ReplacedCodes, Denial>, QueryError> {
+    let session = find_live_session(conn, replace.session_id, replace.user_id, replace.now)?;
+    let Some(session) = session else {
         return Ok(Err(Denial::SessionEnded));
     };
     let record = NewRecord {
@@ -32,7 +32,7 @@ pub(crate) fn replace_codes(
         )
     };
     // First: a session that is not fresh causes no further statement, however often it asks.
-    let Some(not_after) = standing.mfa_not_after else {
+    let Some(not_after) = session.mfa_not_after else {
         return audit::deny(conn, record, Denial::MfaRequired);
     };
     keys::check_usable(conn, replace.codes.key_id)?;
@@ -66,7 +66,7 @@ pub(crate) fn replace_codes(
             devices::updated_at.eq(later_than_before(now)),
         ))
         .returning((DeviceRow::as_returning(), devices::code_generation));
-    let replaced: Option<(DeviceRow, i64)> = fixed!(update).get_result(conn).optional()?;
+    let replaced: Option<(DeviceRow, i64)> = prepared!(update).get_result(conn).optional()?;
     let Some((device, generation)) = replaced else {
         let denial = why_not_replaced(conn, replace)?;
         return audit::deny(conn, record, denial);
@@ -88,7 +88,7 @@ pub(crate) fn replace_codes(
 
 /// The guards of [`replace_codes`] behind freshness one by one, in the order in which a caller may
 /// learn of them.
-fn why_not_replaced(conn: &mut Conn, replace: &ReplaceBackupCodes) -> Result<Denial, Fault> {
+fn why_not_replaced(conn: &mut Conn, replace: &ReplaceBackupCodes) -> Result<Denial, QueryError> {
     let event = AuditEvent::BackupCodesRegenerated;
     let limited = limits::until(conn, replace.user_id, event, replace.limit, replace.now)?;
     if let Some(until) = limited {
@@ -105,7 +105,7 @@ fn why_not_replaced(conn: &mut Conn, replace: &ReplaceBackupCodes) -> Result<Den
         None => Ok(Denial::DeviceNotFound),
         Some(false) => Ok(Denial::DeviceNotConfirmed),
         // The statement before this one, in the same transaction, saw it otherwise.
-        Some(true) => Err(Fault::Inconsistent {
+        Some(true) => Err(QueryError::Inconsistent {
             table: "devices",
             column: "confirmed_at",
         }),

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use super::Conn;
 use crate::copy::{BATCH, CopiedTable, Rows, Sum, Table};
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::schema::{audit, devices, keys, memberships, outbox, sessions, users};
 
 /// Reads a table whole and sums it up; `each` is given all rows, and says whether to go on.
@@ -13,7 +13,7 @@ pub(crate) fn sum_up(
     conn: &mut Conn,
     table: Table,
     mut each: impl FnMut(Rows) -> bool,
-) -> Result<Option<CopiedTable>, Fault> {
+) -> Result<Option<CopiedTable>, QueryError> {
     let mut sum = Sum::of(table);
     let mut after = (i64::MIN, i64::MIN);
     loop {
@@ -43,7 +43,7 @@ fn last_key(rows: &Rows) -> Option<(i64, i64)> {
     }
 }
 
-fn read(conn: &mut Conn, table: Table, after: (i64, i64)) -> Result<Rows, Fault> {
+fn read(conn: &mut Conn, table: Table, after: (i64, i64)) -> Result<Rows, QueryError> {
     let (id, second) = after;
     macro_rules! page {
         ($table:ident) => {
@@ -81,7 +81,7 @@ fn read(conn: &mut Conn, table: Table, after: (i64, i64)) -> Result<Rows, Fault>
 }
 
 /// How many rows a table has.
-pub(crate) fn count(conn: &mut Conn, table: Table) -> Result<u64, Fault> {
+pub(crate) fn count(conn: &mut Conn, table: Table) -> Result<u64, QueryError> {
     let rows: i64 = match table {
         Table::Users => users::table.select(count_star()).first(conn),
         Table::Memberships => memberships::table.select(count_star()).first(conn),

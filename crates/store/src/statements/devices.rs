@@ -12,8 +12,8 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use super::{Conn, Db, attempts, audit, keys, locks};
 use crate::audit::NewRecord;
 use crate::devices::TOTP;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::{devices, users};
 use crate::{AuditEvent, AuditOrigin, CreateDevice, DevicePage, NewDevice, RemoveDevice, instant};
 
@@ -21,7 +21,7 @@ pub(crate) fn create(
     conn: &mut Conn,
     new: &NewDevice,
     origin: &AuditOrigin,
-) -> Result<CreateDevice, Fault> {
+) -> Result<CreateDevice, QueryError> {
     locks::user(conn, new.user_id)?;
     keys::check_usable(conn, new.seed.key_id)?;
     let now = instant::store(new.now);
@@ -76,7 +76,7 @@ pub(crate) fn list_page(
     enrollment: TimeDelta,
     page: std::ops::Range<usize>,
     now: DateTime<Utc>,
-) -> Result<DevicePage, Fault> {
+) -> Result<DevicePage, QueryError> {
     // All of them, which are few: page and count are of one moment.
     let rows: Vec<(DeviceRow, i64)> = devices::table
         .filter(devices::user_id.eq(user.get()))
@@ -105,7 +105,7 @@ pub(crate) fn list_all(
     user: UserId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<Option<Vec<Device>>, Fault> {
+) -> Result<Option<Vec<Device>>, QueryError> {
     if super::users::is_disabled(conn, user)?.is_none() {
         return Ok(None);
     }
@@ -116,7 +116,7 @@ pub(crate) fn list_all(
         .order((devices::created_at.desc(), devices::id.desc()))
         .select(DeviceRow::as_select())
         .load(conn)?;
-    let devices: Result<_, Fault> = rows.into_iter().map(DeviceRow::into_device).collect();
+    let devices: Result<_, QueryError> = rows.into_iter().map(DeviceRow::into_device).collect();
     devices.map(Some)
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn remove(
     device: DeviceId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<RemoveDevice, Fault> {
+) -> Result<RemoveDevice, QueryError> {
     let owner: Option<i64> = devices::table
         .find(device.get())
         .select(devices::user_id)
@@ -134,7 +134,7 @@ pub(crate) fn remove(
     let Some(owner) = owner else {
         return Ok(RemoveDevice::NoSuchDevice);
     };
-    let owner = UserId::from_stored(owner).ok_or(Fault::Inconsistent {
+    let owner = UserId::from_stored(owner).ok_or(QueryError::Inconsistent {
         table: "devices",
         column: "user_id",
     })?;
@@ -165,7 +165,7 @@ pub(crate) fn is_pending(created_at: i64, now: DateTime<Utc>, enrollment: TimeDe
 /// What removing sets beside `updated_at`: neither seed nor codes are left.
 #[derive(AsChangeset)]
 #[diesel(table_name = devices, treat_none_as_null = true)]
-pub(crate) struct Wiped {
+pub(crate) struct ErasedColumns {
     removed_at: i64,
     seed_key_id: Option<String>,
     seed: Option<Vec<u8>>,
@@ -176,7 +176,7 @@ pub(crate) struct Wiped {
     codes_locked_at: Option<i64>,
 }
 
-impl Wiped {
+impl ErasedColumns {
     pub(crate) fn at(removed_at: i64) -> Self {
         Self {
             removed_at,
@@ -195,13 +195,13 @@ pub(crate) fn find_code_set(
     conn: &mut Conn,
     user: UserId,
     device: DeviceId,
-) -> Result<Option<CodeSet>, Fault> {
+) -> Result<Option<CodeSet>, QueryError> {
     let device = devices::table
         .find(device.get())
         .filter(devices::user_id.eq(user.get()))
         .filter(devices::removed_at.is_null())
         .select(CodeSetRow::as_select());
-    let row: Option<CodeSetRow> = fixed!(device).get_result(conn).optional()?;
+    let row: Option<CodeSetRow> = prepared!(device).get_result(conn).optional()?;
     row.map_or(Ok(None), CodeSetRow::into_code_set)
 }
 
@@ -240,8 +240,8 @@ impl DeviceRow {
         self.confirmed_at.is_some()
     }
 
-    pub(crate) fn into_device(self) -> Result<Device, Fault> {
-        let wrong = |column| Fault::Inconsistent {
+    pub(crate) fn into_device(self) -> Result<Device, QueryError> {
+        let wrong = |column| QueryError::Inconsistent {
             table: "devices",
             column,
         };
@@ -273,8 +273,8 @@ pub(crate) struct CodeSetRow {
 }
 
 impl CodeSetRow {
-    pub(crate) fn into_code_set(self) -> Result<Option<CodeSet>, Fault> {
-        let wrong = |column| Fault::Inconsistent {
+    pub(crate) fn into_code_set(self) -> Result<Option<CodeSet>, QueryError> {
+        let wrong = |column| QueryError::Inconsistent {
             table: "devices",
             column,
         };
@@ -289,7 +289,7 @@ impl CodeSetRow {
         }
         let mac_key = self.code_mac_key.map(|bytes| {
             let bytes = bytes.try_into().map_err(|_| wrong("code_mac_key"))?;
-            Ok::<_, Fault>(SealedMacKey::from_stored(bytes))
+            Ok::<_, QueryError>(SealedMacKey::from_stored(bytes))
         });
         Ok(Some(CodeSet {
             mac_key: mac_key.transpose()?,

@@ -4,20 +4,20 @@ use arklow_domain::{Denial, Device};
 use diesel::prelude::*;
 
 use super::attempts::count_confirmed;
-use super::devices::{DeviceRow, Wiped, later_than_before};
-use super::sessions::find_standing;
+use super::devices::{DeviceRow, ErasedColumns, later_than_before};
+use super::sessions::find_live_session;
 use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;
 use crate::devices::TOTP;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::devices;
 use crate::{AskEnrollment, AuditEvent, StartEnrollment, instant};
 
 pub(crate) fn start_in(
     conn: &mut Conn,
     start: &StartEnrollment,
-) -> Result<Result<Device, Denial>, Fault> {
+) -> Result<Result<Device, Denial>, QueryError> {
     let StartEnrollment { ask, device, codes } = start;
     let now = instant::store(ask.now);
     if let Err(denial) = check(conn, ask)? {
@@ -31,7 +31,7 @@ pub(crate) fn start_in(
         .filter(devices::removed_at.is_null());
     diesel::update(pending)
         .set((
-            Wiped::at(now),
+            ErasedColumns::at(now),
             devices::updated_at.eq(later_than_before(now)),
         ))
         .execute(conn)?;
@@ -51,7 +51,7 @@ pub(crate) fn start_in(
             devices::updated_at.eq(now),
         ))
         .returning(DeviceRow::as_returning());
-    let row: DeviceRow = fixed!(insert).get_result(conn)?;
+    let row: DeviceRow = prepared!(insert).get_result(conn)?;
     audit::record(
         conn,
         &NewRecord {
@@ -64,15 +64,18 @@ pub(crate) fn start_in(
 }
 
 /// Checks the rules in the order in which a caller may learn of them, and records a denial.
-pub(crate) fn check(conn: &mut Conn, ask: &AskEnrollment) -> Result<Result<(), Denial>, Fault> {
+pub(crate) fn check(
+    conn: &mut Conn,
+    ask: &AskEnrollment,
+) -> Result<Result<(), Denial>, QueryError> {
     match why_not(conn, ask)? {
         None => Ok(Ok(())),
         Some(denial) => audit::deny(conn, record_of(ask), denial),
     }
 }
 
-fn why_not(conn: &mut Conn, ask: &AskEnrollment) -> Result<Option<Denial>, Fault> {
-    let Some(session) = find_standing(conn, ask.session_id, ask.user_id, ask.now)? else {
+fn why_not(conn: &mut Conn, ask: &AskEnrollment) -> Result<Option<Denial>, QueryError> {
+    let Some(session) = find_live_session(conn, ask.session_id, ask.user_id, ask.now)? else {
         return Ok(Some(Denial::SessionEnded));
     };
     let confirmed = count_confirmed(conn, ask.user_id)?;

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use super::devices::CodeSetRow;
 use super::{Conn, Db, audit, locks};
 use crate::audit::NewRecord;
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::schema::{devices, keys};
 use crate::{AuditEvent, AuditOrigin, KeyUsage, RecordKey, Reseal, Resealed, RetireKey, instant};
 
@@ -17,7 +17,7 @@ pub(crate) fn record(
     key: KeyId,
     check: KeyCheck,
     now: DateTime<Utc>,
-) -> Result<RecordKey, Fault> {
+) -> Result<RecordKey, QueryError> {
     let inserted = diesel::insert_into(keys::table)
         .values((
             keys::id.eq(key.to_string()),
@@ -47,15 +47,15 @@ pub(crate) fn record_rotation(
     conn: &mut Conn,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<(), Fault> {
+) -> Result<(), QueryError> {
     audit::record(
         conn,
         &NewRecord::of_nobody(AuditEvent::KeyRotated, now, origin),
     )
 }
 
-pub(crate) fn list(conn: &mut Conn) -> Result<Vec<(KeyId, KeyCheck)>, Fault> {
-    let wrong = |column| Fault::Inconsistent {
+pub(crate) fn list(conn: &mut Conn) -> Result<Vec<(KeyId, KeyCheck)>, QueryError> {
+    let wrong = |column| QueryError::Inconsistent {
         table: "keys",
         column,
     };
@@ -75,17 +75,17 @@ pub(crate) fn list(conn: &mut Conn) -> Result<Vec<(KeyId, KeyCheck)>, Fault> {
 
 /// Nothing may be protected with a key that is out of use: its file may be gone tomorrow.  Asked
 /// after a lock: until the end of the transaction the key stays in use.
-pub(crate) fn check_usable(conn: &mut Conn, key: KeyId) -> Result<(), Fault> {
+pub(crate) fn check_usable(conn: &mut Conn, key: KeyId) -> Result<(), QueryError> {
     let retired = keys::table
         .find(key.to_string())
         .filter(keys::retired_at.is_not_null());
     match diesel::select(diesel::dsl::exists(retired)).get_result(conn)? {
-        true => Err(Fault::RetiredKey(key)),
+        true => Err(QueryError::RetiredKey(key)),
         false => Ok(()),
     }
 }
 
-pub(crate) fn usage(conn: &mut Conn) -> Result<Vec<KeyUsage>, Fault> {
+pub(crate) fn usage(conn: &mut Conn) -> Result<Vec<KeyUsage>, QueryError> {
     let rows: Vec<(String, i64, Option<i64>)> = keys::table
         .select((keys::id, keys::first_used_at, keys::retired_at))
         .order((keys::first_used_at, keys::id))
@@ -99,7 +99,7 @@ pub(crate) fn usage(conn: &mut Conn) -> Result<Vec<KeyUsage>, Fault> {
                 .select(count_star())
                 .first(conn)?;
             Ok(KeyUsage {
-                id: id.parse().map_err(|_| Fault::Inconsistent {
+                id: id.parse().map_err(|_| QueryError::Inconsistent {
                     table: "keys",
                     column: "id",
                 })?,
@@ -113,7 +113,7 @@ pub(crate) fn usage(conn: &mut Conn) -> Result<Vec<KeyUsage>, Fault> {
         .collect()
 }
 
-fn count_uses(conn: &mut Conn, key: &str) -> Result<(i64, i64), Fault> {
+fn count_uses(conn: &mut Conn, key: &str) -> Result<(i64, i64), QueryError> {
     let seeds = devices::table
         .filter(devices::seed_key_id.eq(key))
         .select(count_star())
@@ -130,7 +130,7 @@ pub(crate) fn retire(
     key: KeyId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<RetireKey, Fault> {
+) -> Result<RetireKey, QueryError> {
     // Whoever is about to use the key has done so before it is looked at, or finds it retired.
     locks::everybody(conn)?;
     let id = key.to_string();
@@ -182,7 +182,7 @@ pub(crate) fn reseal_some(
     reseal: Reseal,
     keyring: &Keyring,
     random: &dyn Random,
-) -> Result<Resealed, Fault> {
+) -> Result<Resealed, QueryError> {
     locks::keys(conn)?;
     let active = keyring.active().to_string();
     check_usable(conn, keyring.active())?;
@@ -207,7 +207,7 @@ pub(crate) fn reseal_some(
     };
     let is_full = rows.len() as u64 >= u64::from(reseal.limit);
     for row in rows {
-        let device = DeviceId::from_stored(row.id).ok_or(Fault::Inconsistent {
+        let device = DeviceId::from_stored(row.id).ok_or(QueryError::Inconsistent {
             table: "devices",
             column: "id",
         })?;
@@ -234,8 +234,8 @@ fn reseal_one(
     active: &str,
     keyring: &Keyring,
     random: &dyn Random,
-) -> Result<Moved, Fault> {
-    let wrong = |column| Fault::Inconsistent {
+) -> Result<Moved, QueryError> {
+    let wrong = |column| QueryError::Inconsistent {
         table: "devices",
         column,
     };
@@ -254,7 +254,7 @@ fn reseal_one(
         let new = match old.reseal(keyring, user, device, random) {
             Ok(new) => new,
             Err(ResealError::Unreadable(_)) => return Ok(Moved::Unreadable),
-            Err(ResealError::Entropy(_)) => return Err(Fault::NoEntropy),
+            Err(ResealError::Entropy(_)) => return Err(QueryError::NoEntropy),
         };
         diesel::update(
             devices::table
@@ -288,7 +288,7 @@ fn reseal_one(
             }
             Ok(None) => whole = false,
             Err(ResealError::Unreadable(_)) => return Ok(Moved::Unreadable),
-            Err(ResealError::Entropy(_)) => return Err(Fault::NoEntropy),
+            Err(ResealError::Entropy(_)) => return Err(QueryError::NoEntropy),
         }
     }
     Ok(if whole {

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
 use super::Conn;
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::schema::audit;
 use crate::{AuditEvent, AuditOutcome, instant};
 
@@ -48,7 +48,7 @@ pub(crate) fn until(
     event: AuditEvent,
     limit: Option<RateLimit>,
     now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, Fault> {
+) -> Result<Option<DateTime<Utc>>, QueryError> {
     let Some(per) = limit.map(|limit| limit.per) else {
         return Ok(None);
     };

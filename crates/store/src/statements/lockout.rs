@@ -6,8 +6,8 @@ use diesel::prelude::*;
 
 use super::{Conn, audit, locks};
 use crate::audit::NewRecord;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::{devices, users};
 use crate::{AuditEvent, AuditOrigin, AuditOutcome, UnlockUser, instant};
 
@@ -32,7 +32,7 @@ pub(crate) fn charge(
     user: UserId,
     longest: TimeDelta,
     now: DateTime<Utc>,
-) -> Result<Charge, Fault> {
+) -> Result<Charge, QueryError> {
     let unlocked = users::table.find(user.get()).filter(
         users::mfa_locked_until
             .is_null()
@@ -41,14 +41,14 @@ pub(crate) fn charge(
     let update = diesel::update(unlocked)
         .set(users::mfa_failures.eq(users::mfa_failures + 1))
         .returning(users::mfa_failures);
-    let failures = fixed!(update).get_result(conn).optional()?;
+    let failures = prepared!(update).get_result(conn).optional()?;
     if let Some(failures) = failures {
         return Ok(Charge::Paid { failures });
     }
     let until = users::table
         .find(user.get())
         .select(users::mfa_locked_until.assume_not_null());
-    let until: i64 = fixed!(until).get_result(conn)?;
+    let until: i64 = prepared!(until).get_result(conn)?;
     let latest = now + longest;
     if until > instant::store(latest) {
         set_locked_until(conn, user, latest)?;
@@ -58,7 +58,7 @@ pub(crate) fn charge(
     Ok(Charge::Locked { until })
 }
 
-fn set_locked_until(conn: &mut Conn, user: UserId, until: DateTime<Utc>) -> Result<(), Fault> {
+fn set_locked_until(conn: &mut Conn, user: UserId, until: DateTime<Utc>) -> Result<(), QueryError> {
     diesel::update(users::table.find(user.get()))
         .set(users::mfa_locked_until.eq(instant::store(until)))
         .execute(conn)?;
@@ -66,25 +66,25 @@ fn set_locked_until(conn: &mut Conn, user: UserId, until: DateTime<Utc>) -> Resu
 }
 
 /// Takes the attempt back: no code was looked at.
-pub(crate) fn refund(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
+pub(crate) fn refund(conn: &mut Conn, user: UserId) -> Result<(), QueryError> {
     let update = diesel::update(users::table.find(user.get()))
         .set(users::mfa_failures.eq(users::mfa_failures - 1));
-    fixed!(update).run(conn)?;
+    prepared!(update).run(conn)?;
     Ok(())
 }
 
 /// Begins anew after a success.
-pub(crate) fn reset(conn: &mut Conn, user: UserId) -> Result<(), Fault> {
+pub(crate) fn reset(conn: &mut Conn, user: UserId) -> Result<(), QueryError> {
     let update = diesel::update(users::table.find(user.get())).set((
         users::mfa_failures.eq(0),
         users::mfa_locked_until.eq(None::<i64>),
     ));
-    fixed!(update).run(conn)?;
+    prepared!(update).run(conn)?;
     Ok(())
 }
 
 /// Opens the factors of the user that were locked, and says how many there were.
-pub(crate) fn open_factors(conn: &mut Conn, user: UserId) -> Result<usize, Fault> {
+pub(crate) fn open_factors(conn: &mut Conn, user: UserId) -> Result<usize, QueryError> {
     let locked = devices::table
         .filter(devices::user_id.eq(user.get()))
         .filter(
@@ -109,12 +109,12 @@ pub(crate) enum Factor {
 }
 
 /// Locks what the failure of `attempt` locks, each with its own record.
-pub(crate) fn punish(
+pub(crate) fn record_failure(
     conn: &mut Conn,
     consequence: Consequence,
     factor: Factor,
     attempt: &NewRecord<'_>,
-) -> Result<(), Fault> {
+) -> Result<(), QueryError> {
     let (Some(user), Some(device)) = (attempt.user_id, attempt.device_id) else {
         return Ok(());
     };
@@ -158,7 +158,7 @@ pub(crate) fn unlock(
     user: UserId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<UnlockUser, Fault> {
+) -> Result<UnlockUser, QueryError> {
     let before = users::table
         .find(user.get())
         .select((users::mfa_failures, users::mfa_locked_until));

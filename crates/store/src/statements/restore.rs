@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use super::devices::later_than_before;
 use super::{Conn, audit, locks};
 use crate::audit::NewRecord;
-use crate::error::Fault;
+use crate::error::QueryError;
 use crate::schema::{audit as records, devices, sessions, users};
 use crate::{AuditEvent, AuditOrigin, Batch, DeviceBatch, Hold, RestoredRows, instant};
 
@@ -17,7 +17,7 @@ pub(crate) fn begin(
     hold: Hold,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<RestoredRows, Fault> {
+) -> Result<RestoredRows, QueryError> {
     let (started, ended) = (AuditEvent::RestoreStarted, AuditEvent::Restored);
     let last: Option<String> = records::table
         .filter(records::event.eq_any([started.as_str(), ended.as_str()]))
@@ -43,7 +43,11 @@ pub(crate) fn begin(
     })
 }
 
-pub(crate) fn end(conn: &mut Conn, now: DateTime<Utc>, origin: &AuditOrigin) -> Result<(), Fault> {
+pub(crate) fn end(
+    conn: &mut Conn,
+    now: DateTime<Utc>,
+    origin: &AuditOrigin,
+) -> Result<(), QueryError> {
     let record = NewRecord::of_nobody(AuditEvent::Restored, now, origin);
     audit::record(conn, &record)
 }
@@ -66,7 +70,7 @@ pub(crate) fn hold_users(
     after: Option<UserId>,
     limit: u32,
     now: DateTime<Utc>,
-) -> Result<Batch<UserId>, Fault> {
+) -> Result<Batch<UserId>, QueryError> {
     locks::everybody(conn)?;
     let after = after.map_or(0, UserId::get);
     let last = last_of_batch!(conn, users, after, limit);
@@ -83,12 +87,12 @@ pub(crate) fn hold_users(
     })
 }
 
-pub(crate) fn kill_sessions(
+pub(crate) fn end_sessions(
     conn: &mut Conn,
     after: Option<SessionId>,
     limit: u32,
     now: DateTime<Utc>,
-) -> Result<Batch<SessionId>, Fault> {
+) -> Result<Batch<SessionId>, QueryError> {
     // A server that changes several sessions of a user would deadlock with this otherwise.
     locks::everybody(conn)?;
     let after = after.map_or(0, SessionId::get);
@@ -106,13 +110,13 @@ pub(crate) fn kill_sessions(
     })
 }
 
-pub(crate) fn kill_codes(
+pub(crate) fn invalidate_codes(
     conn: &mut Conn,
     after: Option<DeviceId>,
     limit: u32,
     hold: Hold,
     now: DateTime<Utc>,
-) -> Result<DeviceBatch, Fault> {
+) -> Result<DeviceBatch, QueryError> {
     locks::everybody(conn)?;
     let micros = instant::store(now);
     let after = after.map_or(0, DeviceId::get);

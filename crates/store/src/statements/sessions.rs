@@ -7,8 +7,8 @@ use diesel::sql_types::{BigInt, Binary, Nullable};
 
 use super::{Conn, Db, audit, locks};
 use crate::audit::NewRecord;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::{sessions, users};
 use crate::{
     AuditEvent, AuditOrigin, CreateSession, NewSession, RevokeSession, SessionEntry, instant,
@@ -18,7 +18,7 @@ pub(crate) fn create(
     conn: &mut Conn,
     new: &NewSession,
     origin: &AuditOrigin,
-) -> Result<CreateSession, Fault> {
+) -> Result<CreateSession, QueryError> {
     let inserted = users::table
         .find(new.user_id.get())
         .filter(users::disabled_at.is_null())
@@ -64,7 +64,7 @@ pub(crate) fn revoke(
     session: SessionId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<RevokeSession, Fault> {
+) -> Result<RevokeSession, QueryError> {
     let unrevoked = sessions::table
         .find(session.get())
         .filter(sessions::revoked_at.is_null());
@@ -74,7 +74,7 @@ pub(crate) fn revoke(
         .get_result(conn)
         .optional()?;
     if let Some(owner) = owner {
-        let owner = UserId::from_stored(owner).ok_or(Fault::Inconsistent {
+        let owner = UserId::from_stored(owner).ok_or(QueryError::Inconsistent {
             table: "sessions",
             column: "user_id",
         })?;
@@ -99,7 +99,7 @@ pub(crate) fn list(
     user: UserId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<Option<Vec<SessionEntry>>, Fault> {
+) -> Result<Option<Vec<SessionEntry>>, QueryError> {
     if super::users::is_disabled(conn, user)?.is_none() {
         return Ok(None);
     }
@@ -114,11 +114,11 @@ pub(crate) fn list(
             sessions::revoked_at,
         ))
         .load(conn)?;
-    let entries: Result<_, Fault> = rows.into_iter().map(into_entry).collect();
+    let entries: Result<_, QueryError> = rows.into_iter().map(into_entry).collect();
     entries.map(Some)
 }
 
-fn into_entry(row: (SessionRow, i64, Option<i64>)) -> Result<SessionEntry, Fault> {
+fn into_entry(row: (SessionRow, i64, Option<i64>)) -> Result<SessionEntry, QueryError> {
     let (row, created_at, revoked_at) = row;
     Ok(SessionEntry {
         session: row.into_session()?,
@@ -133,7 +133,7 @@ pub(crate) fn list_live(
     user: UserId,
     limit: u32,
     now: DateTime<Utc>,
-) -> Result<(Vec<SessionEntry>, i64), Fault> {
+) -> Result<(Vec<SessionEntry>, i64), QueryError> {
     let of_user = || live(now).filter(users::id.eq(user.get()));
     let count = of_user().select(diesel::dsl::count_star()).first(conn)?;
     let rows: Vec<(SessionRow, i64, Option<i64>)> = of_user()
@@ -145,7 +145,7 @@ pub(crate) fn list_live(
             sessions::revoked_at,
         ))
         .load(conn)?;
-    let entries: Result<_, Fault> = rows.into_iter().map(into_entry).collect();
+    let entries: Result<_, QueryError> = rows.into_iter().map(into_entry).collect();
     Ok((entries?, count))
 }
 
@@ -153,16 +153,16 @@ pub(crate) fn find_live(
     conn: &mut Conn,
     token: TokenHash,
     now: DateTime<Utc>,
-) -> Result<Option<Session>, Fault> {
+) -> Result<Option<Session>, QueryError> {
     let session = live(now)
         .filter(sessions::token_hash.eq(token.as_bytes().as_slice()))
         .select(SessionRow::as_select());
-    let row: Option<SessionRow> = fixed!(session).get_result(conn).optional()?;
+    let row: Option<SessionRow> = prepared!(session).get_result(conn).optional()?;
     row.map(SessionRow::into_session).transpose()
 }
 
 /// Where a live session stands, in the transaction that acts on it.
-pub(crate) struct Standing {
+pub(crate) struct LiveSession {
     /// Until when the second factor counts; `None` if it does not.
     pub(crate) mfa_not_after: Option<DateTime<Utc>>,
     pub(crate) expires_at: DateTime<Utc>,
@@ -170,26 +170,26 @@ pub(crate) struct Standing {
 
 /// Where the session of this user stands at `now`, or `None` if it does not live.  Until the end of
 /// the transaction everything else about this user waits: this is how each change begins.
-pub(crate) fn find_standing(
+pub(crate) fn find_live_session(
     conn: &mut Conn,
     session: SessionId,
     user: UserId,
     now: DateTime<Utc>,
-) -> Result<Option<Standing>, Fault> {
-    let standing = live(now)
+) -> Result<Option<LiveSession>, QueryError> {
+    let session = live(now)
         .filter(sessions::id.eq(session.get()))
         .filter(sessions::user_id.eq(user.get()))
         .select((sessions::mfa_not_after, sessions::expires_at));
-    let standing = fixed!(locks::holding!(standing));
-    let found: Option<(Option<i64>, i64)> = standing.get_result(conn).optional()?;
-    let standing = found.map(|(not_after, expires_at)| {
+    let session = prepared!(locks::holding!(session));
+    let found: Option<(Option<i64>, i64)> = session.get_result(conn).optional()?;
+    let session = found.map(|(not_after, expires_at)| {
         let not_after = instant::load_optional(not_after, "sessions", "mfa_not_after")?;
-        Ok(Standing {
+        Ok(LiveSession {
             mfa_not_after: not_after.filter(|until| *until > now),
             expires_at: instant::load(expires_at, "sessions", "expires_at")?,
         })
     });
-    standing.transpose()
+    session.transpose()
 }
 
 /// The sessions that live at `now`, with their users: the one place that says what that means.
@@ -215,8 +215,8 @@ struct SessionRow {
 }
 
 impl SessionRow {
-    fn into_session(self) -> Result<Session, Fault> {
-        let wrong = |column| Fault::Inconsistent {
+    fn into_session(self) -> Result<Session, QueryError> {
+        let wrong = |column| QueryError::Inconsistent {
             table: "sessions",
             column,
         };

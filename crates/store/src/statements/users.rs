@@ -8,8 +8,8 @@ use diesel::prelude::*;
 use super::devices::DeviceRow;
 use super::{Conn, Db, audit, locks, sessions as session_rows};
 use crate::audit::NewRecord;
-use crate::error::Fault;
-use crate::fixed::fixed;
+use crate::error::QueryError;
+use crate::prepared::prepared;
 use crate::schema::{devices, memberships, sessions, users};
 use crate::{
     AuditEvent, AuditOrigin, CreateUser, DeviceOverview, DisableUser, EnableUser, Membership,
@@ -20,7 +20,7 @@ pub(crate) fn create(
     conn: &mut Conn,
     new: &NewUser,
     origin: &AuditOrigin,
-) -> Result<CreateUser, Fault> {
+) -> Result<CreateUser, QueryError> {
     let inserted = diesel::insert_into(users::table)
         .values((
             users::id.eq(new.id.get()),
@@ -45,7 +45,7 @@ pub(crate) fn disable(
     user: UserId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<DisableUser, Fault> {
+) -> Result<DisableUser, QueryError> {
     let enabled = users::table
         .find(user.get())
         .filter(users::disabled_at.is_null());
@@ -68,7 +68,7 @@ pub(crate) fn enable(
     user: UserId,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<EnableUser, Fault> {
+) -> Result<EnableUser, QueryError> {
     locks::user(conn, user)?;
     let disabled = users::table
         .find(user.get())
@@ -94,13 +94,13 @@ pub(crate) fn enable(
     Ok(EnableUser::Enabled)
 }
 
-pub(crate) fn find_id(conn: &mut Conn, email: &Email) -> Result<Option<UserId>, Fault> {
+pub(crate) fn find_id(conn: &mut Conn, email: &Email) -> Result<Option<UserId>, QueryError> {
     let found: Option<i64> = users::table
         .filter(users::email_folded.eq(email.folded()))
         .select(users::id)
         .first(conn)
         .optional()?;
-    let wrong = Fault::Inconsistent {
+    let wrong = QueryError::Inconsistent {
         table: "users",
         column: "id",
     };
@@ -115,7 +115,7 @@ pub(crate) fn list(
     filter: &UserFilter,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<Vec<User>, Fault> {
+) -> Result<Vec<User>, QueryError> {
     let record = NewRecord::of_nobody(AuditEvent::UsersListed, now, origin);
     audit::record(conn, &record)?;
     let mut found = users::table
@@ -153,7 +153,7 @@ pub(crate) fn show(
     limit: u32,
     now: DateTime<Utc>,
     origin: &AuditOrigin,
-) -> Result<Option<UserOverview>, Fault> {
+) -> Result<Option<UserOverview>, QueryError> {
     let row: Option<(UserRow, i64, Option<i64>)> = users::table
         .find(user.get())
         .select((
@@ -183,7 +183,7 @@ pub(crate) fn show(
         .limit(i64::from(limit))
         .select((DeviceRow::as_select(), DeviceStateRow::as_select()))
         .load(conn)?;
-    let devices: Result<_, Fault> = rows
+    let devices: Result<_, QueryError> = rows
         .into_iter()
         .map(|(row, state)| state.into_overview(row))
         .collect();
@@ -210,7 +210,7 @@ struct DeviceStateRow {
 }
 
 impl DeviceStateRow {
-    fn into_overview(self, row: DeviceRow) -> Result<DeviceOverview, Fault> {
+    fn into_overview(self, row: DeviceRow) -> Result<DeviceOverview, QueryError> {
         let unused = !self.code_used & i32::from(CodeSet::ALL_USED);
         let load = |at, column| instant::load_optional(at, "devices", column);
         Ok(DeviceOverview {
@@ -222,13 +222,16 @@ impl DeviceStateRow {
     }
 }
 
-pub(crate) fn find(conn: &mut Conn, user: UserId) -> Result<Option<User>, Fault> {
+pub(crate) fn find(conn: &mut Conn, user: UserId) -> Result<Option<User>, QueryError> {
     let user = users::table.find(user.get()).select(UserRow::as_select());
-    let row: Option<UserRow> = fixed!(user).get_result(conn).optional()?;
+    let row: Option<UserRow> = prepared!(user).get_result(conn).optional()?;
     row.map(UserRow::into_user).transpose()
 }
 
-pub(crate) fn list_memberships(conn: &mut Conn, user: UserId) -> Result<Vec<Membership>, Fault> {
+pub(crate) fn list_memberships(
+    conn: &mut Conn,
+    user: UserId,
+) -> Result<Vec<Membership>, QueryError> {
     let rows: Vec<(i64, String)> = memberships::table
         .filter(memberships::user_id.eq(user.get()))
         .order(memberships::org_id)
@@ -242,7 +245,7 @@ pub(crate) fn list_memberships(conn: &mut Conn, user: UserId) -> Result<Vec<Memb
 }
 
 /// Whether the user is disabled; `None` if there is none.
-pub(crate) fn is_disabled(conn: &mut Conn, user: UserId) -> Result<Option<bool>, Fault> {
+pub(crate) fn is_disabled(conn: &mut Conn, user: UserId) -> Result<Option<bool>, QueryError> {
     let disabled = users::table
         .find(user.get())
         .select(users::disabled_at.is_not_null());
@@ -260,8 +263,8 @@ struct UserRow {
 }
 
 impl UserRow {
-    fn into_user(self) -> Result<User, Fault> {
-        let wrong = |column| Fault::Inconsistent {
+    fn into_user(self) -> Result<User, QueryError> {
+        let wrong = |column| QueryError::Inconsistent {
             table: "users",
             column,
         };

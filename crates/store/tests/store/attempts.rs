@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arklow_domain::{BackupCode, Denial, DeviceId, Seed, SystemRandom, TotpCode, TotpStep};
 use arklow_store::{
     Attempt, AttemptRules, AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, Goal,
-    NewDevice, PresentCode, PresentedCode, StartEnrollment, Store, UnlockUser,
+    NewDevice, PresentedCode, StartEnrollment, Store, UnlockUser, VerifyCode,
 };
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -60,8 +60,8 @@ async fn db_known(db: &Database, email: &str) -> Known {
     Known { owner, seed }
 }
 
-async fn attempt(db: &Database, present: PresentCode) -> Result<Attempt, Denial> {
-    let attempt = db.store.present_code(present, Arc::clone(&db.keyring));
+async fn attempt(db: &Database, present: VerifyCode) -> Result<Attempt, Denial> {
+    let attempt = db.store.verify_code(present, Arc::clone(&db.keyring));
     attempt.await.unwrap()
 }
 
@@ -77,7 +77,7 @@ fn random_code() -> PresentedCode {
 async fn at_once(
     db: &Database,
     stores: &[Store],
-    all: Vec<PresentCode>,
+    all: Vec<VerifyCode>,
 ) -> Vec<Result<Attempt, Denial>> {
     let start = Arc::new(Barrier::new(all.len()));
     let mut running = JoinSet::new();
@@ -86,7 +86,7 @@ async fn at_once(
         let keyring = Arc::clone(&db.keyring);
         running.spawn(async move {
             start.wait().await;
-            store.present_code(present, keyring).await.unwrap()
+            store.verify_code(present, keyring).await.unwrap()
         });
     }
     running.join_all().await
@@ -148,7 +148,7 @@ async fn code_that_steps_up_confirms_and_removes_at_once_does_one_of_it() {
     let stores = [db.store.clone(), db.open_again().await];
     for round in 0..30 {
         let ada = db_known(&db, &format!("ada{round}@example.org")).await;
-        let all = (0..8).map(|n| PresentCode {
+        let all = (0..8).map(|n| VerifyCode {
             goal: if n % 2 == 0 {
                 Goal::StepUp
             } else {
@@ -216,7 +216,7 @@ async fn attempt_that_was_not_looked_at_costs_nothing() {
         .unwrap();
     for device_id in [None, Some(bob.owner.device_id), Some(pending_id)] {
         for _ in 0..20 {
-            let present = PresentCode {
+            let present = VerifyCode {
                 device_id,
                 ..presented(ada.owner, ada.totp(0), rules())
             };
@@ -262,7 +262,7 @@ async fn hundred_failures_lock_the_factor_until_another_one_succeeds() {
         &attempt(&db, presented(ada.owner, code, quick)).await
     ));
     // The backup code made the codes that were shown already unusable; the next but one works.
-    let later = PresentCode {
+    let later = VerifyCode {
         now: now() + minutes(1),
         ..presented(ada.owner, ada.totp(2), quick)
     };
@@ -290,7 +290,9 @@ async fn audit_tells_used_codes_from_wrong_ones_though_the_answer_does_not() {
     let codes = db.db_codes(ada.owner).await;
     let used = PresentedCode::BackupCode(codes[0].clone());
     for code in [used.clone(), used, random_code()] {
-        attempt(&db, presented(ada.owner, code, rules())).await.unwrap();
+        attempt(&db, presented(ada.owner, code, rules()))
+            .await
+            .unwrap();
     }
     let filter = AuditFilter::default();
     let outcomes: Vec<AuditOutcome> = db.records(filter).await[1..]

@@ -27,7 +27,11 @@ async fn replacement_is_on_record_with_who_what_when_and_from_where() {
         origin: origin.clone(),
         ..replace
     };
-    db.store.replace_backup_codes(replace).await.unwrap().unwrap();
+    db.store
+        .replace_backup_codes(replace)
+        .await
+        .unwrap()
+        .unwrap();
 
     let found = records(&db, AuditFilter::default()).await;
     let [record] = &found[..] else {

@@ -104,7 +104,11 @@ async fn device_without_codes_has_no_set_and_then_the_one_given() {
     );
     let (_, replace) = db.new_codes(ada);
     let sealed = replace.codes.clone();
-    db.store.replace_backup_codes(replace).await.unwrap().unwrap();
+    db.store
+        .replace_backup_codes(replace)
+        .await
+        .unwrap()
+        .unwrap();
     let set = db
         .store
         .backup_code_set(ada.user_id, ada.device_id)
@@ -241,7 +245,7 @@ async fn set_moved_to_another_device_with_its_key_does_not_open() {
     ));
     let code = PresentedCode::BackupCode(codes[0].clone());
     let present = presented(second, code, rules());
-    let attempt = db.store.present_code(present, Arc::clone(&db.keyring));
+    let attempt = db.store.verify_code(present, Arc::clone(&db.keyring));
     let attempt = attempt.await;
     assert!(
         matches!(
@@ -284,7 +288,7 @@ async fn without_the_key_behind_its_set_no_code_is_judged() {
     let code = PresentedCode::BackupCode(codes[0].clone());
     let present = presented(ada, code, rules());
     let other = Arc::new(Keyring::generate(&SystemRandom::new()).unwrap());
-    let attempt = db.store.present_code(present, other).await;
+    let attempt = db.store.verify_code(present, other).await;
     let unknown = UnreadableSecret::UnknownKey(db.keyring.active());
     assert!(
         matches!(attempt, Err(StoreError::Unreadable(cause)) if cause == unknown),

@@ -100,7 +100,7 @@ async fn set_of_codes_that_cannot_be_true() {
         assert_inconsistent(found, ("devices", column));
         let code = PresentedCode::BackupCode(codes[0].clone());
         let present = presented(ada, code, rules());
-        let redeemed = db.store.present_code(present, db.keyring.clone()).await;
+        let redeemed = db.store.verify_code(present, db.keyring.clone()).await;
         assert_inconsistent(redeemed, ("devices", column));
     }
 }

@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use crate::support::{Database, by_operator, now};
 use crate::throwaway::Raw;
 
-const PATIENCE: Duration = Duration::from_millis(300);
+const TEST_TIMEOUT: Duration = Duration::from_millis(300);
 /// How much longer than its patience a question may take on a slow machine.
-const SLACK: Duration = Duration::from_millis(2000);
+const MARGIN: Duration = Duration::from_millis(2000);
 
 async fn impatient() -> Database {
     Database::with(Options {
-        busy_timeout: PATIENCE,
+        busy_timeout: TEST_TIMEOUT,
         ..Options::default()
     })
     .await
@@ -44,7 +44,7 @@ async fn write_is_busy_within_the_bound_and_works_once_the_lock_is_gone() {
     let waited = started.elapsed();
     assert!(matches!(error, StoreError::Busy), "{error:?}");
     assert!(
-        (PATIENCE * 9 / 10..PATIENCE + SLACK).contains(&waited),
+        (TEST_TIMEOUT * 9 / 10..TEST_TIMEOUT + MARGIN).contains(&waited),
         "{waited:?}"
     );
 
@@ -75,7 +75,7 @@ async fn all_that_queue_behind_the_lock_are_busy_within_the_bound() {
         assert!(matches!(answer, Err(StoreError::Busy)), "{answer:?}");
     }
     let waited = started.elapsed();
-    assert!(waited < PATIENCE + SLACK, "{waited:?}");
+    assert!(waited < TEST_TIMEOUT + MARGIN, "{waited:?}");
 
     other.run("COMMIT");
     let device = db.new_device(ada);
@@ -89,7 +89,7 @@ async fn all_that_queue_behind_the_lock_are_busy_within_the_bound() {
 #[tokio::test]
 async fn write_waits_for_a_lock_that_is_given_back_in_time() {
     let db = Database::with(Options {
-        busy_timeout: PATIENCE * 100,
+        busy_timeout: TEST_TIMEOUT * 100,
         ..Options::default()
     })
     .await;
@@ -100,7 +100,7 @@ async fn write_waits_for_a_lock_that_is_given_back_in_time() {
         let store = db.store.clone();
         async move { store.create_device(device, by_operator()).await }
     });
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(TEST_TIMEOUT).await;
     assert!(!waiting.is_finished());
     other.run("COMMIT");
     assert_eq!(waiting.await.unwrap().unwrap(), CreateDevice::Created);
@@ -117,7 +117,7 @@ async fn reading_goes_on_beside_a_writer() {
 #[tokio::test]
 async fn question_whose_caller_left_before_it_began_is_not_asked() {
     let db = Database::with(Options {
-        busy_timeout: PATIENCE * 100,
+        busy_timeout: TEST_TIMEOUT * 100,
         connections: 1,
         ..Options::default()
     })
@@ -130,9 +130,9 @@ async fn question_whose_caller_left_before_it_began_is_not_asked() {
     };
     // The first has begun and waits for the lock, the second for the first.
     let first = create();
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(TEST_TIMEOUT).await;
     let second = create();
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(TEST_TIMEOUT).await;
     second.abort();
     assert!(second.await.unwrap_err().is_cancelled());
     other.run("COMMIT");

@@ -9,7 +9,7 @@ use arklow_domain::{
 use arklow_store::{
     AskEnrollment, Attempt, AttemptRules, AuditFilter, AuditOrigin, AuditRecord, CreateDevice,
     CreateSession, CreateUser, DatabaseUrl, Goal, NewDevice, NewSession, NewUser, Options,
-    PresentCode, PresentedCode, RemoveDevice, ReplaceBackupCodes, Store,
+    PresentedCode, RemoveDevice, ReplaceBackupCodes, Store, VerifyCode,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -220,13 +220,13 @@ pub(crate) async fn redeem_at(
     code: &BackupCode,
 ) -> bool {
     let present = presented(owner, PresentedCode::BackupCode(code.clone()), patient());
-    let attempt = store.present_code(present, Arc::clone(keyring));
+    let attempt = store.verify_code(present, Arc::clone(keyring));
     matches!(attempt.await.unwrap(), Ok(Attempt::Accepted(_)))
 }
 
 /// A code that the owner presents to step up.
-pub(crate) fn presented(owner: Owner, code: PresentedCode, rules: AttemptRules) -> PresentCode {
-    PresentCode {
+pub(crate) fn presented(owner: Owner, code: PresentedCode, rules: AttemptRules) -> VerifyCode {
+    VerifyCode {
         user_id: owner.user_id,
         session_id: owner.session_id,
         device_id: Some(owner.device_id),

@@ -10,21 +10,21 @@
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 use quote::quote;
 
-use crate::ir::{Api, Place, Schema, TypeKind};
+use crate::ir::{Api, In, Schema, TypeKind};
 
 /// The client, in which every value is the text that the server reads.
 pub(super) fn client(api: &Api, tokens: TokenStream) -> TokenStream {
     let has = |place| parameters(api).any(|(of, _)| of == place);
     let has_times =
-        parameters(api).any(|(place, schema)| place == Place::Header && is_time(api, schema));
+        parameters(api).any(|(place, schema)| place == In::Header && is_time(api, schema));
     let mended = rewrite(tokens, &|before, rest| {
         path_value(rest)
             .or_else(|| version_header(rest))
             .or_else(|| has_times.then(|| header_value(rest)).flatten())
             .or_else(|| options(before, rest))
     });
-    let text = (has(Place::Path) || has_times || mocks_times(api)).then(parameter_text);
-    let segment = has(Place::Path).then(path_segment);
+    let text = (has(In::Path) || has_times || mocks_times(api)).then(parameter_text);
+    let segment = has(In::Path).then(path_segment);
     quote! {
         #mended
         #segment
@@ -55,7 +55,7 @@ fn bodies(api: &Api) -> impl Iterator<Item = &Schema> {
     })
 }
 
-fn parameters(api: &Api) -> impl Iterator<Item = (Place, &Schema)> {
+fn parameters(api: &Api) -> impl Iterator<Item = (In, &Schema)> {
     let all = api
         .operations
         .iter()

@@ -11,13 +11,13 @@ use tracing::info;
 use crate::app::App;
 use crate::attempts::{self, Kind};
 use crate::auth::Caller;
-use crate::refusal::{self, Refused};
+use crate::operation_error::{self, OperationError};
 use crate::wire;
 
-/// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let refusal = refused.answer(caller.origin(), now);
-    refusal::answer!(Answer, refusal, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let answer = error.answer(caller.origin(), now);
+    operation_error::answer!(Answer, answer, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
 }
 
 /// Removes the device if the code is one of it.
@@ -25,7 +25,7 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<RemoveDeviceEnvelope, Refused> {
+) -> Result<RemoveDeviceEnvelope, OperationError> {
     let body = request.body;
     let kind = match body.verification_type {
         VerificationType::Totp => Kind::Totp,

@@ -7,16 +7,16 @@ use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::refusal::{self, Refused};
+use crate::operation_error::{self, OperationError};
 use crate::wire;
 
-/// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    refusal::answer!(Answer, refused.answer(caller.origin(), now), [])
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    operation_error::answer!(Answer, error.answer(caller.origin(), now), [])
 }
 
 /// Reads the user and the memberships as they are stored.
-pub(crate) async fn run(app: &App, caller: &Caller) -> Result<SelfEnvelope, Refused> {
+pub(crate) async fn run(app: &App, caller: &Caller) -> Result<SelfEnvelope, OperationError> {
     let user = app.store.user(caller.user_id()).await?;
     // Users are disabled, not deleted; if one is gone all the same, so is the session.
     let user = user.ok_or(Denial::SessionEnded)?;

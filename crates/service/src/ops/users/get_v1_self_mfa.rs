@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::refusal::{self, Refused};
+use crate::operation_error::{self, OperationError};
 use crate::wire;
 
-/// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    refusal::answer!(Answer, refused.answer(caller.origin(), now), [])
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    operation_error::answer!(Answer, error.answer(caller.origin(), now), [])
 }
 
 /// Reads a page of the devices that the caller has.
@@ -19,7 +19,7 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<MfaDeviceListEnvelope, Refused> {
+) -> Result<MfaDeviceListEnvelope, OperationError> {
     let now = app.clock.now();
     let query = request.query;
     let take = if query.count_only { 0 } else { query.take };

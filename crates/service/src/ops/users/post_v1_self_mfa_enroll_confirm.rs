@@ -11,15 +11,15 @@ use tracing::info;
 use crate::app::App;
 use crate::attempts::{self, Kind};
 use crate::auth::Caller;
-use crate::refusal::{self, Refused};
+use crate::operation_error::{self, OperationError};
 use crate::wire;
 
-/// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let refusal = refused.answer(caller.origin(), now);
-    refusal::answer!(
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let answer = error.answer(caller.origin(), now);
+    operation_error::answer!(
         Answer,
-        refusal,
+        answer,
         [400 => BadRequest, 403 => Forbidden, 404 => NotFound, 409 => Conflict],
         TooManyRequests
     )
@@ -30,7 +30,7 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<ConfirmEnrollmentEnvelope, Refused> {
+) -> Result<ConfirmEnrollmentEnvelope, OperationError> {
     let body = request.body;
     let (goal, kind) = (Goal::Confirm, Kind::Totp);
     let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;

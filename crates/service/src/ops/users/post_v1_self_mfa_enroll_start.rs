@@ -12,14 +12,14 @@ use tracing::info;
 use crate::app::App;
 use crate::attempts;
 use crate::auth::Caller;
+use crate::operation_error::{self, OperationError};
 use crate::qr;
-use crate::refusal::{self, Refused};
 use crate::wire;
 
-/// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let refusal = refused.answer(caller.origin(), now);
-    refusal::answer!(Answer, refusal, [400 => BadRequest, 403 => Forbidden, 409 => Conflict], TooManyRequests)
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let answer = error.answer(caller.origin(), now);
+    operation_error::answer!(Answer, answer, [400 => BadRequest, 403 => Forbidden, 409 => Conflict], TooManyRequests)
 }
 
 /// Enrols a pending device and gives its secrets, the only time that they are shown.
@@ -27,9 +27,9 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<EnrollmentEnvelope, Refused> {
+) -> Result<EnrollmentEnvelope, OperationError> {
     let now = app.clock.now();
-    let name = request.body.name.parse().map_err(Refused::Name)?;
+    let name = request.body.name.parse().map_err(OperationError::Name)?;
     let event = AuditEvent::EnrollmentStarted;
     attempts::change(app, caller, event, now, start(app, caller, name, now)).await
 }
@@ -39,7 +39,7 @@ async fn start(
     caller: &Caller,
     name: DeviceName,
     now: DateTime<Utc>,
-) -> Result<EnrollmentEnvelope, Refused> {
+) -> Result<EnrollmentEnvelope, OperationError> {
     let user_id = caller.user_id();
     let ask = AskEnrollment {
         user_id,

@@ -12,15 +12,15 @@ use tracing::info;
 use crate::app::App;
 use crate::attempts;
 use crate::auth::Caller;
-use crate::refusal::{self, Refused};
+use crate::operation_error::{self, OperationError};
 use crate::wire;
 
-/// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let refusal = refused.answer(caller.origin(), now);
-    refusal::answer!(
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let answer = error.answer(caller.origin(), now);
+    operation_error::answer!(
         Answer,
-        refusal,
+        answer,
         [400 => BadRequest, 403 => Forbidden, 404 => NotFound, 409 => Conflict],
         TooManyRequests
     )
@@ -31,7 +31,7 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<RegenerateTotpEnvelope, Refused> {
+) -> Result<RegenerateTotpEnvelope, OperationError> {
     let now = app.clock.now();
     let event = AuditEvent::BackupCodesRegenerated;
     attempts::change(app, caller, event, now, replace(app, caller, request, now)).await
@@ -42,7 +42,7 @@ async fn replace(
     caller: &Caller,
     request: Request,
     now: DateTime<Utc>,
-) -> Result<RegenerateTotpEnvelope, Refused> {
+) -> Result<RegenerateTotpEnvelope, OperationError> {
     // Any digits are valid input; those that cannot be an id are the id of no device.
     let device_id: Option<DeviceId> = request.body.device_id.parse().ok();
     let random = app.random.as_ref();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_refused(answer: &Answer, status: u16, code: &str) {
+    fn assert_error(answer: &Answer, status: u16, code: &str) {
         let ErrorEnvelope { errors, .. } = match answer {
             Answer::Unauthorized(body)
             | Answer::Forbidden(body)
@@ -202,7 +202,7 @@ mod tests {
             .set(ada.mfa_not_after - TimeDelta::microseconds(1));
         success(regenerate(&app, &ada).await);
         app.clock.set(ada.mfa_not_after);
-        assert_refused(&regenerate(&app, &ada).await, 403, "MFA_REQUIRED");
+        assert_error(&regenerate(&app, &ada).await, 403, "MFA_REQUIRED");
     }
 
     #[tokio::test]
@@ -214,7 +214,7 @@ mod tests {
         for device in [own.as_str(), "1", "99999999999999999999999"] {
             let caller = app.caller_with(&token, origin()).await;
             let answer = app.regenerate(caller, device).await;
-            assert_refused(&answer, 403, "MFA_REQUIRED");
+            assert_error(&answer, 403, "MFA_REQUIRED");
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
         let (ada, bob) = (app.db_ada().await, app.db_bob().await);
         let unknown = app.caller(&ada).await;
         let unknown = app.regenerate(unknown, "1").await;
-        assert_refused(&unknown, 404, "DEVICE_NOT_FOUND");
+        assert_error(&unknown, 404, "DEVICE_NOT_FOUND");
         let foreign = bob.device_id.to_string();
         let padded = format!("0{}", ada.device_id);
         for device in [
@@ -245,7 +245,7 @@ mod tests {
         let ada = app.db_ada().await;
         let pending = app.db_unconfirmed_device(&ada).await.to_string();
         let answer = app.regenerate(app.caller(&ada).await, &pending).await;
-        assert_refused(&answer, 409, "DEVICE_NOT_CONFIRMED");
+        assert_error(&answer, 409, "DEVICE_NOT_CONFIRMED");
     }
 
     #[tokio::test]
@@ -255,7 +255,7 @@ mod tests {
         let caller = app.caller(&ada).await;
         app.db_revoke(&ada).await;
         let answer = app.regenerate(caller, &ada.device_id.to_string()).await;
-        assert_refused(&answer, 401, "UNAUTHENTICATED");
+        assert_error(&answer, 401, "UNAUTHENTICATED");
     }
 
     #[tokio::test]
@@ -265,7 +265,7 @@ mod tests {
         let caller = app.caller(&ada).await;
         app.store().close().await;
         let answer = app.regenerate(caller, &ada.device_id.to_string()).await;
-        assert_refused(&answer, 500, "INTERNAL");
+        assert_error(&answer, 500, "INTERNAL");
         assert!(!format!("{answer:?}").contains("closed"));
     }
 
@@ -278,7 +278,7 @@ mod tests {
         let caller = app.caller(&ada).await;
         let device = ada.device_id.to_string();
         let answer = exhausted.regenerate(caller, &device).await;
-        assert_refused(&answer, 500, "INTERNAL");
+        assert_error(&answer, 500, "INTERNAL");
         assert!(app.db_redeem(&ada, &before.backup_codes[9]).await);
     }
 
@@ -290,11 +290,11 @@ mod tests {
             app.clock.advance(TimeDelta::minutes(1));
             success(regenerate(&app, &ada).await);
         }
-        let refused = regenerate(&app, &ada).await;
-        assert_refused(&refused, 429, "RATE_LIMITED");
+        let error = regenerate(&app, &ada).await;
+        assert_error(&error, 429, "RATE_LIMITED");
         // The first of the ten was nine minutes ago.
-        let Answer::TooManyRequests { retry_after, .. } = refused else {
-            panic!("{refused:?}")
+        let Answer::TooManyRequests { retry_after, .. } = error else {
+            panic!("{error:?}")
         };
         assert_eq!(retry_after, 51 * 60);
     }

@@ -10,13 +10,13 @@ use chrono::{DateTime, Utc};
 use crate::app::App;
 use crate::attempts::{self, Kind};
 use crate::auth::Caller;
-use crate::refusal::{self, Refused};
+use crate::operation_error::{self, OperationError};
 use crate::wire;
 
-/// How a refusal is answered.
-pub(crate) fn refuse(refused: &Refused, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let refusal = refused.answer(caller.origin(), now);
-    refusal::answer!(Answer, refusal, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let answer = error.answer(caller.origin(), now);
+    operation_error::answer!(Answer, answer, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
 }
 
 /// Uses the code up if it is right, and makes the session MFA-fresh.
@@ -24,7 +24,7 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<VerifyTotpEnvelope, Refused> {
+) -> Result<VerifyTotpEnvelope, OperationError> {
     let body = request.body;
     let (goal, kind) = (Goal::StepUp, Kind::Totp);
     let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;

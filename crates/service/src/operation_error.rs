@@ -1,6 +1,6 @@
 //! Why operations refuse, and how each reason is answered: once, for all of them.
 
-use arklow_api::server::{Fault, Origin};
+use arklow_api::server::{Origin, RequestError};
 use arklow_api::types::ErrorEnvelope;
 use arklow_domain::{Denial, MalformedCode, MalformedTotpCode, NameError, NoEntropy};
 use arklow_store::StoreError;
@@ -14,7 +14,7 @@ const FACTOR_RETRY: TimeDelta = TimeDelta::hours(1);
 
 /// Why an operation was not carried out.  Nothing was changed, but perhaps by [`StoreError::Unknown`].
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum OperationError {
     #[error("/name: {0}")]
     Name(NameError),
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub(crate) enum Refused {
     Store(#[source] StoreError),
 }
 
-impl From<StoreError> for Refused {
+impl From<StoreError> for OperationError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy | StoreError::TooSlow => Self::Busy,
@@ -54,41 +54,42 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl Refused {
+impl OperationError {
     /// How it is answered.
-    pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> Refusal {
-        let refusal = |status, code| Refusal::new(status, wire::refusal(code, self));
-        let fault = |fault: Fault| Refusal::new(fault.status().as_u16(), wire::envelope(&fault));
+    pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> ErrorAnswer {
+        let answer = |status, code| ErrorAnswer::new(status, wire::operation_error(code, self));
+        let fault =
+            |fault: RequestError| ErrorAnswer::new(fault.status().as_u16(), wire::envelope(&fault));
         match self {
-            Self::Name(_) => refusal(400, "INVALID_REQUEST"),
+            Self::Name(_) => answer(400, "INVALID_REQUEST"),
             Self::MalformedTotpCode(_) | Self::MalformedBackupCode(_) => {
-                refusal(400, "MALFORMED_CODE")
+                answer(400, "MALFORMED_CODE")
             }
             Self::Denied(denial) => match *denial {
-                Denial::SessionEnded => fault(Fault::Unauthenticated),
-                Denial::MfaRequired => refusal(403, "MFA_REQUIRED"),
-                Denial::DeviceNotFound => refusal(404, "DEVICE_NOT_FOUND"),
-                Denial::DeviceNotConfirmed => refusal(409, "DEVICE_NOT_CONFIRMED"),
-                Denial::DeviceAlreadyConfirmed => refusal(409, "DEVICE_ALREADY_CONFIRMED"),
-                Denial::EnrollmentExpired => refusal(409, "ENROLLMENT_EXPIRED"),
-                Denial::TooManyDevices => refusal(409, "TOO_MANY_DEVICES"),
+                Denial::SessionEnded => fault(RequestError::Unauthenticated),
+                Denial::MfaRequired => answer(403, "MFA_REQUIRED"),
+                Denial::DeviceNotFound => answer(404, "DEVICE_NOT_FOUND"),
+                Denial::DeviceNotConfirmed => answer(409, "DEVICE_NOT_CONFIRMED"),
+                Denial::DeviceAlreadyConfirmed => answer(409, "DEVICE_ALREADY_CONFIRMED"),
+                Denial::EnrollmentExpired => answer(409, "ENROLLMENT_EXPIRED"),
+                Denial::TooManyDevices => answer(409, "TOO_MANY_DEVICES"),
                 Denial::RateLimited { until } => {
-                    refusal(429, "RATE_LIMITED").after(seconds(until - now))
+                    answer(429, "RATE_LIMITED").after(seconds(until - now))
                 }
                 Denial::UserLocked { until } => {
-                    refusal(429, "TOO_MANY_FAILURES").after(seconds(until - now))
+                    answer(429, "TOO_MANY_FAILURES").after(seconds(until - now))
                 }
-                Denial::FactorLocked => refusal(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
+                Denial::FactorLocked => answer(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
             },
-            Self::Busy => fault(Fault::Unavailable { retry_after: None })
+            Self::Busy => fault(RequestError::Unavailable { retry_after: None })
                 .after(wire::RETRY_AFTER.as_secs().cast_signed()),
             Self::Unavailable(cause) => {
                 log::outage(origin, cause);
-                refusal(503, "UNAVAILABLE").after(wire::RETRY_AFTER.as_secs().cast_signed())
+                answer(503, "UNAVAILABLE").after(wire::RETRY_AFTER.as_secs().cast_signed())
             }
             Self::Entropy(_) | Self::QrCode(_) | Self::Store(_) => {
                 log::failure(origin, self);
-                fault(Fault::Internal)
+                fault(RequestError::Internal)
             }
         }
     }
@@ -100,16 +101,16 @@ fn seconds(wait: TimeDelta) -> i64 {
     rounded_up.max(1)
 }
 
-/// A refusal by its status, before it is the answer of an operation.
+/// The answer to an error, before it is the answer of one operation.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ErrorAnswer {
     pub(crate) status: u16,
     pub(crate) body: ErrorEnvelope,
     /// After how many seconds it is worth trying again, if the status says so.
     pub(crate) retry_after: i64,
 }
 
-impl Refusal {
+impl ErrorAnswer {
     fn new(status: u16, body: ErrorEnvelope) -> Self {
         Self {
             status,
@@ -126,15 +127,15 @@ impl Refusal {
     }
 }
 
-/// Makes a [`Refusal`] the answer of an operation, which declares 401, 500, 503 and what is listed
+/// Makes a [`ErrorAnswer`] the answer of an operation, which declares 401, 500, 503 and what is listed
 /// here.  A status that it does not declare is a fault of ours.
 macro_rules! answer {
-    ($answer:ident, $refusal:expr, [$($status:literal => $variant:ident),*] $(, $limited:ident)?) => {{
-        let $crate::refusal::Refusal {
+    ($answer:ident, $error:expr, [$($status:literal => $variant:ident),*] $(, $limited:ident)?) => {{
+        let $crate::operation_error::ErrorAnswer {
             status,
             body,
             retry_after,
-        } = $refusal;
+        } = $error;
         match status {
             $($status => $answer::$variant(body),)*
             $(429 => $answer::$limited { body, retry_after },)?
@@ -143,7 +144,7 @@ macro_rules! answer {
             503 => $answer::ServiceUnavailable { body, retry_after },
             _ => {
                 tracing::error!(status, "the operation does not declare this status");
-                let fault = arklow_api::server::Fault::Internal;
+                let fault = arklow_api::server::RequestError::Internal;
                 $answer::InternalServerError($crate::wire::envelope(&fault))
             }
         }
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn busy_database_is_answered_with_a_time_to_come_back() {
-        let answer = Refused::from(StoreError::Busy).answer(&origin(), DateTime::UNIX_EPOCH);
+        let answer = OperationError::from(StoreError::Busy).answer(&origin(), DateTime::UNIX_EPOCH);
         assert_eq!((answer.status, answer.retry_after), (503, 1));
         assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
     }
@@ -179,7 +180,7 @@ mod tests {
             (StoreError::Unavailable(cause()), "nothing was changed"),
             (StoreError::Unknown(cause()), "not known"),
         ] {
-            let answer = Refused::from(error).answer(&origin(), DateTime::UNIX_EPOCH);
+            let answer = OperationError::from(error).answer(&origin(), DateTime::UNIX_EPOCH);
             assert_eq!((answer.status, answer.retry_after), (503, 1));
             assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
             assert!(!answer.body.errors[0].message.contains("refused"));
@@ -189,7 +190,8 @@ mod tests {
 
     #[test]
     fn failing_store_is_answered_without_its_reason() {
-        let answer = Refused::from(StoreError::Closed).answer(&origin(), DateTime::UNIX_EPOCH);
+        let answer =
+            OperationError::from(StoreError::Closed).answer(&origin(), DateTime::UNIX_EPOCH);
         assert_eq!(answer.status, 500);
         assert_eq!(answer.body.errors[0].code, "INTERNAL");
         assert!(!answer.body.errors[0].message.contains("closed"));

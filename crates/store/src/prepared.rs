@@ -15,12 +15,12 @@ use diesel::sql_types::Integer;
 
 /// A statement that is known by `Name`, which no other has.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fixed<Q, Name> {
+pub(crate) struct Prepared<Q, Name> {
     query: Q,
     name: PhantomData<Name>,
 }
 
-impl<Q, Name> Fixed<Q, Name> {
+impl<Q, Name> Prepared<Q, Name> {
     /// See [`fixed`], which makes the name.
     pub(crate) fn new(query: Q) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl<Q, Name> Fixed<Q, Name> {
 
     /// Runs a statement that gives nothing back.
     ///
-    /// Diesel's `execute` hands on a reference, which is nothing `Fixed` any more, and the statement
+    /// Diesel's `execute` hands on a reference, which is nothing `Prepared` any more, and the statement
     /// would be prepared anew; so this loads rows that never come.
     pub(crate) fn run<Conn>(self, conn: &mut Conn) -> QueryResult<()>
     where
@@ -78,28 +78,28 @@ where
 
 /// The query, prepared once.  Its text must be the same whenever this place is come to; what it is
 /// bound to may differ.  With debug assertions a text that differs panics.
-macro_rules! fixed {
+macro_rules! prepared {
     ($query:expr) => {{
         struct Here;
-        $crate::fixed::Fixed::<_, Here>::new($query)
+        $crate::prepared::Prepared::<_, Here>::new($query)
     }};
 }
 
-pub(crate) use fixed;
+pub(crate) use prepared;
 
-impl<Q: Query, Name> Query for Fixed<Q, Name> {
+impl<Q: Query, Name> Query for Prepared<Q, Name> {
     type SqlType = Q::SqlType;
 }
 
-impl<Q, Name: 'static> QueryId for Fixed<Q, Name> {
+impl<Q, Name: 'static> QueryId for Prepared<Q, Name> {
     type QueryId = Name;
 
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl<Q, Name, Conn> RunQueryDsl<Conn> for Fixed<Q, Name> {}
+impl<Q, Name, Conn> RunQueryDsl<Conn> for Prepared<Q, Name> {}
 
-impl<Q, Name, DB> QueryFragment<DB> for Fixed<Q, Name>
+impl<Q, Name, DB> QueryFragment<DB> for Prepared<Q, Name>
 where
     DB: Backend,
     DB::QueryBuilder: Default,
@@ -119,7 +119,7 @@ where
 }
 
 #[cfg(debug_assertions)]
-impl<Q, Name: 'static> Fixed<Q, Name> {
+impl<Q, Name: 'static> Prepared<Q, Name> {
     /// Whether the text is what it was the last time.
     fn check<DB>(&self, backend: &DB) -> QueryResult<()>
     where
@@ -187,11 +187,11 @@ mod tests {
         let (mut conn, kept) = notes();
         for text in ["b", "c", "d"] {
             let update = diesel::update(notes::table).set(notes::text.eq(text));
-            fixed!(update).run(&mut conn).unwrap();
+            prepared!(update).run(&mut conn).unwrap();
             let returning = diesel::update(notes::table)
                 .set(notes::text.eq(text))
                 .returning(notes::text);
-            let stored: String = fixed!(returning).get_result(&mut conn).unwrap();
+            let stored: String = prepared!(returning).get_result(&mut conn).unwrap();
             assert_eq!(stored, text, "with the value of this time");
         }
         let kept = kept.lock().unwrap();
@@ -219,7 +219,7 @@ mod tests {
                 text: Some("b"),
             };
             let update = diesel::update(notes::table).set(change);
-            fixed!(update).run(&mut conn).unwrap();
+            prepared!(update).run(&mut conn).unwrap();
         }
     }
 }

@@ -2,9 +2,9 @@
 
 /// Asks a question of the store's database: the same function of `statements`, compiled for it.
 ///
-/// `ask!(self.write(devices::create(&new)))` runs `statements::devices::create(conn, &new)` as
+/// `dispatch!(self.write(devices::create(&new)))` runs `statements::devices::create(conn, &new)` as
 /// one transaction, `self.read` without one.
-macro_rules! ask {
+macro_rules! dispatch {
     ($store:ident.$how:ident($module:ident::$function:ident($($argument:expr),*))) => {
         match &$store.backend {
             $crate::Backend::Sqlite(sqlite) => {
@@ -25,4 +25,4 @@ macro_rules! ask {
     };
 }
 
-pub(crate) use ask;
+pub(crate) use dispatch;
