@@ -161,6 +161,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '-';
     let pages = [
         README,
+        include_str!("../docs/commands.md"),
         include_str!("../docs/operations.md"),
         include_str!("../docs/scaling.md"),
         include_str!("../docs/security.md"),
