@@ -1,10 +1,10 @@
--- For wrk: sends each line of a file once, and begins anew at the end.  A line is a path, a header and a body, separated
+-- For wrk: sends each line of a file once, and begins anew at the end. A line is a path, a header and a body, separated
 -- by tabs.
 --
 --   wrk … -s requests.lua URL -- FILE THREADS [MILLISECONDS]
 --
 -- MILLISECONDS is how long each connection waits between two requests, on average; the waits are as those of many people
--- who know nothing of one another.  Without it no connection waits.
+-- who know nothing of one another. Without it no connection waits.
 
 local threads = 0
 

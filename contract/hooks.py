@@ -73,7 +73,7 @@ def with_check_symbol(symbols):
 totp_codes = st.text("0123456789", min_size=6, max_size=6)
 backup_codes = st.text(CROCKFORD, min_size=23, max_size=23).map(with_check_symbol)
 
-# The formats of the contract: what no pattern can say of a code.
+# The formats of the contract: rules for a code that a pattern cannot express.
 schemathesis.openapi.format("totp-code", totp_codes)
 schemathesis.openapi.format("backup-code", backup_codes)
 schemathesis.openapi.format("mfa-code", totp_codes | backup_codes)
@@ -135,7 +135,7 @@ class Owner:
             self.pending = None
 
     def keep_devices(self):
-        """Neither too few nor too many.  While one is pending none is made: it would take that one's place."""
+        """Keeps the number of devices. Creates none while one is pending, because it would replace that one."""
         while len(self.confirmed) < DEVICES and self.pending is None:
             device = self.enroll()
             self.send("POST", "/v1/self/mfa/enroll/confirm", {"device_id": device.id, "code": device.totp_code()})

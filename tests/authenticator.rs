@@ -30,7 +30,7 @@ fn scan(data_uri: &str) -> String {
 }
 
 #[tokio::test]
-async fn app_that_scans_the_picture_enrols_steps_up_and_is_removed() {
+async fn app_that_scans_the_picture_enrolls_steps_up_and_is_removed() {
     let home = Home::new();
     let server = home.serve(&["--issuer", "Arklow & Söhne"]);
     let ada = home.user("ada+1");

@@ -1,4 +1,4 @@
-// Preloaded into a server by the tests of power cuts and failing disks.  Watches the files of one folder whose names are
+// Preloaded into a server by the tests of power cuts and failing disks. Watches the files of one folder whose names are
 // those of the database and of its WAL.
 //
 // ARKLOW_DISK_FOLDER  the folder

@@ -584,7 +584,7 @@ impl Server {
         Answer::of("delete_v1_self_mfa_remove", result)
     }
 
-    /// Enrols and confirms a device: its id, its app and its codes.
+    /// Enrolls and confirms a device: its id, its app and its codes.
     pub(crate) async fn enroll(&self, token: &str, name: &str) -> (String, App, Vec<String>) {
         let started = self.start(token, name).await;
         let (device, app) = (started.device(), started.app());
@@ -818,7 +818,7 @@ impl Answer {
         string(&self.body["data"]["device"]["id"])
     }
 
-    /// An app that has the secret of a started enrolment.
+    /// An app that has the secret of a started enrollment.
     #[track_caller]
     pub(crate) fn app(&self) -> App {
         App::scan(&string(&self.body["data"]["provisioning_uri"]))

@@ -1,4 +1,4 @@
-//! PostgreSQL as it is deployed: behind pools, on several hosts, with standbys, and with hosts that do not answer.  Each
+//! PostgreSQL as it is deployed: behind pools, on several hosts, with standbys, and with hosts that do not answer. Each
 //! test has servers of its own, which `tests/throwaway-postgres` starts; they run when it is PostgreSQL's turn.
 
 use std::net::{SocketAddr, TcpListener};

@@ -164,7 +164,7 @@ impl Known {
         }
     }
 
-    /// Regenerates until it is told to stop.  An answer is a set of codes or 503 with a time to come back.
+    /// Regenerates until it is told to stop. An answer is a set of codes or 503 with a time to come back.
     async fn regenerate(&mut self, servers: &[Server], first: usize, stop: &AtomicBool) {
         let mut turn = first;
         while !stop.load(Ordering::SeqCst) {

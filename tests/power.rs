@@ -1,8 +1,8 @@
 //! A power cut at any moment, and a disk that fails: what was acknowledged is there afterwards.
 //!
-//! `kill -9` keeps what the kernel holds, and so says nothing of syncs.  Here a preloaded library (`disk.c`) records each
+//! `kill -9` keeps what the kernel holds, and so says nothing of syncs. Here a preloaded library (`disk.c`) records each
 //! write and each sync of the database and of its WAL, in order, and the files are built as a disk may have them when
-//! the power is cut after any of these: what was synced, and of the rest any part, down to torn pages.  The directory is
+//! the power is cut after any of these: what was synced, and of the rest any part, down to torn pages. The directory is
 //! treated likewise.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use futures_util::future::join_all;
 use crate::harness::{Caller, Home, NO_LIMITS, Server, TEST_TIMEOUT, pause, skip};
 use crate::throwaway::Raw;
 
-/// The library, compiled once.  `None`, and a word about it, without a C compiler.
+/// The library, compiled once. `None`, and a word about it, without a C compiler.
 static LIBRARY: LazyLock<Option<(tempfile::TempDir, PathBuf)>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let library = folder.path().join("disk.so");
@@ -498,7 +498,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Cuts the power at so many places in the log, the end among them.  How many of them lost something, with the first
+    /// Cuts the power at so many places in the log, the end among them. How many of them lost something, with the first
     /// loss; how often the WAL began anew; how many checkpoints there were.
     async fn cut(&self, mut disk: Disk, cuts: usize, seed: u64) -> Cuts {
         let count = Log::open(&self.log).count();

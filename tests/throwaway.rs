@@ -1,7 +1,7 @@
 //! A database of one's own for each test: an SQLite file, or, with `ARKLOW_TEST_ON=postgres`, a
 //! database on the server that `ARKLOW_TEST_POSTGRES_URL` names.
 //!
-//! `#[path]` brings this file into each test binary.  `cargo test` runs them on SQLite, and a test of
+//! `#[path]` brings this file into each test binary. `cargo test` runs them on SQLite, and a test of
 //! `xtask` once more on PostgreSQL.
 
 #![allow(
@@ -36,7 +36,7 @@ pub(crate) fn on_postgres() -> bool {
     POSTGRES.is_some()
 }
 
-/// A database that nobody else has, empty.  On a server it is dropped with the value.
+/// A database that nobody else has, empty. On a server it is dropped with the value.
 pub(crate) struct Throwaway {
     url: String,
     place: Option<Place>,

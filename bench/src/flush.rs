@@ -12,8 +12,8 @@ use anyhow::{Context, bail};
 /// Tells the preloaded library, and us that it is.
 pub(crate) const VARIABLE: &str = "ARKLOW_BENCH_FLUSH";
 
-/// Has every flush of this process, and of those it starts, take so many microseconds.  Begins this process anew,
-/// unless it has been.
+/// Delays every flush of this process and its children to this many microseconds. Restarts this process once, so
+/// that the preloaded library takes effect.
 pub(crate) fn slow_down(micros: u32, folder: &Path) -> anyhow::Result<()> {
     if std::env::var_os(VARIABLE).is_some() {
         return Ok(());

@@ -15,11 +15,11 @@ pub(crate) struct Load {
     pub(crate) requests: u64,
 }
 
-/// wrk's threads.  One is enough for what it does here, and leaves the other core to the server.
+/// wrk's threads. One is enough for this load, and leaves the other core to the server.
 const THREADS: u32 = 1;
 
-/// Sends the requests in the file, over `connections` that each send the next one once they have an answer; `pause`
-/// makes them wait in between.  An answer that is not a success is an error.
+/// Sends the requests in the file, over `connections` that each send the next request after an answer, and after `pause` if it is
+/// given. An answer that is not a success is an error.
 pub(crate) fn load(
     url: &str,
     requests: &Path,

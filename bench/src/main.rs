@@ -1,7 +1,7 @@
 //! How fast the server is, as ratios of what one run on one machine measured.
 //!
-//! `cargo xtask bench` builds this and the server in release mode and runs it.  A figure is the server, loaded by
-//! wrk, against something else that does the same: the raw database with the store's own statements, or a peer.
+//! `cargo xtask bench` builds this and the server in release mode and runs it. A figure compares the server,
+//! under load by wrk, with the raw database that runs the store's own statements, or with a peer.
 //!
 //! | file | what it holds |
 //! |---|---|

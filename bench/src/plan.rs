@@ -212,7 +212,7 @@ impl Bench<'_> {
     }
 
     async fn codes(&mut self) -> anyhow::Result<()> {
-        // Each TOTP code works once, and two of a user's can be had at any time.
+        // Each TOTP code works once, and a user has two valid ones at any time.
         let users = if self.arguments.quick {
             40_000
         } else {
@@ -235,7 +235,7 @@ impl Bench<'_> {
         let what = "verify TOTP on SQLite against its bare loop";
         self.figure(what, ratio, Goal::AtLeast(0.5), of);
 
-        // The loop comes second, and its codes are those that nobody has redeemed: from the last on.
+        // The loop runs second and redeems the unused codes, from the last one backward.
         let before = crowd.successes()?;
         let requests = crowd.redemptions("redemptions")?;
         let redeemed = load::load(&server.url, &requests, CONNECTIONS, time, None)?;

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use crate::seed::Person;
 use crate::statements::{Bind, Recording, Said};
 
-/// A server that nobody else uses, until it is dropped.
+/// A private server, stopped when it is dropped.
 pub(crate) struct Postgres {
     folder: PathBuf,
     url: String,

@@ -57,7 +57,7 @@ impl Report {
         self.0.push(figure);
     }
 
-    /// A table for people.  Without `judge` nothing is said of goals.
+    /// A table for people. Without `judge` it does not mention the goals.
     pub(crate) fn table(&self, judge: bool) -> String {
         let mut table =
             String::from("| figure | measured | goal | of |\n| --- | --- | --- | --- |\n");

@@ -1,7 +1,7 @@
 //! Databases full of users.
 //!
 //! Rows are written past the store, in the order of their keys, because millions of them would take hours otherwise.
-//! Some users are real: with a token, a seed and codes that work.  The others have what takes the same room.
+//! Some users are real: with a token, a seed and codes that work. The others have data of the same size.
 
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write as _};

@@ -1,7 +1,7 @@
 //! What the store says to the database: recorded while it answers one question, and said again as often as one likes
 //! with other users.
 //!
-//! Nothing here knows a statement, so nothing here can fall behind.  Ids of a recording are random numbers of 63 bits:
+//! This module contains no statement, so it cannot become outdated. Ids of a recording are random numbers of 63 bits:
 //! where one of them stands, a replay puts that of another user.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use rusqlite::Connection;
 
 use crate::seed::Person;
 
-/// What is asked.
+/// The operation to record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
     Regenerate,
@@ -84,7 +84,7 @@ pub(crate) async fn record(
             }
         }))
     })
-    .map_err(|_| anyhow::anyhow!("nobody can listen to the store"))?;
+    .map_err(|_| anyhow::anyhow!("cannot record the store's statements"))?;
     let options = Options::default();
     Store::migrate(url, &options).await?;
     let store = Store::open(url, options).await?;
@@ -93,7 +93,7 @@ pub(crate) async fn record(
         recordings.push(record_one(&store, *question).await?);
     }
     store.close().await;
-    // Whoever connects from now on is not listened to.
+    // Connections from now on are not recorded.
     diesel::connection::set_default_instrumentation(|| None)
         .map_err(|_| anyhow::anyhow!("the store is listened to for ever"))?;
     Ok(recordings)
@@ -174,7 +174,7 @@ async fn record_one(store: &Store, question: Question) -> anyhow::Result<Recordi
     if code.is_some() {
         store.replace_backup_codes(replace.clone()).await??;
     }
-    // Once unheard: a connection that is made only now has things to say of its own.
+    // Once without recording: a new connection runs setup statements first.
     store.live_session(token_hash, now).await?;
     heard();
     store.live_session(token_hash, now).await?;
@@ -296,8 +296,8 @@ pub(crate) struct Looped {
     pub(crate) commit: Duration,
 }
 
-/// Says the statements on SQLite, so many questions to a transaction as `group`, each in a savepoint of its own, and
-/// flushes each transaction to the disk, as the store does.
+/// Runs the statements on SQLite as the store does: `group` jobs per transaction, each in its own savepoint, and a
+/// flush to the disk per transaction.
 pub(crate) fn replay(
     path: &std::path::Path,
     recording: &Recording,

@@ -16,7 +16,7 @@ test("goes from the QR code to a step-up, through the codes, and back", async ({
   await signIn(page, site, token);
   await expect(page.getByRole("heading", { name: "Two-step verification is off" })).toBeVisible();
 
-  // Enrol, with the QR code as it is painted.
+  // Enroll, with the QR code as it is painted.
   await page.getByRole("button", { name: "Turn it on" }).click();
   await page.getByLabel("Name of the device").fill("Ada's phone");
   await page.getByRole("button", { name: "Continue" }).click();

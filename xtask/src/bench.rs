@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::{root, target};
 
-/// The flags of the benchmark.  They are here, and not in `bench`, because a wrong one and `--help`
+/// The flags of the benchmark. They are here, and not in `bench`, because a wrong one and `--help`
 /// are answered before anything is built.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// Where the results are written as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
     json: PathBuf,
-    /// Where databases and peers are put.  Must be on a real disk.
+    /// Where databases and peers are put. Must be on a real disk.
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     folder: PathBuf,
 }

@@ -23,7 +23,7 @@ pub(crate) enum Part {
     Lint,
     /// Sends a server that was just built what Schemathesis makes of `openapi.yaml`, and judges all answers.
     ///
-    /// On a throwaway database, with a seeded user who has devices and another who must not reach them.  The reports are
+    /// On a throwaway database, with a seeded user who has devices and another who must not reach them. The reports are
     /// in `target/contract`: `junit.xml`, `html/index.html`, and `requests.har` with every request.
     Run {
         /// Makes the same requests as the run that printed this seed.
@@ -32,12 +32,12 @@ pub(crate) enum Part {
     },
     /// Lists what `openapi.yaml` breaks for those who were built against an older one, by file and line.
     ///
-    /// Compares the working file with the merge base of HEAD and `origin/main` (`main` without it).  On the main branch
+    /// Compares the working file with the merge base of HEAD and `origin/main` (`main` without it). On the main branch
     /// that is HEAD itself: then, and where there is no such branch, with the latest tag `v…` before it, or else with the
-    /// commit before it.  What is gone has its place in the old file, `openapi.yaml@REVISION:LINE`.
+    /// commit before it. What is gone has its place in the old file, `openapi.yaml@REVISION:LINE`.
     ///
     /// A break on the level `wire` breaks who sends requests or reads answers; one on the level `source` breaks who
-    /// compiles against generated names.  Fails if a break has no entry in `contract-breaks.md`, whose head says how to
+    /// compiles against generated names. Fails if a break has no entry in `contract-breaks.md`, whose head says how to
     /// write one.
     Diff {
         /// The revision to compare with.

@@ -17,7 +17,7 @@ use crate::node;
 /// The folder with our page, the lock file and what is vendored.
 const FOLDER: &str = "crates/service/swagger-ui";
 
-/// What of the package is vendored: the page needs it, or its licence asks for it.
+/// What of the package is vendored: the page needs it, or its license asks for it.
 const FILES: [&str; 6] = [
     "LICENSE",
     "NOTICE",
@@ -75,7 +75,7 @@ fn write(package: &Path, vendored: &Path) -> anyhow::Result<()> {
     fs::write(vendored.join(SUMS), sums(vendored)?).context("cannot write the checksums")
 }
 
-/// The vendored files that are not the published ones.  Looks into the packed ones, for another version of the
+/// The vendored files that are not the published ones. Looks into the packed ones, for another version of the
 /// compressor packs otherwise.
 fn stale(package: &Path, vendored: &Path) -> anyhow::Result<Vec<String>> {
     let mut stale = Vec::new();

@@ -50,7 +50,7 @@ enum Task {
     },
     /// Lints the contract and tries the server against it; `contract diff` tells whom a change of it breaks.
     ///
-    /// Needs Python 3.11 and Node.js 20.19 or newer, and installs its tools below `target` and `contract`.  `diff` needs git
+    /// Needs Python 3.11 and Node.js 20.19 or newer, and installs its tools below `target` and `contract`. `diff` needs git
     /// alone.
     #[command(after_help = EXIT_CODES)]
     Contract {
@@ -70,7 +70,7 @@ enum Task {
         #[arg(long, value_name = "DIR", hide = true, conflicts_with = "test", default_value_os_t = root())]
         root: PathBuf,
     },
-    /// Takes Swagger UI, which the server embeds, out of its npm package.  Needs Node.
+    /// Takes Swagger UI, which the server embeds, out of its npm package. Needs Node.
     #[command(after_help = EXIT_CODES)]
     DocsUi {
         /// Writes nothing that is committed; lists what differs from the package and fails if anything does.
@@ -80,7 +80,7 @@ enum Task {
         #[arg(long, value_name = "DIR", hide = true, default_value_os_t = root())]
         root: PathBuf,
     },
-    /// Drives the documentation and the security page in Chromium, against the server.  Needs Node and Chromium.
+    /// Drives the documentation and the security page in Chromium, against the server. Needs Node and Chromium.
     ///
     /// Pictures of what the pages look like are in `target/browser` afterwards.
     #[command(after_help = EXIT_CODES)]
@@ -94,7 +94,7 @@ enum Task {
     /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Arguments),
-    /// Serves users while ten times as many connections are opened as the server allows.  Needs Linux.
+    /// Serves users while ten times as many connections are opened as the server allows. Needs Linux.
     ///
     /// Fails if a user is not answered, or if the memory of the server grows.
     #[command(after_help = EXIT_CODES)]

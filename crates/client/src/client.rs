@@ -70,7 +70,7 @@ impl Client {
         data(request.send().await)
     }
 
-    /// Begins to enrol a device: its secret, as a URI and as a picture, and its backup codes, shown this once.
+    /// Begins to enroll a device: its secret, as a URI and as a picture, and its backup codes, shown this once.
     ///
     /// # Errors
     ///

@@ -273,7 +273,7 @@ codes! {
     DeviceNotConfirmed = "DEVICE_NOT_CONFIRMED",
     /// 409: the device is in use already.
     DeviceAlreadyConfirmed = "DEVICE_ALREADY_CONFIRMED",
-    /// 409: the enrolment was not confirmed in time.
+    /// 409: the enrollment was not confirmed in time.
     EnrollmentExpired = "ENROLLMENT_EXPIRED",
     /// 409: the user has as many confirmed devices as are allowed.
     TooManyDevices = "TOO_MANY_DEVICES",

@@ -111,7 +111,7 @@ impl Tokens {
         }
     }
 
-    /// Forgets a token that the server did not accept.  Says whether the next one may be another.
+    /// Forgets a token that the server did not accept. Says whether the next one may be another.
     pub(crate) async fn refused(&self, refused: Option<&HeaderValue>) -> bool {
         let Self::Fetched { last, .. } = self else {
             return false;

@@ -1,8 +1,8 @@
 //! What a new version of a document breaks for those who were built against the old one.
 //!
-//! Two levels: the wire, for who sends and reads JSON, and the source, for who was generated from the document.  Judges by
-//! JSON Schema's own rules: a request may be allowed more than before, an answer may say less.  What it does not
-//! understand it calls broken if it differs.  A fault in a component is found once, and says which operations use it.
+//! Two levels: the wire, for who sends and reads JSON, and the source, for who was generated from the document. Judges by
+//! JSON Schema's own rules: a request may be allowed more than before, an answer may say less. What it does not
+//! understand it calls broken if it differs. A fault in a component is found once, and says which operations use it.
 
 mod schema;
 mod source;

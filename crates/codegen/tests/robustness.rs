@@ -177,7 +177,7 @@ fn schemas_without_a_name_are_carried_or_refused() {
 #[test]
 fn corpus_is_carried_or_refused() {
     let Some(corpus) = std::env::var_os("CODEGEN_CORPUS") else {
-        // No failure on CI, which may have no corpus.  Not by `eprintln!`: of a test that passes
+        // No failure on CI, which may have no corpus. Not by `eprintln!`: of a test that passes
         // libtest shows nothing that is printed so.
         let skipped = "skipped: corpus_is_carried_or_refused: CODEGEN_CORPUS names no folder";
         writeln!(std::io::stderr(), "{skipped}").expect("stderr is open");

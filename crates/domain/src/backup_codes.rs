@@ -1,8 +1,8 @@
-//! Backup codes: how they are drawn, written, read, kept and recognised.
+//! Backup codes: how they are drawn, written, read, kept and recognized.
 //!
 //! A code is 24 symbols of Crockford's base32: 23 random ones, 115 bits, and one that checks them.
 //! Above the 112 bits of NIST SP 800-63B-4 §3.1.2.2 a keyed hash is enough to keep it; a slow one
-//! would cost half a second per set and buy nothing.  What is kept is one value, the [`CodeSet`];
+//! would cost half a second per set and buy nothing. What is kept is one value, the [`CodeSet`];
 //! where it is kept, and how two redemptions at once are decided, is the store's.
 
 use std::fmt;
@@ -41,7 +41,7 @@ const MAC_LABEL: &[u8] = b"arklow.backup-code.v1\0";
 /// How many sets may have a code twice (probability 2⁻¹⁰⁹ each) before the source is called broken.
 const CLASHES: usize = 8;
 
-/// One backup code, in the clear.  It is compared only as a MAC, by [`CodeSet::slot_of`].
+/// One backup code, in the clear. It is compared only as a MAC, by [`CodeSet::slot_of`].
 #[derive(Clone)]
 pub struct BackupCode {
     /// Upper-case Crockford symbols, the last one checking the others.
@@ -106,7 +106,7 @@ impl BackupCode {
         text
     }
 
-    /// What a MAC is computed over.  The user is in it, so a MAC moved to another user's row
+    /// What a MAC is computed over. The user is in it, so a MAC moved to another user's row
     /// matches nothing.
     fn message(&self, user: UserId) -> Zeroizing<Vec<u8>> {
         let user = user.get().to_be_bytes();
@@ -408,7 +408,7 @@ mod gf32 {
     //! Symbols as elements of GF(32), the field of x⁵ + x² + 1.
     //!
     //! A code is a polynomial over the field that has α as a root: the symbols, weighted from the
-    //! right with 1, α, α², …, add up to zero.  α has order 31, so 24 symbols have 24 different
+    //! right with 1, α, α², …, add up to zero. α has order 31, so 24 symbols have 24 different
     //! weights, and no single substitution and no swap of two symbols goes unnoticed.
 
     const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";

@@ -34,7 +34,7 @@ pub(crate) fn category(c: char) -> GeneralCategory {
 }
 
 /// The ASCII character that `c` is another form of: a decimal digit of any script (general category
-/// Nd), or a full-width form.  Other characters are returned as they are.
+/// Nd), or a full-width form. Other characters are returned as they are.
 pub(crate) fn to_ascii(c: char) -> char {
     /// How far the full-width forms are from what they are forms of.
     const FULL_WIDTH: u32 = 0xFF01 - 0x21;
@@ -49,7 +49,7 @@ pub(crate) fn to_ascii(c: char) -> char {
     ascii.unwrap_or(c)
 }
 
-/// The value of a decimal digit.  Each script has its ten digits in one run, zero first (Unicode
+/// The value of a decimal digit. Each script has its ten digits in one run, zero first (Unicode
 /// Standard, section 4.6), and runs that touch have whole tens before them.
 fn decimal_value(c: char) -> Option<u32> {
     let is_digit = |c| category(c) == GeneralCategory::DecimalNumber;

@@ -25,7 +25,7 @@ pub enum Denial {
     #[error("the device is in use already")]
     DeviceAlreadyConfirmed,
     /// The pending device was not confirmed in time.
-    #[error("the enrolment was not confirmed in time: start again")]
+    #[error("the enrollment was not confirmed in time: start again")]
     EnrollmentExpired,
     /// The user has as many confirmed devices as the policy allows.
     #[error("the user has as many confirmed devices as are allowed: remove one first")]

@@ -1,7 +1,7 @@
 //! Ids: random 63-bit integers, written as decimal text.
 //!
-//! Random, so that nobody can count what exists or guess a neighbour; 63 bits and never zero, so
-//! that every database holds them as a positive `BIGINT`.  Records of the audit are the exception:
+//! Random, so that nobody can count what exists or guess a neighbor; 63 bits and never zero, so
+//! that every database holds them as a positive `BIGINT`. Records of the audit are the exception:
 //! the database numbers them, because their order is part of what they say.
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The key ring: root keys, what is derived from them, and the text of the key file.
 //!
-//! A root key is used for nothing itself.  HKDF-SHA-256 (RFC 5869) derives one key per purpose
-//! from it, so that no two purposes share one.  Where the file lies is not known here.
+//! A root key is used for nothing itself. HKDF-SHA-256 (RFC 5869) derives one key per purpose
+//! from it, so that no two purposes share one. Where the file lies is not known here.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -14,7 +14,7 @@ use crate::{DeviceId, NoEntropy, Random};
 
 /// First line of a key file that is not a comment.
 const HEADER: &str = "arklow-keys-v1";
-/// The comment that marks a key file that protects something.  A comment, because versions that do not know
+/// The comment that marks a key file that protects something. A comment, because versions that do not know
 /// the mark must be able to read the file.
 const USED: &str = "# used: a database with users needs these keys";
 /// What the HKDF is salted with: other software that happened on the same root derives other keys.
@@ -208,7 +208,7 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// Which root key: 64 random bits, written as 16 lower-case hexadecimal digits.  Not secret.
+/// Which root key: 64 random bits, written as 16 lower-case hexadecimal digits. Not secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
 
@@ -250,7 +250,7 @@ pub struct NotAKeyId;
 pub struct RootKey(Zeroizing<[u8; ROOT_LEN]>);
 
 impl RootKey {
-    /// A value that tells whether two keys are the same and nothing else about them.  It may be
+    /// A value that tells whether two keys are the same and nothing else about them. It may be
     /// stored beside what the key protects.
     pub fn check(&self) -> KeyCheck {
         let mut check = [0; KeyCheck::LEN];
@@ -346,7 +346,7 @@ impl KeyCheck {
     }
 }
 
-/// Why a text is not a key file.  Lines are counted from 1; their content is never shown.
+/// Why a text is not a key file. Lines are counted from 1; their content is never shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
     /// Nothing but comments.

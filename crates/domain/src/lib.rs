@@ -1,6 +1,6 @@
 //! Words and rules of multi-factor authentication.
 //!
-//! Pure: no clock, no database, no HTTP, no serialisation.  Time and randomness are arguments
+//! Pure: no clock, no database, no HTTP, no serialization. Time and randomness are arguments
 //! ([`Random`]); everything here can be called in a test without setting anything up.
 //!
 //! | file | what it holds |
@@ -19,7 +19,7 @@
 //! | `user`, `device`, `name` | [`User`], [`Device`], and the texts people give them |
 //!
 //! Secrets ([`BackupCode`], [`TotpCode`], [`SessionToken`], [`Seed`], [`Keyring`]) have no
-//! `Display` and a silent `Debug`.  The one way out of each is called `expose`, which is easy to
+//! `Display` and a silent `Debug`. The one way out of each is called `expose`, which is easy to
 //! search for.
 
 mod backup_codes;

@@ -1,6 +1,6 @@
 //! Sealing small secrets for storage with AES-256-GCM (SP 800-38D), and opening them again.
 //!
-//! What is stored is nonce, ciphertext and tag.  A secret opens only with the key it names, and
+//! What is stored is nonce, ciphertext and tag. A secret opens only with the key it names, and
 //! only for what it was bound to.
 
 use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};

@@ -4,7 +4,7 @@ use icu_properties::props::GeneralCategory;
 
 use crate::characters::{category, is_invisible, to_ascii};
 
-/// The characters of `text` that are neither separators nor invisible.  Digits of other scripts and
+/// The characters of `text` that are neither separators nor invisible. Digits of other scripts and
 /// full-width forms are returned as the ASCII characters that they are forms of.
 pub(crate) fn symbols(text: &str) -> impl Iterator<Item = char> {
     text.chars().map(to_ascii).filter(|c| !is_separator(*c))

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{NoEntropy, Random, SessionId, UserId};
 
-/// Makes a leaked token recognisable, to people and to secret scanners.
+/// Makes a leaked token recognizable, to people and to secret scanners.
 const PREFIX: &str = "arks_";
 const ALPHABET: Alphabet = Alphabet::Rfc4648Lower { padding: false };
 /// 256 bits: nobody guesses one, so wrong tokens need no counting.
@@ -17,7 +17,7 @@ const RANDOM_BYTES: usize = 32;
 /// Characters after the prefix: 51 times five bits, and one more character for the last bit.
 const BODY_LEN: usize = 52;
 
-/// Where a session stands.  That it has not ended is decided where it is read.
+/// Where a session stands. That it has not ended is decided where it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Which session.
@@ -38,7 +38,7 @@ impl Session {
 }
 
 /// What a client sends to prove a session: `arks_` and 52 characters of RFC 4648 base32 in lower
-/// case, 256 random bits.  Only its [`TokenHash`] is stored.
+/// case, 256 random bits. Only its [`TokenHash`] is stored.
 #[derive(Clone)]
 pub struct SessionToken(Zeroizing<String>);
 

@@ -50,7 +50,7 @@ impl Seed {
     }
 
     /// Encrypts the seed for storage with AES-256-GCM, under a key derived from the active root
-    /// key for this device.  It opens only for the same user and device.
+    /// key for this device. It opens only for the same user and device.
     ///
     /// # Errors
     /// [`NoEntropy`] if `random` has none for the nonce.
@@ -71,7 +71,7 @@ impl Seed {
     /// What an authenticator app reads, mostly from a QR code: `otpauth://totp/Issuer:account?…`
     /// with the profile that every app supports (SHA-1, 6 digits, 30 seconds).
     ///
-    /// `issuer` and `account` are percent-encoded.  A colon in either becomes `_`: the format allows
+    /// `issuer` and `account` are percent-encoded. A colon in either becomes `_`: the format allows
     /// none (Key URI Format, "Label"), and some apps refuse the URI or cut the name there.
     pub fn provisioning_uri(&self, issuer: &str, account: &str) -> ProvisioningUri {
         let secret = Zeroizing::new(base32::encode(
@@ -179,7 +179,7 @@ fn binding(user: UserId, device: DeviceId) -> Binding {
     }
 }
 
-/// Leaves the unreserved characters of RFC 3986 §2.3.  A blank becomes `%20`: apps show the `+` of
+/// Leaves the unreserved characters of RFC 3986 §2.3. A blank becomes `%20`: apps show the `+` of
 /// a web form as it is.
 fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(3 * text.len());

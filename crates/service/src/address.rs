@@ -28,7 +28,7 @@ impl TrustedProxies {
     /// CVE-2025-69615).
     ///
     /// Each proxy appends the peer that it saw to `X-Forwarded-For`, so the list is read from its
-    /// end, as far as those who wrote it are trusted.  An entry that is no address ends it.
+    /// end, as far as those who wrote it are trusted. An entry that is no address ends it.
     pub(crate) fn client(&self, peer: IpAddr, forwarded_for: &[String]) -> IpAddr {
         let mut client = peer.to_canonical();
         for entry in forwarded_for.iter().rev() {

@@ -1,4 +1,4 @@
-//! The generated trait, answered: a switchboard.  A line of logic here belongs in `ops`.
+//! The generated trait, answered: a switchboard. A line of logic here belongs in `ops`.
 
 use std::sync::Arc;
 

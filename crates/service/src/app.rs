@@ -16,7 +16,7 @@ use crate::policy::Policy;
 
 /// Tells the time.
 pub(crate) trait Clock: Send + Sync {
-    /// The time.  Asked once per request: two answers are two times.
+    /// The time. Asked once per request: two answers are two times.
     fn now(&self) -> DateTime<Utc>;
 }
 

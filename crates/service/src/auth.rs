@@ -41,7 +41,7 @@ impl Caller {
         self.address
     }
 
-    /// What the audit keeps of it.  The store makes the texts harmless.
+    /// What the audit keeps of it. The store makes the texts harmless.
     pub(crate) fn audit_origin(&self) -> AuditOrigin {
         AuditOrigin {
             actor: None,

@@ -68,7 +68,7 @@ pub(crate) struct LogArgs {
     )]
     pub(crate) log_level: LogLevel,
     /// How messages and the log look on standard error: `json` is one object per line, from the first
-    /// line on.  `auto` is `json` for `serve`, `dev` and `mock` unless standard error is a terminal,
+    /// line on. `auto` is `json` for `serve`, `dev` and `mock` unless standard error is a terminal,
     /// and `human` otherwise.
     #[arg(
         long,
@@ -117,7 +117,7 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Answer from the contract alone, for frontends: its examples, without a database.
     ///
-    /// Requests are checked as the server checks them; what is answered are the examples of the contract.  The header
+    /// Requests are checked as the server checks them; what is answered are the examples of the contract. The header
     /// `prefer: code=429` asks for another documented status, `prefer: example=NAME` for another example.
     Mock(MockArgs),
     /// Serve the API until SIGTERM or SIGINT. SIGHUP reloads nothing and is logged.
@@ -139,25 +139,25 @@ pub(crate) enum Command {
     Migrate(MigrateCommand),
     /// Move a deployment from SQLite to PostgreSQL.
     ///
-    /// The target must have its tables (`arklow migrate up`) and no rows.  Servers of the source are
-    /// told that it is busy until the end; stop them before, and start them on the target after.  A
+    /// The target must have its tables (`arklow migrate up`) and no rows. Servers of the source are
+    /// told that it is busy until the end; stop them before, and start them on the target after. A
     /// copy that fails or is stopped has changed nothing: run it again.
     Copy(CopyArgs),
     /// Take a backup of an SQLite database while servers use it.
     ///
-    /// The backup is one file, checked, with mode 0600.  Beside it FILE.json says which keys it needs and what is in
-    /// it.  The key file is not in it: keep a copy of that as well, apart from the backup.
+    /// The backup is one file, checked, with mode 0600. Beside it FILE.json says which keys it needs and what is in
+    /// it. The key file is not in it: keep a copy of that as well, apart from the backup.
     Backup(BackupArgs),
     /// Put a backup in the place of an SQLite database, and do what `arklow restored` does.
     ///
-    /// Stop the servers first.  The backup is checked, copied, brought up to date and compared with the key file;
+    /// Stop the servers first. The backup is checked, copied, brought up to date and compared with the key file;
     /// then the copy takes the name of the database in one step.
     Restore(RestoreArgs),
     /// Run after restoring a backup, before a server starts: end all sessions and use up all codes.
     ///
-    /// A backup does not know which sessions ended and which codes were used after it was made.  It does
+    /// A backup does not know which sessions ended and which codes were used after it was made. It does
     /// not know either which devices were removed and which users were disabled: without --since these
-    /// are as the backup has them.  A run that stops half way is run again.
+    /// are as the backup has them. A run that stops half way is run again.
     Restored(RestoredArgs),
     /// Read what was tried and done.
     #[command(subcommand)]
@@ -497,7 +497,7 @@ pub(crate) struct LimitArgs {
         value_parser = rate_limit
     )]
     pub(crate) limit_regenerate: RateLimit,
-    /// How often a user may begin to enrol a device.
+    /// How often a user may begin to enroll a device.
     #[arg(
         long,
         env = "ARKLOW_LIMIT_ENROLL",
@@ -553,7 +553,7 @@ pub(crate) struct ActorArgs {
     /// A label for the audit, such as a ticket.
     ///
     /// The audit records the account that runs the command, the account that called sudo, and the
-    /// host.  The label stands beside them and replaces none of them.
+    /// host. The label stands beside them and replaces none of them.
     #[arg(long, env = "ARKLOW_ACTOR", value_name = "LABEL")]
     pub(crate) actor: Option<String>,
 }
@@ -577,9 +577,9 @@ pub(crate) struct DatabaseArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeysArgs {
-    /// The key file.  Without it no code and no seed in the database is of use: keep a copy.
+    /// The key file. Without it no code and no seed in the database is of use: keep a copy.
     ///
-    /// Default: the SQLite file with `.keys` behind its name, made for a new database.  On PostgreSQL
+    /// Default: the SQLite file with `.keys` behind its name, made for a new database. On PostgreSQL
     /// there is no default: `arklow keys generate` makes one, and all servers need the same.
     #[arg(long, env = "ARKLOW_KEYS", value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
@@ -602,7 +602,7 @@ pub(crate) enum UserCommand {
     Show(ShowUserArgs),
     /// Disable a user: from now on none of their sessions is live, on running servers too.
     Disable(DisableUserArgs),
-    /// Enable a disabled user.  Sessions from before stay over.
+    /// Enable a disabled user. Sessions from before stay over.
     Enable(EnableUserArgs),
     /// Unlock a user's second factors, and forget the failures that locked them.
     Unlock(UnlockUserArgs),
@@ -799,9 +799,9 @@ pub(crate) enum DeviceCommand {
     Remove(RemoveDeviceArgs),
     /// Make the TOTP codes of a device work again after the clock of a server was ahead.
     ///
-    /// A code that is accepted makes all earlier ones unusable.  With a clock that is ahead, those are
-    /// also codes of the time to come.  This sets the device back to the present: codes that the app
-    /// has shown so far stay unusable, the next one works.  Set the clock right first.
+    /// A code that is accepted makes all earlier ones unusable. With a clock that is ahead, those are
+    /// also codes of the time to come. This sets the device back to the present: codes that the app
+    /// has shown so far stay unusable, the next one works. Set the clock right first.
     ResetStep(ResetStepArgs),
 }
 
@@ -985,10 +985,10 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoredArgs {
-    /// When the backup was made: RFC 3339, or how long ago, such as 24h.  Deals with devices that were
+    /// When the backup was made: RFC 3339, or how long ago, such as 24h. Deals with devices that were
     /// removed and users who were disabled since then, and lists the users to look at.
     ///
-    /// Without --audit there is no way to tell which these are.  So all users are disabled and all
+    /// Without --audit there is no way to tell which these are. So all users are disabled and all
     /// devices are locked: look at each user with `arklow user show`, remove what is not theirs any more, then let
     /// them in again with `arklow user enable` and `arklow user unlock`.
     #[arg(long, value_name = "TIME", value_parser = since)]

@@ -1,4 +1,4 @@
-//! The commands that put into the database what has no operation yet.  They may run while a server
+//! The commands that put into the database what has no operation yet. They may run while a server
 //! uses the same file.
 
 pub(crate) mod audit;
@@ -77,7 +77,7 @@ pub(crate) fn key_path(database: &DatabaseUrl, args: &KeysArgs) -> Result<PathBu
     })
 }
 
-/// The keys that the flags name.  The file must be there: only `serve` and `keys generate` make one.
+/// The keys that the flags name. The file must be there: only `serve` and `keys generate` make one.
 async fn existing_keys(
     store: &Store,
     database: &DatabaseUrl,

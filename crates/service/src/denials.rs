@@ -1,9 +1,9 @@
 //! How often changes of one session, and of one user, may be denied.
 //!
-//! A denial costs a transaction and a record in the audit.  Beyond the limit a change is refused
+//! A denial costs a transaction and a record in the audit. Beyond the limit a change is refused
 //! with 429 before the database is asked, and only counted: when the time of the limit is over, one
-//! record says how many there were.  In the memory of this process, as the limit for an address: on
-//! several servers each allows as many.  A process that is killed loses the counts of the last
+//! record says how many there were. In the memory of this process, as the limit for an address: on
+//! several servers each allows as many. A process that is killed loses the counts of the last
 //! stretch, of which the log has the beginning.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +20,7 @@ use crate::app::Clock;
 
 /// How many sessions at their limit a user may have before all of the user's are refused.
 const SESSIONS: usize = 5;
-/// How many users are remembered, at most.  Further ones are not limited: each needs a session.
+/// How many users are remembered, at most. Further ones are not limited: each needs a session.
 const MAX_USERS: usize = 100_000;
 /// How often counts are looked through for those to be written.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ struct Counted {
     attempts: DeniedAttempts,
 }
 
-/// A change that is under way.  It counts until it is dropped, and on if it was denied.
+/// A change that is under way. It counts until it is dropped, and on if it was denied.
 #[must_use = "dropped at once it limits nothing"]
 pub(crate) struct Reservation {
     user: UserId,

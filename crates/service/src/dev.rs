@@ -84,7 +84,7 @@ async fn serve_demo(
 fn warn(database: &DatabaseUrl) {
     output::banner(&[
         "FOR DEVELOPMENT ONLY: a demo user, whose token is printed below",
-        "Everything is gone when this ends.  Never put real data into it.",
+        "Everything is gone when this ends. Never put real data into it.",
     ]);
     output::note(&format!(
         "The other commands work on it too: --database-url {database}"

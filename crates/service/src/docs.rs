@@ -46,7 +46,7 @@ pub(crate) fn register<C: ServerContext>(
     Ok(())
 }
 
-/// On every page.  The policy allows what this server serves and nothing else: no script or style within the page, and no
+/// On every page. The policy allows what this server serves and nothing else: no script or style within the page, and no
 /// other host, so that a token goes nowhere but here.
 const HEADERS: [(HeaderName, &str); 6] = [
     (
@@ -105,7 +105,7 @@ static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
             "image/png",
             pack(include_bytes!("../swagger-ui/vendored/favicon-32x32.png")),
         ),
-        // What the licences ask to be handed on.
+        // What the licenses ask to be handed on.
         Page::new(
             "/swagger/ui/static/LICENSE",
             TEXT,
@@ -203,7 +203,7 @@ impl Page {
     }
 }
 
-/// Whether gzip is welcome (RFC 9110 §12.5.3).  To whoever does not say so it is not sent.
+/// Whether gzip is welcome (RFC 9110 §12.5.3). To whoever does not say so it is not sent.
 fn takes_gzip(request: &HeaderMap) -> bool {
     let lists = request.get_all(header::ACCEPT_ENCODING).iter();
     let entries: Vec<(&str, f32)> = lists

@@ -1,10 +1,10 @@
 //! The key file: found, read, made for a new database, and compared with what the database knows.
 //!
-//! The database keeps the id and a check value of every key it was written with.  A key file that
+//! The database keeps the id and a check value of every key it was written with. A key file that
 //! lacks one of them is refused: with a fresh one all would seem well, and every code and seed
 //! would be dead.
 //!
-//! Two locks guard a key file.  A command that writes it holds a lock file beside it.  A server
+//! Two locks guard a key file. A command that writes it holds a lock file beside it. A server
 //! holds a shared lock on the file that it has read, so that a rotation can wait until every server
 //! has read the new one.
 
@@ -40,7 +40,7 @@ const SHARED: u32 = 0o077;
 /// How often a server checks whether the key file has changed.
 pub(crate) const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// What the file that becomes the new key file has behind the name of the old one.  A fixed name:
+/// What the file that becomes the new key file has behind the name of the old one. A fixed name:
 /// the next command finds and removes what a crash has left.
 const NEW: &str = ".new";
 /// What the lock file has behind the name of the key file.
@@ -77,12 +77,12 @@ impl Keys {
         }
     }
 
-    /// The keys as they are now.  A question to the store keeps those it began with.
+    /// The keys as they are now. A question to the store keeps those it began with.
     pub(crate) fn current(&self) -> Arc<Keyring> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file again, for something that did not work with the keys `used`.  Whether there
+    /// Reads the file again, for something that did not work with the keys `used`. Whether there
     /// are others now; a file that cannot be used is logged, and the former keys stay.
     pub(crate) async fn reload(&self, store: &Store, used: &Keyring) -> bool {
         match self.try_reload(store).await {
@@ -99,7 +99,7 @@ impl Keys {
     }
 
     async fn try_reload(&self, store: &Store) -> Result<(), KeysError> {
-        // Before it is read.  If it changes meanwhile, the former one is held until it is read again.
+        // Before it is read. If it changes meanwhile, the former one is held until it is read again.
         let held = hold(&self.file);
         let stamp = stamp(&self.file);
         let keyring = reopen(store, &self.file, self.clock.now()).await?;
@@ -392,7 +392,7 @@ pub(crate) fn is_used(path: &Path) -> bool {
     matches!(read(path), Ok(Some(keyring)) if keyring.is_used())
 }
 
-/// Marks the key file once the database has users or audit records.  Whether there is nothing left to try.
+/// Marks the key file once the database has users or audit records. Whether there is nothing left to try.
 async fn mark_used(store: &Store, path: &Path, keyring: &Keyring) -> bool {
     if keyring.is_used() {
         return true;
@@ -519,7 +519,7 @@ fn warn_if_shared(path: &Path, mode: u32) {
     }
 }
 
-/// Makes the file, whole and on the disk or not at all.  If another process made one meanwhile,
+/// Makes the file, whole and on the disk or not at all. If another process made one meanwhile,
 /// that one counts.
 fn create(path: &Path, keyring: Keyring) -> Result<Opened, KeysError> {
     match write_new(path, &keyring) {
@@ -568,7 +568,7 @@ fn beside(path: &Path, more: &str) -> PathBuf {
     directory_of(path).join(name)
 }
 
-/// A file with these keys that can take the place of `path`; removed if it does not.  Not synced.
+/// A file with these keys that can take the place of `path`; removed if it does not. Not synced.
 fn write_beside(path: &Path, keyring: &Keyring) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(path.file_name().unwrap_or_default())
@@ -632,7 +632,7 @@ pub(crate) fn tidy(path: &Path, keyring: &Keyring) {
 }
 
 /// The lock of whoever writes a key file: an empty file beside it that is locked, and removed at the
-/// end.  One that a crash leaves behind is not locked and is used again.
+/// end. One that a crash leaves behind is not locked and is used again.
 struct LockFile {
     path: PathBuf,
     /// The lock: it ends when the file is closed.
@@ -712,7 +712,7 @@ pub(crate) struct Exclusive {
     path: PathBuf,
     /// The file itself, behind all symbolic links.
     target: PathBuf,
-    /// The file, locked as servers lock it.  Earlier versions write only what nobody has locked.
+    /// The file, locked as servers lock it. Earlier versions write only what nobody has locked.
     file: File,
     /// The file that `file` took the place of.
     former: Option<File>,

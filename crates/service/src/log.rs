@@ -48,7 +48,7 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
     };
     JSON.store(json, Ordering::Relaxed);
     // <https://no-color.org>
-    let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let level = Level::from(args.log_level);
     // Also what begins so: `arklow_store`.
     let ours = Targets::new()
@@ -60,7 +60,7 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
     let lines = if json {
         lines.json().flatten_event(true).boxed()
     } else {
-        lines.with_ansi(colours).boxed()
+        lines.with_ansi(colors).boxed()
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(ours))

@@ -12,7 +12,7 @@ use crate::{log, wire};
 /// What `Retry-After` says of a factor that no time unlocks: come back after an operator did.
 const FACTOR_RETRY: TimeDelta = TimeDelta::hours(1);
 
-/// Why an operation was not carried out.  Nothing was changed, but perhaps by [`StoreError::Unknown`].
+/// Why an operation was not carried out. Nothing was changed, but perhaps by [`StoreError::Unknown`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OperationError {
     #[error("/name: {0}")]
@@ -128,7 +128,7 @@ impl ErrorAnswer {
 }
 
 /// Makes a [`ErrorAnswer`] the answer of an operation, which declares 401, 500, 503 and what is listed
-/// here.  A status that it does not declare is a fault of ours.
+/// here. A status that it does not declare is a fault of ours.
 macro_rules! answer {
     ($answer:ident, $error:expr, [$($status:literal => $variant:ident),*] $(, $limited:ident)?) => {{
         let $crate::operation_error::ErrorAnswer {

@@ -1,6 +1,6 @@
 //! Who runs a command, as the audit records it.
 //!
-//! The account comes from the real uid, which the kernel knows.  `USER` and `LOGNAME` never count:
+//! The account comes from the real uid, which the kernel knows. `USER` and `LOGNAME` never count:
 //! they hold what the caller put there.
 
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use nix::unistd::{Uid, User, gethostname};
 
 /// The account that runs this process, such as `root (sudo: ada) on db1, label "ticket 12"`.
 ///
-/// `label` is what `--actor` says.  It comes last and quoted, so that it cannot pass for the rest.
+/// `label` is what `--actor` says. It comes last and quoted, so that it cannot pass for the rest.
 pub(crate) fn describe(label: Option<&str>) -> String {
     let uid = Uid::current();
     let mut text = match User::from_uid(uid) {

@@ -27,7 +27,7 @@ impl Format {
     }
 }
 
-/// Prints what a command gives: `human`, or `object` on one line.  The only place that may print
+/// Prints what a command gives: `human`, or `object` on one line. The only place that may print
 /// a secret, because to give it is what the command is for.
 pub(crate) fn data(format: Format, human: &str, object: &Value) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
@@ -40,7 +40,7 @@ pub(crate) fn data(format: Format, human: &str, object: &Value) -> Result<(), Cl
         .map_err(CliError::Output)
 }
 
-/// Prints what a command lists: a head and a line for each, or an object for each, on a line.  The head
+/// Prints what a command lists: a head and a line for each, or an object for each, on a line. The head
 /// goes with the rows, wherever these go: a pager shows both.
 pub(crate) fn list(
     format: Format,
@@ -60,7 +60,7 @@ pub(crate) fn id(format: Format, id: &dyn Display) -> Result<(), CliError> {
     data(format, &id, &json!({ "id": id }))
 }
 
-/// Tells people what happened.  Nobody has to read it, so nothing depends on its being written.
+/// Tells people what happened. Nobody has to read it, so nothing depends on its being written.
 pub(crate) fn note(message: &str) {
     if log::is_json() {
         info!(target: log::MESSAGE, "{message}");

@@ -14,7 +14,7 @@ pub(crate) struct Policy {
     pub(crate) rules: AttemptRules,
     /// How often a user may make new backup codes.
     pub(crate) regenerate: Option<RateLimit>,
-    /// How often a user may begin to enrol a device.
+    /// How often a user may begin to enroll a device.
     pub(crate) enroll: Option<RateLimit>,
     /// How many changes of one session may be denied.
     pub(crate) denied: Option<RateLimit>,
@@ -103,7 +103,7 @@ impl Policy {
         }
     }
 
-    /// Without the limits on how often, for measurements and conformance runs.  That failures lock
+    /// Without the limits on how often, for measurements and conformance runs. That failures lock
     /// stays.
     fn without_limits(self) -> Self {
         Self {

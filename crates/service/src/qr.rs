@@ -16,7 +16,7 @@ const PIXELS: usize = 6;
 #[error("the text is too long for a QR code")]
 pub(crate) struct TooLong;
 
-/// The picture of `text`.  Whoever sees it has the text.
+/// The picture of `text`. Whoever sees it has the text.
 ///
 /// # Errors
 /// [`TooLong`]; about 2,900 bytes fit.
@@ -88,7 +88,7 @@ mod tests {
     fn independent_reader_finds_the_text() {
         let short = "otpauth://totp/Arklow:ada%40example.org?secret=GEZDGNBVGY3TQOJQ";
         // As long as they get, every byte of them encoded: issuer (64 characters of 4 bytes, twice)
-        // and address (254 bytes).  It takes the lower level.
+        // and address (254 bytes). It takes the lower level.
         let (issuer, email) = ("%F0%9F%A6%AD".repeat(64), "%C3%A9".repeat(127));
         let long = format!(
             "otpauth://totp/{issuer}:{email}?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\

@@ -160,7 +160,7 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
 fn warn_of_no_limits() {
     output::banner(&[
         "LIMITS ARE OFF (--limits off): nothing bounds how often codes are regenerated,",
-        "devices are enrolled, changes denied and codes tried.  Not for users.",
+        "devices are enrolled, changes denied and codes tried. Not for users.",
     ]);
     warn!("the limits are off: only the failures of each user are counted");
 }
@@ -193,7 +193,7 @@ pub(crate) async fn serve(
 }
 
 /// Serves until a signal, or until what is to be done `beside` it fails, and does what is to be done at its
-/// `end`.  Calls `ready` once requests are accepted, with the address, which has the real port also if any
+/// `end`. Calls `ready` once requests are accepted, with the address, which has the real port also if any
 /// was asked for.
 pub(crate) async fn until_signal<A: Api>(
     api: A,
@@ -344,7 +344,7 @@ impl Signals {
         })
     }
 
-    /// Which one comes next.  One that came before nobody asked is not lost.
+    /// Which one comes next. One that came before nobody asked is not lost.
     pub(crate) async fn next(&mut self) -> &'static str {
         self.stop(Hangup::Stop).await
     }

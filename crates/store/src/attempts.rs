@@ -1,7 +1,7 @@
 //! Presenting a code of a device: to step up, to confirm the device, or to remove it.
 //!
 //! Every code that anybody presents comes through [`Store::verify_code`], which pays for it,
-//! looks at it, uses it up and writes down how it went, in one transaction.  A wrong code costs
+//! looks at it, uses it up and writes down how it went, in one transaction. A wrong code costs
 //! the same statements as a used one.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub enum PresentedCode {
 pub enum Goal {
     /// To make the session MFA-fresh.
     StepUp,
-    /// To make a pending device a factor, and the session MFA-fresh.  With a TOTP code.
+    /// To make a pending device a factor, and the session MFA-fresh. With a TOTP code.
     Confirm,
     /// To remove the device.
     Remove,
@@ -87,7 +87,7 @@ impl VerifyCode {
 pub enum Attempt {
     /// The code was right and is used up; what it was presented for is done.
     Accepted(Accepted),
-    /// The code was not right.  Why is not told.
+    /// The code was not right. Why is not told.
     Rejected {
         /// The device as it is.
         device: Device,
@@ -160,7 +160,7 @@ pub enum ResetStep {
 
 impl Store {
     /// Looks at a code, uses it up if it is right, and does what it was presented for; writes into
-    /// the audit how it went.  All of it or nothing.
+    /// the audit how it went. All of it or nothing.
     ///
     /// # Errors
     /// [`StoreError`]; among them [`StoreError::Unreadable`] if what the code is compared with
@@ -178,7 +178,7 @@ impl Store {
     }
 
     /// Sets the last TOTP step of a device back to what an app may have shown by `now`, if a wrong
-    /// clock moved it ahead; for an operator.  Codes shown so far stay unusable.
+    /// clock moved it ahead; for an operator. Codes shown so far stay unusable.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,8 +1,8 @@
-//! The audit: what was tried and done, by whom, from where, and how it went.  It is only ever
+//! The audit: what was tried and done, by whom, from where, and how it went. It is only ever
 //! added to.
 //!
 //! A record is written in the savepoint of what it tells of, so neither is there without the
-//! other; what its user is to be told stands in the outbox by the same insert.  No code, seed,
+//! other; what its user is to be told stands in the outbox by the same insert. No code, seed,
 //! token or hash is ever in it.
 
 use std::fmt::Write as _;
@@ -20,14 +20,14 @@ const MAX_TEXT: usize = 256;
 /// Where a change came from, as far as that is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditOrigin {
-    /// Who did it, if it was not the user: an operator.  Kept like `user_agent`.
+    /// Who did it, if it was not the user: an operator. Kept like `user_agent`.
     pub actor: Option<String>,
     /// The address of the client.
     pub remote_address: Option<IpAddr>,
-    /// What the client calls itself.  Kept with control and invisible characters escaped, and cut at
+    /// What the client calls itself. Kept with control and invisible characters escaped, and cut at
     /// 256 characters.
     pub user_agent: Option<String>,
-    /// The request, as the log names it.  Kept like `user_agent`.
+    /// The request, as the log names it. Kept like `user_agent`.
     pub request_id: Option<String>,
 }
 
@@ -178,7 +178,7 @@ words! {
         DeviceNotConfirmed = "device_not_confirmed",
         /// The device is in use already.
         DeviceAlreadyConfirmed = "device_already_confirmed",
-        /// The enrolment was not confirmed in time.
+        /// The enrollment was not confirmed in time.
         EnrollmentExpired = "enrollment_expired",
         /// As many devices as are allowed.
         TooManyDevices = "too_many_devices",

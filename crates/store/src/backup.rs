@@ -85,7 +85,7 @@ pub enum BackupError {
 }
 
 impl Store {
-    /// Copies an SQLite file as it is at one moment into `to`, an empty file, and reads the copy back.  Others may
+    /// Copies an SQLite file as it is at one moment into `to`, an empty file, and reads the copy back. Others may
     /// use the database meanwhile; it is not changed, and its migrations may be pending.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Store {
         .await
     }
 
-    /// Checks a backup and tells what it holds.  Reads this one file, without a lock and without its WAL.
+    /// Checks a backup and tells what it holds. Reads this one file, without a lock and without its WAL.
     ///
     /// # Errors
     /// [`BackupError`].
@@ -116,7 +116,7 @@ impl Store {
     }
 
     /// Takes an SQLite file out of use: moves its WAL into it and keeps every other process out until the value
-    /// is dropped.  The file may be damaged.
+    /// is dropped. The file may be damaged.
     ///
     /// # Errors
     /// [`BackupError::InUse`] if another process has it open, idle or not.
@@ -125,7 +125,7 @@ impl Store {
         blocking(path, move || sqlite::take_out_of_use(&file)).await
     }
 
-    /// Fails with [`BackupError::InUse`] if another process has the file open, idle or not.  Changes nothing.
+    /// Fails with [`BackupError::InUse`] if another process has the file open, idle or not. Changes nothing.
     ///
     /// # Errors
     /// [`BackupError`].

@@ -1,4 +1,4 @@
-//! Replacing the backup codes of a device.  Redeeming them is in `attempts`.
+//! Replacing the backup codes of a device. Redeeming them is in `attempts`.
 
 use arklow_domain::{Device, DeviceId, RateLimit, SealedCodes, SessionId, UserId};
 use chrono::{DateTime, Utc};
@@ -42,7 +42,7 @@ impl Store {
     /// Replaces the backup codes of a device and writes it into the audit, both or neither.
     ///
     /// One statement checks session, freshness and device and makes the change: nothing can come
-    /// between.  All former codes are dead the moment this returns.
+    /// between. All former codes are dead the moment this returns.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,7 +1,7 @@
 //! Moving a deployment from SQLite to PostgreSQL: every row, in one transaction on either side.
 //!
 //! Nobody writes to the source meanwhile, and the target has all of it or nothing: a copy that is
-//! interrupted has done nothing and can be run again.  It is committed only after every table was
+//! interrupted has done nothing and can be run again. It is committed only after every table was
 //! read back and has as many rows, with the same digest, as the source.
 
 use std::hash::{Hash, Hasher};
@@ -78,7 +78,7 @@ pub enum CopyError {
 }
 
 impl Store {
-    /// Copies every row to a store with empty tables, or finds that all of it is there.  Whoever
+    /// Copies every row to a store with empty tables, or finds that all of it is there. Whoever
     /// writes to this one waits until the end, and is told that it is busy.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ macro_rules! tables {
             }
         )*
 
-        /// A table.  Those that others refer to come first.
+        /// A table. Those that others refer to come first.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Table {
             $($variant,)*
@@ -252,7 +252,7 @@ tables! {
     }
 }
 
-/// A SHA-256 over rows, whose fields `Hash` keeps apart.  Both sides are computed by one process.
+/// A SHA-256 over rows, whose fields `Hash` keeps apart. Both sides are computed by one process.
 struct Digest(Context);
 
 impl Hasher for Digest {

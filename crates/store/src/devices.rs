@@ -78,7 +78,7 @@ impl Store {
         dispatch!(self.write(devices::create(&new, &origin)))
     }
 
-    /// The devices that a user has: neither removed nor an enrolment older than `enrollment`.
+    /// The devices that a user has: neither removed nor an enrollment older than `enrollment`.
     ///
     /// # Errors
     /// [`StoreError`].

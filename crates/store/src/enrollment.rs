@@ -49,7 +49,7 @@ impl Store {
         dispatch!(self.write(enrollment::check(&ask)))
     }
 
-    /// Enrols a pending device in place of an earlier pending one, and writes it into the audit.
+    /// Enrolls a pending device in place of an earlier pending one, and writes it into the audit.
     ///
     /// # Errors
     /// [`StoreError`]; among others if the id was used before.

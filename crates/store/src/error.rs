@@ -12,15 +12,15 @@ type Cause = Arc<dyn Error + Send + Sync>;
 /// Why a question got no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// A lock, a connection or a place in the queue was not free in time.  Nothing was changed;
+    /// A lock, a connection or a place in the queue was not free in time. Nothing was changed;
     /// asking again later may work.
     #[error("the database is busy")]
     Busy,
-    /// A statement took longer than the server allows.  Nothing was changed; asking again later may
+    /// A statement took longer than the server allows. Nothing was changed; asking again later may
     /// work.
     #[error("a statement took longer than the database allows")]
     TooSlow,
-    /// A row that this program never writes.  Nothing was changed.
+    /// A row that this program never writes. Nothing was changed.
     #[error("a row of table `{table}` cannot be true: column `{column}`")]
     Inconsistent {
         /// The table.
@@ -28,18 +28,18 @@ pub enum StoreError {
         /// The column, or the first of several that contradict one another.
         column: &'static str,
     },
-    /// What a code would be compared with does not open.  Nothing was changed.
+    /// What a code would be compared with does not open. Nothing was changed.
     #[error("a stored secret cannot be read")]
     Unreadable(#[source] UnreadableSecret),
-    /// Something was to be protected with a key that is out of use.  Nothing was changed; a newer
+    /// Something was to be protected with a key that is out of use. Nothing was changed; a newer
     /// key file says which key to use.
     #[error("key {0} is retired")]
     RetiredKey(KeyId),
-    /// No random bytes could be had.  Nothing was changed.
+    /// No random bytes could be had. Nothing was changed.
     #[error("nothing could be drawn")]
     NoEntropy(#[source] NoEntropy),
     /// The server with the database cannot be reached, has ended the connection, or does not take
-    /// changes at present.  Nothing was changed; asking again later may work.
+    /// changes at present. Nothing was changed; asking again later may work.
     #[error("the database is not available")]
     Unavailable(#[source] Cause),
     /// A change was written, and whether it was made is not known: a sync failed, or the answer of the server
@@ -49,7 +49,7 @@ pub enum StoreError {
     /// The database refused or failed.
     #[error("the database failed")]
     Database(#[source] Cause),
-    /// A defect in this program: the question panicked.  Nothing was changed.
+    /// A defect in this program: the question panicked. Nothing was changed.
     #[error("answering the question panicked")]
     Panicked,
     /// The store was closed before the question was asked.
@@ -76,7 +76,7 @@ pub enum OpenError {
     /// The path is there but is no regular file.
     #[error("`{}` is not a file", .0.display())]
     NotAFile(PathBuf),
-    /// File or directory cannot be written.  SQLite needs both: it keeps its log beside the file.
+    /// File or directory cannot be written. SQLite needs both: it keeps its log beside the file.
     #[error(
         "the database `{}` cannot be written: check the permissions of the file and of its \
          directory, where SQLite keeps two more files",

@@ -1,5 +1,5 @@
 //! Which root keys the database was written with, what still needs each of them, and moving that to
-//! another one.  Never a key.
+//! another one. Never a key.
 
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ impl Store {
         dispatch!(self.write(keys::retire(key, now, &origin)))
     }
 
-    /// Records that the database is written with a key.  `check` is
+    /// Records that the database is written with a key. `check` is
     /// [`RootKey::check`](arklow_domain::RootKey::check).
     ///
     /// # Errors

@@ -1,18 +1,18 @@
 //! What Arklow keeps, and everything that is SQL.
 //!
-//! A [`Store`] answers questions.  Each is one async method, takes what it needs as a small
-//! struct, and returns what happened as an enum; what that means is for the caller.  Not found is
-//! `Ok(None)`.  Where two callers could race, one guarded statement decides.
+//! A [`Store`] answers questions. Each is one async method, takes what it needs as a small
+//! struct, and returns what happened as an enum; what that means is for the caller. Not found is
+//! `Ok(None)`. Where two callers could race, one guarded statement decides.
 //!
 //! No type of Diesel and no connection leaves this crate, and a database is one arm of an
-//! inner enum.  The statements are one text, compiled for each.
+//! inner enum. The statements are one text, compiled for each.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `url` | [`DatabaseUrl`]: which database |
 //! | `error` | [`OpenError`], [`StoreError`] |
 //! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each |
-//! | `enrollment`, `attempts`, `backup_codes` | starting an enrolment; presenting a code, whatever for; replacing the codes |
+//! | `enrollment`, `attempts`, `backup_codes` | starting an enrollment; presenting a code, whatever for; replacing the codes |
 //! | `migrations`, `copy` | which changes the tables have; moving from SQLite to PostgreSQL |
 //! | `backup` | copying an SQLite file while it is in use, and judging such a copy |
 //! | `restore` | what a restored backup would bring back to life |
@@ -79,10 +79,10 @@ use postgres::Postgres;
 use sqlite::Sqlite;
 use url::Target;
 
-/// A database that answers questions.  Cheap to clone; all clones are the same store.
+/// A database that answers questions. Cheap to clone; all clones are the same store.
 ///
 /// A question whose future is dropped before it started is not asked; one that has started is
-/// carried through.  Writes are durable, power cut included, once they are answered.
+/// carried through. Writes are durable, power cut included, once they are answered.
 #[derive(Debug, Clone)]
 pub struct Store {
     backend: Backend,
@@ -99,7 +99,7 @@ enum Backend {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Whether an SQLite file that does not exist is made, and one that an older version made is brought up to
-    /// date.  Its directory must exist.
+    /// date. Its directory must exist.
     pub create: bool,
     /// How long a question waits for a lock or a free connection before it is
     /// [`StoreError::Busy`].
@@ -117,7 +117,7 @@ pub struct Options {
 
 impl Options {
     /// For commands that work on many rows: no limit on a statement or on an idle transaction, and no
-    /// file is created.  Locks are waited for as long as [`Options::busy_timeout`].
+    /// file is created. Locks are waited for as long as [`Options::busy_timeout`].
     pub fn for_commands() -> Self {
         Self {
             create: false,
@@ -146,7 +146,7 @@ impl Store {
     /// Opens the database.
     ///
     /// An SQLite file is made and brought up to date if the options say so; any other database must be up to
-    /// date, see [`Store::migrate`].  Several processes may do so at once, and may use one database
+    /// date, see [`Store::migrate`]. Several processes may do so at once, and may use one database
     /// together.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Store {
         }
     }
 
-    /// Answers what has been asked and closes the database, for all clones.  Whatever is asked
+    /// Answers what has been asked and closes the database, for all clones. Whatever is asked
     /// later is [`StoreError::Closed`].
     pub async fn close(&self) {
         match &self.backend {

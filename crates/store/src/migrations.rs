@@ -69,7 +69,7 @@ impl Store {
         }
     }
 
-    /// Which changes a database has and lacks.  Changes nothing; a file that does not exist lacks all.
+    /// Which changes a database has and lacks. Changes nothing; a file that does not exist lacks all.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -83,7 +83,7 @@ impl Store {
         }
     }
 
-    /// Brings the tables of a database up to date; which changes that took.  Several processes may do
+    /// Brings the tables of a database up to date; which changes that took. Several processes may do
     /// so at once: they take turns, and all but the first find it done.
     ///
     /// # Errors

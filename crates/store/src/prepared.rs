@@ -1,7 +1,7 @@
 //! Statements whose text never changes, which are prepared once for each connection.
 //!
 //! Diesel prepares every `UPDATE`, and every `INSERT` that could have a default, anew each time: what
-//! they set may depend on values.  Likewise every query that ends with `first`.  Ours do not; parsing
+//! they set may depend on values. Likewise every query that ends with `first`. Ours do not; parsing
 //! was more than half of what a regeneration cost, and on PostgreSQL it is one more round trip for each.
 
 use std::marker::PhantomData;
@@ -76,8 +76,8 @@ where
     }
 }
 
-/// The query, prepared once.  Its text must be the same whenever this place is come to; what it is
-/// bound to may differ.  With debug assertions a text that differs panics.
+/// The query, prepared once. Its text must be the same whenever this place is come to; what it is
+/// bound to may differ. With debug assertions a text that differs panics.
 macro_rules! prepared {
     ($query:expr) => {{
         struct Here;

@@ -1,4 +1,4 @@
-//! The tables, as Diesel sees them.  What they mean stands in `migrations`.
+//! The tables, as Diesel sees them. What they mean stands in `migrations`.
 
 diesel::table! {
     users (id) {

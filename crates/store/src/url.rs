@@ -92,7 +92,7 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Why a text names no database that can be opened.  The text is not shown: a URL may hold a
+/// Why a text names no database that can be opened. The text is not shown: a URL may hold a
 /// password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadDatabaseUrl {

@@ -51,7 +51,7 @@ pub enum DisableUser {
 /// What [`Store::enable_user`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnableUser {
-    /// The user may sign in again.  Sessions from before stay over.
+    /// The user may sign in again. Sessions from before stay over.
     Enabled,
     /// The user was not disabled.
     AlreadyEnabled,
@@ -132,7 +132,7 @@ impl Store {
         dispatch!(self.write(users::disable(user, now, &origin)))
     }
 
-    /// Enables a disabled user.  Sessions from before stay over: they are revoked.
+    /// Enables a disabled user. Sessions from before stay over: they are revoked.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -33,7 +33,7 @@ export interface paths {
          * List MFA devices for the authenticated user
          * @description List MFA devices for the authenticated user.
          *
-         *     Newest first. Removed devices and enrolments that have expired are not listed; a pending enrolment is, with
+         *     Newest first. Removed devices and enrollments that have expired are not listed; a pending enrollment is, with
          *     `confirmed_at: null`.
          */
         get: operations["get_v1_self_mfa"];
@@ -63,7 +63,7 @@ export interface paths {
          *     15 minutes, and a user has one at most: starting again removes the former.
          *
          *     Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
-         *     most, and ten enrolments an hour.
+         *     most, and ten enrollments an hour.
          */
         post: operations["post_v1_self_mfa_enroll_start"];
         delete?: never;
@@ -290,7 +290,7 @@ export interface components {
             name: string;
             device_type?: components["schemas"]["MfaDeviceType"];
         };
-        /** @description The envelope of a started enrolment. Both keys are always present. */
+        /** @description The envelope of a started enrollment. Both keys are always present. */
         EnrollmentEnvelope: {
             data: components["schemas"]["Enrollment"] | null;
             errors: components["schemas"]["ApiError"][] | null;
@@ -415,7 +415,7 @@ export interface components {
              *     | REQUEST_TIMEOUT | 408 | the body did not arrive in time |
              *     | DEVICE_NOT_CONFIRMED | 409 | the caller's device was never confirmed |
              *     | DEVICE_ALREADY_CONFIRMED | 409 | the device is in use already |
-             *     | ENROLLMENT_EXPIRED | 409 | the enrolment was not confirmed in time: start again |
+             *     | ENROLLMENT_EXPIRED | 409 | the enrollment was not confirmed in time: start again |
              *     | TOO_MANY_DEVICES | 409 | the user has as many confirmed devices as are allowed |
              *     | PAYLOAD_TOO_LARGE | 413 | the body is larger than 65,536 bytes |
              *     | UNSUPPORTED_MEDIA_TYPE | 415 | the body is not declared as `application/json` |

@@ -202,8 +202,8 @@ impl Desk {
 
     /// A server on a free port.
     ///
-    /// Its limits would end the run after ten enrolments, and are tested elsewhere.  That failures lock a user cannot be
-    /// switched off; every second code is right, so a hundred failures in a row do not happen.  A request may take its time:
+    /// Its limits would end the run after ten enrollments, and are tested elsewhere. That failures lock a user cannot be
+    /// switched off; every second code is right, so a hundred failures in a row do not happen. A request may take its time:
     /// on a busy machine the tester may stand still between the head of a request and its body.
     fn serve(&self) -> anyhow::Result<Server> {
         let log = self.scratch.join("server.log");

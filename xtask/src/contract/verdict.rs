@@ -9,7 +9,7 @@ use serde_json::Value;
 const PHASES: [&str; 4] = ["examples", "coverage", "fuzzing", "stateful"];
 
 /// Where an answer says that the operation did what it is for, and not only that it answered: there stands neither null
-/// nor false.  An operation that is not listed has to answer with a success.
+/// nor false. An operation that is not listed has to answer with a success.
 const PROOFS: [(&str, &str); 5] = [
     (
         "post_v1_self_mfa_enroll_confirm",

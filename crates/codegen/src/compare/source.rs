@@ -1,6 +1,6 @@
 //! What breaks who compiles against generated code: the names that generators make of those in the document.
 //!
-//! Names only.  That a field became optional is judged on the wire, where its direction counts.
+//! Names only. That a field became optional is judged on the wire, where its direction counts.
 
 use std::rc::Rc;
 

@@ -212,7 +212,7 @@ pub(super) fn with_contents(mut object: Value, contents: &BackupContents) -> Val
     object
 }
 
-/// When the backup was made, by the manifest beside it; `None` without one.  An error if it is that of another file.
+/// When the backup was made, by the manifest beside it; `None` without one. An error if it is that of another file.
 pub(super) fn check_manifest(file: &Path) -> Result<Option<String>, BackupFileError> {
     let path = manifest_of(file);
     let text = match File::open(&path) {

@@ -1,7 +1,7 @@
 //! `arklow keys`: the root keys, and how one takes the place of another while servers go on.
 //!
 //! A rotation writes the new key into the key file first, beside the active one, and waits until
-//! the servers have read it.  Only then it makes the key active and protects anything with it.  From then on each batch of devices is a transaction of its own, so
+//! the servers have read it. Only then it makes the key active and protects anything with it. From then on each batch of devices is a transaction of its own, so
 //! that it can be stopped anywhere and gone on with later.
 
 use std::path::Path;
@@ -133,7 +133,7 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
             keyring
         };
         let active = keyring.active();
-        // From then on no server seals anything with the old key.  Until then it opens what they seal:
+        // From then on no server seals anything with the old key. Until then it opens what they seal:
         // waiting is worth it, and failing is not.
         let total = under_other_keys(&store, active).await?;
         let read = until_read(&file, Duration::ZERO, &mut signals).await;
@@ -185,7 +185,7 @@ async fn lock(
     Ok((file, keyring))
 }
 
-/// Puts the new key into the file, not active, and waits until the servers have read it.  If they
+/// Puts the new key into the file, not active, and waits until the servers have read it. If they
 /// do not, the file holds the former keys again.
 async fn hand_out(
     file: &mut Exclusive,
@@ -362,7 +362,7 @@ async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliErr
             file.replace(&without)?;
             let path = path.display();
             output::note(&format!(
-                "and no longer in `{path}`.  Backups of the database from before need copies of \
+                "and no longer in `{path}`. Backups of the database from before need copies of \
                  the file that hold key {key}: keep with each backup the key file of its time, and \
                  destroy a copy only when no such backup is left"
             ));

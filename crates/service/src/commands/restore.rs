@@ -1,7 +1,7 @@
 //! `arklow restore`: a backup in the place of an SQLite database.
 //!
 //! The copy gets everything that it needs under another name: its migrations, and what `arklow restored` does.
-//! Then one rename puts it in place.  A power cut leaves the old database or the new one.
+//! Then one rename puts it in place. A power cut leaves the old database or the new one.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -130,7 +130,7 @@ fn remove(path: &PathBuf) {
     drop(fs::remove_file(path));
 }
 
-/// The file that is in the way, if any.  It must not be in use, and may be replaced only if somebody said so.
+/// The file that is in the way, if any. It must not be in use, and may be replaced only if somebody said so.
 async fn judge_target(
     target: &Path,
     replace: bool,

@@ -1,7 +1,7 @@
 //! `arklow restored`: what a restored backup would bring back to life, and what it cannot know.
 //!
 //! The sessions come first: whatever they still do before they are over, such as making new backup
-//! codes, dies with the codes after them.  Sessions that began meanwhile are ended at last.
+//! codes, dies with the codes after them. Sessions that began meanwhile are ended at last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -236,7 +236,7 @@ struct Steps {
 }
 
 impl Steps {
-    /// Counts a batch, and waits if another one follows.  An error tells of a signal.
+    /// Counts a batch, and waits if another one follows. An error tells of a signal.
     async fn are_over(&mut self, more: bool) -> Result<bool, Option<StoreError>> {
         if !more {
             return Ok(true);

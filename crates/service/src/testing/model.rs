@@ -1,5 +1,5 @@
 //! Random sequences of all operations by several users and sessions, each answer compared with that
-//! of a small model.  What fails is shrunk to the shortest sequence that does.
+//! of a small model. What fails is shrunk to the shortest sequence that does.
 //!
 //! `PROPTEST_CASES` and `PROPTEST_MAX_SHRINK_ITERS` make a run longer.
 
@@ -67,7 +67,7 @@ enum Code {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// Starts an enrolment and confirms it at once.
+    /// Starts an enrollment and confirms it at once.
     Enroll(Who),
     Start(Who),
     Confirm(Who, Which, Code),

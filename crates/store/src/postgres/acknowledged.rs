@@ -1,8 +1,8 @@
 //! Noticing that acknowledged changes are gone.
 //!
 //! After a failover to a standby that lagged, the server may lack changes that callers were told of.
-//! Then used codes would work again.  So a process keeps the last audit records that it acknowledged
-//! and looks for them on each new connection.  It knows of its own only.
+//! Then used codes would work again. So a process keeps the last audit records that it acknowledged
+//! and looks for them on each new connection. It knows of its own only.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

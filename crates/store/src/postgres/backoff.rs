@@ -1,6 +1,6 @@
 //! Waiting before the next change after one that the server did not acknowledge.
 //!
-//! A commit that waits for a standby goes on waiting on the server when its connection is dropped.  If
+//! A commit that waits for a standby goes on waiting on the server when its connection is dropped. If
 //! each try left one behind, they would use up the connections that the server has.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +52,7 @@ impl Drop for Probe<'_> {
 struct Unacknowledged;
 
 impl BackOff {
-    /// What is answered during a pause.  Nothing was changed.
+    /// What is answered during a pause. Nothing was changed.
     pub(super) fn refusal() -> StoreError {
         StoreError::Unavailable(Arc::new(Unacknowledged))
     }
@@ -110,7 +110,7 @@ impl BackOff {
         drop(probe);
     }
 
-    /// Whether commits of ours have waited for a standby for long.  Asked before one more would.
+    /// Whether commits of ours have waited for a standby for long. Asked before one more would.
     pub(super) fn is_stuck(&self, conn: &mut Conn) -> QueryResult<bool> {
         #[derive(QueryableByName)]
         struct Found {

@@ -21,11 +21,11 @@ use super::wire::Wire;
 use crate::{BadDatabaseUrl, OpenError, Options, StoreError};
 
 /// After how long without a packet the kernel asks whether the other side is still there, how often,
-/// and how many times without an answer until the connection is closed.  The URL may say otherwise.
+/// and how many times without an answer until the connection is closed. The URL may say otherwise.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// How long data that was sent may stay unacknowledged.  The URL may say otherwise.
+/// How long data that was sent may stay unacknowledged. The URL may say otherwise.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A database on a PostgreSQL server, as `postgres://user:password@host:port/database?sslmode=…`.
@@ -276,13 +276,13 @@ impl Server {
         self.is_pooled.load(Ordering::Relaxed)
     }
 
-    /// What begins a transaction.  The settings come with it, because a pool may run the next one in
+    /// What begins a transaction. The settings come with it, because a pool may run the next one in
     /// another session; as one message they cost no round trip.
     pub(super) fn begin(&self) -> &str {
         &self.begin
     }
 
-    /// How long the answer to a `COMMIT` is waited for.  No limit of the server covers it: it may wait
+    /// How long the answer to a `COMMIT` is waited for. No limit of the server covers it: it may wait
     /// for a standby.
     pub(super) fn commit_limit(&self) -> Duration {
         self.answer.unwrap_or(COMMIT_LIMIT)
@@ -391,7 +391,7 @@ impl Server {
         endpoints
     }
 
-    /// The configuration for one endpoint.  A `Config` cannot lose hosts, so this is another one.
+    /// The configuration for one endpoint. A `Config` cannot lose hosts, so this is another one.
     fn config_for(&self, endpoint: &Endpoint) -> Config {
         let from = &self.config;
         let mut config = Config::new();
@@ -550,7 +550,7 @@ async fn keeps_statements_apart(client: &Client) -> Result<bool, tokio_postgres:
     Ok(column(&found).as_deref() == Some("0"))
 }
 
-/// What holds for each statement.  Not as start-up options, which poolers between us and the server
+/// What holds for each statement. Not as start-up options, which poolers between us and the server
 /// refuse.
 fn settings(set: &str, statement: u128, lock: u128) -> String {
     let is_local = set == "SET LOCAL";

@@ -1,8 +1,8 @@
 //! Asking: some threads with a connection each, and two queues before them, one of reads and one of
-//! writes.  Writes have fewer threads than there are: a commit may have to wait for a standby, and
+//! writes. Writes have fewer threads than there are: a commit may have to wait for a standby, and
 //! reads go on meanwhile.
 //!
-//! A thread drives its connection itself.  So an answer of the server wakes the thread that waits for
+//! A thread drives its connection itself. So an answer of the server wakes the thread that waits for
 //! it, and no other; on the threads of a shared runtime it is passed on twice, and a question has
 //! many answers.
 
@@ -29,7 +29,7 @@ use super::connect::Server;
 use super::wire::{self, Driver};
 use crate::{OpenError, StoreError};
 
-/// How many questions of each kind may wait.  Beyond that the answer is "busy" at once.
+/// How many questions of each kind may wait. Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
 
 /// Of how many connections one is kept for reads.
@@ -74,7 +74,7 @@ struct JobQueue {
     threads: usize,
     /// How many threads sleep, those included that have been called and are not up yet.
     idle: usize,
-    /// Each thread has a clone.  `None` once closed.
+    /// Each thread has a clone. `None` once closed.
     alive: Option<mpsc::Sender<Infallible>>,
 }
 
@@ -108,7 +108,7 @@ impl JobQueue {
     }
 }
 
-/// A question.  Whoever takes it out has it: a thread, or who asked it and does not wait any longer.
+/// A question. Whoever takes it out has it: a thread, or who asked it and does not wait any longer.
 type Job = Mutex<Option<Box<dyn FnOnce(&mut Worker<'_>) + Send>>>;
 
 impl std::fmt::Debug for Connections {
@@ -153,7 +153,7 @@ impl Connections {
         }
     }
 
-    /// Works on one of the threads.  Once begun it is carried through, whether or not somebody waits.
+    /// Works on one of the threads. Once begun it is carried through, whether or not somebody waits.
     pub(super) async fn work<W, R>(&self, lane: Lane, work: W) -> Result<R, StoreError>
     where
         W: FnOnce(&mut Worker<'_>) -> R + Send + 'static,
@@ -259,7 +259,7 @@ impl Pool {
         Ok(())
     }
 
-    /// The next question, or `None` at the end of the day.  Sleeps meanwhile.
+    /// The next question, or `None` at the end of the day. Sleeps meanwhile.
     fn next(&self) -> Option<(Lane, Arc<Job>)> {
         let mut queue = lock(&self.queue);
         loop {
@@ -287,9 +287,9 @@ pub(super) struct Worker<'a> {
 
 /// Why a transaction was not made, or may not have been.
 pub(super) enum Stopped<E> {
-    /// There is no connection for it.  Nothing was changed.
+    /// There is no connection for it. Nothing was changed.
     NoConnection(StoreError),
-    /// It could not begin.  Nothing was changed.
+    /// It could not begin. Nothing was changed.
     NotBegun(Error),
     /// It ended before it was to be committed, so nothing was changed.
     Undone(E),

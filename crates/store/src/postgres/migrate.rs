@@ -14,19 +14,19 @@ use crate::{MigrationState, OpenError};
 
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// `arklow` in ASCII: under this number processes take turns.  It is one of this database only.
+/// `arklow` in ASCII: under this number processes take turns. It is one of this database only.
 const LOCK_ID: i64 = 0x61_72_6b_6c_6f_77;
-/// How long a process waits for its turn.  What the other one does may take long.
+/// How long a process waits for its turn. What the other one does may take long.
 const LOCK_TIMEOUT: &str = "10min";
 
-/// Which changes the database has and lacks.  Changes nothing.
+/// Which changes the database has and lacks. Changes nothing.
 pub(super) fn find(conn: &mut Conn) -> Result<MigrationState, OpenError> {
     let made = made(conn)?;
     MigrationState::of::<Db>(&MIGRATIONS, &made)
         .map_err(|cause| OpenError::Database(Arc::from(cause)))
 }
 
-/// Makes the changes that the database lacks, one process after the other; which it lacked.  All of
+/// Makes the changes that the database lacks, one process after the other; which it lacked. All of
 /// them are one transaction: with it ends the lock, whatever connection a pool gives the next one.
 pub(super) fn run(worker: &mut Worker<'_>) -> Result<Vec<String>, OpenError> {
     let made = worker.transaction(|conn| {

@@ -119,7 +119,7 @@ impl Postgres {
     }
 
     /// Asks a question that changes something, in a transaction of its own: an error undoes all of
-    /// it.  `ask` is called again if it was not to blame.
+    /// it. `ask` is called again if it was not to blame.
     pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
         A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
@@ -144,7 +144,7 @@ impl Postgres {
         .await
     }
 
-    /// Asks a question that changes nothing.  Every statement sees the database as it is when it
+    /// Asks a question that changes nothing. Every statement sees the database as it is when it
     /// runs, so a question that needs one picture is one statement.
     pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
@@ -244,7 +244,7 @@ impl Failed {
         }
     }
 
-    /// What came instead of the answer to `COMMIT`.  Some errors of the server say that nothing was
+    /// What came instead of the answer to `COMMIT`. Some errors of the server say that nothing was
     /// changed; anything else leaves it open.
     fn of_commit(error: Error) -> Self {
         let error = match error {
@@ -302,13 +302,13 @@ enum ErrorClass {
     TooSlow,
     /// The server went away or is full.
     Unavailable,
-    /// The server is a standby, or a primary that has become one.  Another one may take changes.
+    /// The server is a standby, or a primary that has become one. Another one may take changes.
     ReadOnly,
     /// The statement itself is wrong; a retry fails again.
     Permanent,
 }
 
-/// What an error means.  By the text where Diesel does not pass the code on.  Of a server that speaks
+/// What an error means. By the text where Diesel does not pass the code on. Of a server that speaks
 /// another language these are `Unavailable`, which has the same answer but for the retry; or
 /// `Refused` if they have a place in the statement, as waiting too long for a table's lock has.
 fn classify(error: &Error) -> ErrorClass {

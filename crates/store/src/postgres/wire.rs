@@ -22,7 +22,7 @@ type Cause = Arc<dyn Error + Send + Sync>;
 #[error("the server did not answer within {0:?}; the connection is given up")]
 pub(super) struct Mute(Duration);
 
-/// The lower half of a connection.  Dropped, it is cut: what waits for an answer gets an error.
+/// The lower half of a connection. Dropped, it is cut: what waits for an answer gets an error.
 pub(super) struct Wire {
     task: AbortHandle,
     /// How long an answer may take.
@@ -85,7 +85,7 @@ pub(super) fn hold(wire: Option<Wire>) {
     drop(WIRE.replace(wire));
 }
 
-/// Ends the wire of the thread.  Why it ended can be asked until the next one is held.
+/// Ends the wire of the thread. Why it ended can be asked until the next one is held.
 pub(super) fn end() {
     WIRE.with_borrow(|wire| {
         if let Some(wire) = wire {

@@ -221,7 +221,7 @@ impl OutOfUse {
 
 pub(crate) fn refuse_in_use(path: &Path) -> Result<(), BackupError> {
     // SQLite's own locks, whatever is in the file: a connection that has used a WAL keeps one for as long as
-    // it is open.  Closed before SQLite opens the file here: closing drops all locks of this process.
+    // it is open. Closed before SQLite opens the file here: closing drops all locks of this process.
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.map_err(failed(path))?;
     match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -69,7 +69,7 @@ impl Sqlite {
     }
 
     /// Asks a question that changes something, in a savepoint of its own: an error undoes all of
-    /// it.  `ask` must not begin transactions itself.
+    /// it. `ask` must not begin transactions itself.
     pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
     where
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
@@ -87,7 +87,7 @@ impl Sqlite {
         self.write(ask).await
     }
 
-    /// Asks a question that changes nothing.  Every statement sees the database as it is when it
+    /// Asks a question that changes nothing. Every statement sees the database as it is when it
     /// runs, so a question that needs one picture is one statement.
     pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
     where

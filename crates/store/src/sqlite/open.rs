@@ -24,7 +24,7 @@ pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/
 /// `ARKL`, in the header of every file that this program made.
 pub(super) const APPLICATION_ID: i64 = 0x4152_4b4c;
 
-/// Closing *any* descriptor of a file drops all locks this process holds on it (POSIX).  The
+/// Closing *any* descriptor of a file drops all locks this process holds on it (POSIX). The
 /// descriptor that creates the file is therefore closed before SQLite opens it, in any thread.
 static CREATING: Mutex<()> = Mutex::new(());
 
@@ -252,7 +252,7 @@ pub(super) fn refuse_foreign_wal(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The WAL beside a file that cannot have one: its header says so, as that of a backup does.  A file that has
+/// The WAL beside a file that cannot have one: its header says so, as that of a backup does. A file that has
 /// had a WAL, such as a plain copy of one, cannot be told from the one that the WAL belongs to.
 pub(super) fn find_foreign_wal(path: &Path) -> Option<PathBuf> {
     /// Where the header has the versions for writing and reading, and what they are without a WAL.
@@ -300,7 +300,7 @@ pub(super) fn file_url(absolute: &Path) -> String {
     url + "?mode=rw"
 }
 
-/// Connects, and brings the tables up to date if `migrate` says so.  Otherwise a file that is not up to date
+/// Connects, and brings the tables up to date if `migrate` says so. Otherwise a file that is not up to date
 /// is refused and left as it is.
 fn prepare(file: &File, path: &Path, migrate: bool) -> Result<SqliteConnection, Failure> {
     let inode = || fs::metadata(path).map(|found| found.ino()).ok();
@@ -312,7 +312,7 @@ fn prepare(file: &File, path: &Path, migrate: bool) -> Result<SqliteConnection, 
         Identity::Empty => refuse_pending(&BTreeSet::new()),
         Identity::Ours => refuse_pending(&read_versions(conn)?),
     })?;
-    // The connection holds a lock on the file from now on, which a restore respects.  Before that, a restore
+    // The connection holds a lock on the file from now on, which a restore respects. Before that, a restore
     // may have put another file in its place.
     if inode() != named {
         return Err(Failure::Replaced);
@@ -327,7 +327,7 @@ fn prepare(file: &File, path: &Path, migrate: bool) -> Result<SqliteConnection, 
             run_pending(conn)?;
         }
         // SQLite opens a file without write permission all the same, and even begins an immediate
-        // transaction on it.  Only a statement that writes is refused, also one that finds nothing.
+        // transaction on it. Only a statement that writes is refused, also one that finds nothing.
         conn.batch_execute("DELETE FROM users WHERE false;")?;
         Ok::<_, Failure>(())
     })?;
@@ -406,7 +406,7 @@ fn use_write_ahead_log(conn: &mut SqliteConnection, patience: Duration) -> Resul
     }
 }
 
-/// Which changes the file has and lacks.  Changes nothing.
+/// Which changes the file has and lacks. Changes nothing.
 pub(super) fn find_migrations(path: &Path) -> Result<MigrationState, OpenError> {
     let absolute =
         std::path::absolute(path).map_err(|cause| OpenError::Database(Arc::new(cause)))?;

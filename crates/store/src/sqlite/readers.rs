@@ -1,11 +1,11 @@
 //! Reading: a few threads with a connection each that cannot write, and one queue before them.
 //!
-//! Waking a thread costs more than most questions.  So one reader answers all that queues up while
+//! Waking a thread costs more than most questions. So one reader answers all that queues up while
 //! it is at it, and another one is woken only for a question that nobody has begun in time: behind a
 //! slow one, or when one reader does not keep up.
 //!
 //! What had queued up when a reader begins shares a conn_in_snapshot of the database: taking one costs more
-//! than most questions, too.  It is never older than a question, so who asks sees what was committed
+//! than most questions, too. It is never older than a question, so who asks sees what was committed
 //! before.
 
 use std::collections::VecDeque;
@@ -26,17 +26,17 @@ use crate::StoreError;
 use crate::error::QueryError;
 use crate::prepared::prepared;
 
-/// How many questions may wait.  Beyond that the answer is "busy" at once.
+/// How many questions may wait. Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
 /// How long a question waits before another reader is woken for it.
 const WAKE_AFTER: Duration = Duration::from_millis(2);
 
-/// The readers.  They wait for nobody, and nobody waits for them (WAL).
+/// The readers. They wait for nobody, and nobody waits for them (WAL).
 #[derive(Debug)]
 pub(super) struct Readers {
     queue: Arc<JobQueue>,
     queue_timeout: Duration,
-    /// Disconnects when every thread has closed its connection.  `None` once closed.
+    /// Disconnects when every thread has closed its connection. `None` once closed.
     ended: Mutex<Option<mpsc::Receiver<Never>>>,
 }
 
@@ -150,7 +150,7 @@ impl Readers {
         answer.await.map_err(closed)?
     }
 
-    /// Takes no more questions.  Those that were asked are answered.
+    /// Takes no more questions. Those that were asked are answered.
     fn refuse(&self) {
         self.queue.state().closed = true;
         self.queue.woken.notify_all();
@@ -251,7 +251,7 @@ impl JobQueue {
     }
 
     /// The next question, and the number of the last one that has been asked by now; or `None` at
-    /// the end of the day.  Sleeps meanwhile.
+    /// the end of the day. Sleeps meanwhile.
     fn next(&self) -> Option<(Job, u64)> {
         let mut state = self.state();
         loop {

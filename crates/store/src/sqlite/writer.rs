@@ -28,7 +28,7 @@ use crate::StoreError;
 use crate::error::{QueryError, is_busy, is_io_error};
 use crate::prepared::prepared;
 
-/// How many questions may wait.  Beyond that the answer is "busy" at once.
+/// How many questions may wait. Beyond that the answer is "busy" at once.
 const QUEUE: usize = 4096;
 /// How many questions share a commit, at most.
 const BATCH: usize = 128;
@@ -230,7 +230,7 @@ impl Thread {
             None => self.reconnect()?,
         };
         let result = begin_and_commit(&mut conn, &self.file, &mut self.inbox, batch);
-        // Only "busy" leaves the connection as it was: it never began.  After anything else it may
+        // Only "busy" leaves the connection as it was: it never began. After anything else it may
         // be in the middle of something, so the next batch gets a new one.
         if matches!(result, Ok(()) | Err(StoreError::Busy)) {
             self.conn = Some(conn);
@@ -301,7 +301,7 @@ struct Inbox {
 }
 
 impl Inbox {
-    /// The next question, whenever it comes.  `None` once there is none to come.
+    /// The next question, whenever it comes. `None` once there is none to come.
     fn next(&mut self) -> Option<Box<dyn Job>> {
         while !self.is_closed {
             let message = self.messages.recv().ok()?;
@@ -407,7 +407,7 @@ impl Syncer {
     }
 }
 
-/// Runs one question.  An error is one of the whole batch: the savepoint was lost, which happens
+/// Runs one question. An error is one of the whole batch: the savepoint was lost, which happens
 /// when SQLite gives up the transaction, as on a full disk.
 fn in_savepoint(conn: &mut SqliteConnection, job: &mut dyn Job) -> diesel::QueryResult<()> {
     if job.is_abandoned() {
@@ -435,7 +435,7 @@ trait Job: Send {
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
 
-    /// Asks.  `false` means that what it changed must be undone.
+    /// Asks. `false` means that what it changed must be undone.
     fn run(&mut self, conn: &mut SqliteConnection) -> bool;
 
     /// Replies, now that it is known whether the batch was committed.
@@ -488,7 +488,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    //! What one question can do to its neighbours, which takes questions that no store asks.
+    //! What one question can do to its neighbors, which takes questions that no store asks.
 
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_and_panicking_questions_undo_themselves_and_not_their_neighbours() {
+    fn failing_and_panicking_questions_undo_themselves_and_not_their_neighbors() {
         let (_directory, file, writer) = writer();
         let gate = Gate::shut(&writer);
         let before = put(&writer, |conn| note(conn, 1));
@@ -921,8 +921,8 @@ mod tests {
         });
         let after = put(&writer, |conn| note(conn, 2));
         gate.open();
-        for neighbour in [before, after] {
-            let answer = neighbour.blocking_recv().unwrap();
+        for neighbor in [before, after] {
+            let answer = neighbor.blocking_recv().unwrap();
             assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
         }
         let Err(StoreError::Database(cause)) = given_up.blocking_recv().unwrap() else {

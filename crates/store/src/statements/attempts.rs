@@ -333,7 +333,7 @@ fn accept(
     Ok(Attempt::Accepted(accepted))
 }
 
-/// Makes the session of the attempt, and no other, MFA-fresh.  A longer step-up that it has stays.
+/// Makes the session of the attempt, and no other, MFA-fresh. A longer step-up that it has stays.
 fn step_up(
     conn: &mut Conn,
     verify: &VerifyCode,
@@ -351,7 +351,7 @@ fn step_up(
 }
 
 /// Removes a device with its seed and codes; without another confirmed one, the step-up of all the
-/// user's sessions ends.  The device as it was last, and whether the user has a confirmed one; `None` if
+/// user's sessions ends. The device as it was last, and whether the user has a confirmed one; `None` if
 /// it was removed already.
 pub(crate) fn remove(
     conn: &mut Conn,

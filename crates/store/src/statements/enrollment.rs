@@ -1,4 +1,4 @@
-//! Starting an enrolment.
+//! Starting an enrollment.
 
 use arklow_domain::{Denial, Device};
 use diesel::prelude::*;

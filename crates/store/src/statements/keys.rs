@@ -73,7 +73,7 @@ pub(crate) fn list(conn: &mut Conn) -> Result<Vec<(KeyId, KeyCheck)>, QueryError
         .collect()
 }
 
-/// Nothing may be protected with a key that is out of use: its file may be gone tomorrow.  Asked
+/// Nothing may be protected with a key that is out of use: its file may be gone tomorrow. Asked
 /// after a lock: until the end of the transaction the key stays in use.
 pub(crate) fn check_usable(conn: &mut Conn, key: KeyId) -> Result<(), QueryError> {
     let retired = keys::table

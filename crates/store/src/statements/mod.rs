@@ -2,7 +2,7 @@
 //! module that includes this one.
 //!
 //! So the rules cannot differ from one database to the other, and no type of one is in the way of the
-//! other.  What only one of them needs to be told, which rows to lock, is in its `locks`.
+//! other. What only one of them needs to be told, which rows to lock, is in its `locks`.
 
 use super::{Conn, Db, locks, written};
 

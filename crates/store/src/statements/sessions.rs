@@ -168,7 +168,7 @@ pub(crate) struct LiveSession {
     pub(crate) expires_at: DateTime<Utc>,
 }
 
-/// Where the session of this user stands at `now`, or `None` if it does not live.  Until the end of
+/// Where the session of this user stands at `now`, or `None` if it does not live. Until the end of
 /// the transaction everything else about this user waits: this is how each change begins.
 pub(crate) fn find_live_session(
     conn: &mut Conn,

@@ -1,4 +1,4 @@
-//! Replacing and redeeming backup codes, one at a time.  At the same time: `races`.
+//! Replacing and redeeming backup codes, one at a time. At the same time: `races`.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTim
     operation_error::answer!(Answer, answer, [400 => BadRequest, 403 => Forbidden, 409 => Conflict], TooManyRequests)
 }
 
-/// Enrols a pending device and gives its secrets, the only time that they are shown.
+/// Enrolls a pending device and gives its secrets, the only time that they are shown.
 pub(crate) async fn run(
     app: &App,
     caller: &Caller,
@@ -84,7 +84,7 @@ async fn start(
     info!(
         req_id = caller.origin().request_id,
         device.id = %id,
-        "the enrolment of device `{id}` was started"
+        "the enrollment of device `{id}` was started"
     );
     Ok(wire::enrollment(&device, &uri, &picture, &codes))
 }
