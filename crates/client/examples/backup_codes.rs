@@ -23,7 +23,7 @@ pub(crate) async fn new_backup_codes(client: &Client, device_id: String) -> Resu
     match (error.code(), error.retry_after()) {
         (Some(ErrorCode::MfaRequired), _) => Ok("Verify a second factor first.".to_owned()),
         (Some(ErrorCode::DeviceNotFound), _) => Ok("You have no such device.".to_owned()),
-        // Sent, and nobody knows how it went. Only the user can tell whether codes that are not shown are worth new ones.
+        // The request was sent and its result is unknown. Ask the user before you replace codes that were never shown.
         _ if error.may_have_taken_effect() => {
             Ok("Your codes may no longer work: make new ones.".to_owned())
         }

@@ -89,7 +89,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] says what was wrong.
+    /// [`BuildError`] names the invalid option.
     pub fn build(self) -> Result<Client, BuildError> {
         let base_url = checked(&self.base_url)?;
         let transport = Transport {

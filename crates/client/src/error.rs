@@ -20,7 +20,7 @@ pub enum Error {
     /// The server said no, in the words of the contract.
     #[error(transparent)]
     Refused(Refusal),
-    /// There was no connection, so the server never heard of it.
+    /// There was no connection, so the server never received the request.
     #[error("no connection to the server; the request was not sent")]
     NotSent(#[source] reqwest::Error),
     /// The request went out, and no complete answer came back.
@@ -64,7 +64,7 @@ impl Error {
         }
     }
 
-    /// Whether the server may have done what it was asked, although nobody got to see the result.
+    /// Whether the server may have made the change although its result is unknown.
     ///
     /// Where this is `false` nothing was changed.
     pub fn may_have_taken_effect(&self) -> bool {
@@ -199,7 +199,7 @@ pub struct Unexpected {
 }
 
 impl Unexpected {
-    /// The parser's own words may quote the body, so only the place and the kind are told.
+    /// The parser's message may quote the body, so the error has only the position and the kind.
     fn unreadable(error: &serde_json::Error) -> Self {
         let kind = if error.is_data() {
             "is of another shape"

@@ -9,7 +9,7 @@ mod error;
     clippy::unwrap_used,
     missing_docs,
     unused_imports,
-    reason = "Progenitor writes for any document and has lints of its own"
+    reason = "Progenitor generates for any document and follows other lints"
 )]
 #[cfg_attr(
     feature = "mock",

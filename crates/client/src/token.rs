@@ -1,4 +1,4 @@
-//! Session tokens: where they come from, how long they are kept, and that nobody prints them.
+//! Session tokens: where they come from, how long they are kept, and that they are never printed.
 //!
 //! Knows nothing of requests.
 #![warn(missing_docs)]
@@ -111,7 +111,7 @@ impl Tokens {
         }
     }
 
-    /// Forgets a token that the server did not accept. Says whether the next one may be another.
+    /// Drops a token that the server rejected. Returns whether the source may provide another one.
     pub(crate) async fn refused(&self, refused: Option<&HeaderValue>) -> bool {
         let Self::Fetched { last, .. } = self else {
             return false;

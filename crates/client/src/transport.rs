@@ -1,6 +1,8 @@
 //! How a request is sent: with which token, for how long, and whether once more.
 //!
-//! The generated client calls this for every operation. It knows no operation: what may be repeated is told by the method.
+//! The generated client calls this for every operation. It knows no operation: the HTTP method decides
+//! whether a request may be repeated. Progenitor's hooks call it, so token, time limits and retries also hold for the
+//! builders.
 #![warn(missing_docs)]
 
 use std::sync::Arc;
@@ -58,7 +60,7 @@ impl ClientHooks<Transport> for Client {
         let reads = request.method().is_safe();
         let mut retried = 0;
         loop {
-            // The bodies of all operations are in memory, so a copy can be had.
+            // The bodies of all operations are in memory, so the request can be cloned.
             let Some(mut sent) = request.try_clone() else {
                 return self.client().execute(request).await;
             };
@@ -95,7 +97,7 @@ impl ClientHooks<Transport> for Client {
 
 /// Whether the request may be sent again, and how long the server wants to be left alone before.
 ///
-/// A change is repeated only if it never left: past that nobody here knows whether it was made.
+/// A change is repeated only if it was never sent: after that its result is unknown.
 fn again(reads: bool, outcome: &reqwest::Result<Response>) -> Option<Duration> {
     match outcome {
         // No connection, so nothing was sent.

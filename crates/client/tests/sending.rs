@@ -1,4 +1,4 @@
-//! What the client does about servers that answer late, badly or not at all, over real connections.
+//! How the client handles servers that answer late, badly or not at all, over real connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ async fn hanging_up() -> (SocketAddr, Arc<AtomicUsize>) {
     (address, requests)
 }
 
-/// A port that nobody listens on.
+/// A port without a listener.
 async fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address")

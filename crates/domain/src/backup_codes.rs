@@ -1,9 +1,9 @@
-//! Backup codes: how they are drawn, written, read, kept and recognized.
+//! Backup codes: how they are generated, formatted, parsed, stored and matched.
 //!
 //! A code is 24 symbols of Crockford's base32: 23 random ones, 115 bits, and one that checks them.
-//! Above the 112 bits of NIST SP 800-63B-4 §3.1.2.2 a keyed hash is enough to keep it; a slow one
-//! would cost half a second per set and buy nothing. What is kept is one value, the [`CodeSet`];
-//! where it is kept, and how two redemptions at once are decided, is the store's.
+//! Above the 112 bits of NIST SP 800-63B-4 §3.1.2.2 a keyed hash is strong enough to store it; a slow hash
+//! would cost half a second per set without a benefit. One value is stored, the [`CodeSet`]. The
+//! store decides where, and which of two concurrent redemptions succeeds.
 
 use std::fmt;
 
@@ -73,7 +73,7 @@ impl BackupCode {
     /// characters anywhere, and with I, L and O for 1, 1 and 0.
     ///
     /// # Errors
-    /// [`MalformedCode`] if this cannot be a code, whoever's it were: that is no failed guess.
+    /// [`MalformedCode`] if the text cannot be a code of any user. That does not count as an attempt.
     pub fn parse(text: &str) -> Result<Self, MalformedCode> {
         if text.chars().nth(MAX_CODE_INPUT).is_some() {
             return Err(MalformedCode::TooLong);
@@ -216,8 +216,8 @@ pub struct SealedCodes {
 
 /// The MAC key of a set, 256 random bits, as it is kept.
 ///
-/// It is a level between root key and codes: a root key can be replaced though nobody knows the
-/// codes any more.
+/// It is a level between root key and codes: the root key can be replaced although the codes are
+/// no longer known.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedMacKey([u8; SEALED_MAC_KEY_LEN]);
 
@@ -295,7 +295,7 @@ impl CodeMac {
     }
 }
 
-/// Silent: whoever has the key can test guesses with it.
+/// Prints nothing: with the MAC and the key an attacker can test guesses.
 impl fmt::Debug for CodeMac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CodeMac(..)")
@@ -307,8 +307,8 @@ impl fmt::Debug for CodeMac {
 pub struct CodeSet {
     /// The root key behind the MAC key, or behind the MACs.
     pub key_id: KeyId,
-    /// The key of the MACs; `None` for a set made before sets had keys of their own, whose MACs
-    /// are under a key derived from the root key.
+    /// The key of the MACs; `None` for an old set, whose MACs use a key that is derived from the
+    /// root key.
     pub mac_key: Option<SealedMacKey>,
     /// Which replacement made this set; the first set of a device has generation 1.
     pub generation: i64,
@@ -328,7 +328,7 @@ impl CodeSet {
     /// Always compares with all ten, each in constant time: the time taken tells nothing.
     ///
     /// # Errors
-    /// [`UnreadableSecret`] if the key of the set does not open: nobody can say then.
+    /// [`UnreadableSecret`] if the key of the set does not open: then no code can be compared.
     pub fn slot_of(
         &self,
         keyring: &Keyring,
@@ -663,7 +663,7 @@ mod tests {
         }
     }
 
-    /// A keyring and the set that was made under it before sets had keys of their own: its first
+    /// A keyring and an old set, without its own MAC key, that was made under it: its first
     /// code is [`known_code`], of user 0x0102030405060708.
     fn old_set() -> (Keyring, CodeSet) {
         let root = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -738,7 +738,7 @@ mod tests {
                 .unwrap();
             (codes, sealed)
         });
-        // Both the whole row, and the key alone beside the other row's MACs.
+        // Both the whole row, and only the key with the other row's MACs.
         for macs in [&one.1.macs, &two.1.macs] {
             let swapped = CodeSet {
                 key_id: two.1.key_id,

@@ -15,7 +15,7 @@ pub enum Denial {
     /// The session is not MFA-fresh, and the change requires that it is.
     #[error("verify a second factor with this session first")]
     MfaRequired,
-    /// The user has no such device: it is unknown, removed, or another user's. Callers cannot tell which.
+    /// The user has no such device: it is unknown, removed, or another user's. The answer does not reveal which.
     #[error("the caller has no such device")]
     DeviceNotFound,
     /// The device was never confirmed.

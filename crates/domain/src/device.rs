@@ -28,7 +28,7 @@ pub struct Device {
 /// Where a device stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceState {
-    /// Enrolled; its owner has not yet shown that it works.
+    /// The enrollment is not confirmed yet.
     Pending,
     /// In use.
     Confirmed {

@@ -1,6 +1,6 @@
 //! Ids: random 63-bit integers, written as decimal text.
 //!
-//! Random, so that nobody can count what exists or guess a neighbor; 63 bits and never zero, so
+//! Random, so that ids reveal neither counts nor other ids; 63 bits and never zero, so
 //! that every database holds them as a positive `BIGINT`. Records of the audit are the exception:
 //! the database numbers them, because their order is part of what they say.
 

@@ -175,7 +175,7 @@ impl Keyring {
         // Reserved at once: a string that grows leaves copies of the keys behind.
         let mut text = Zeroizing::new(String::with_capacity(256 + 96 * self.keys.len()));
         text.push_str(
-            "# Root keys of Arklow. Whoever reads them can forge backup codes and open\n",
+            "# Root keys of Arklow. Anyone who reads them can forge backup codes and open\n",
         );
         text.push_str("# TOTP seeds; without them neither works. Keep apart from the database.\n");
         if self.is_used {
@@ -250,16 +250,16 @@ pub struct NotAKeyId;
 pub struct RootKey(Zeroizing<[u8; ROOT_LEN]>);
 
 impl RootKey {
-    /// A value that tells whether two keys are the same and nothing else about them. It may be
-    /// stored beside what the key protects.
+    /// A value that shows whether two keys are equal and reveals nothing else about them. It may be
+    /// stored with the data that the key protects.
     pub fn check(&self) -> KeyCheck {
         let mut check = [0; KeyCheck::LEN];
         self.expand(&[CHECK], Bytes, |okm| okm.fill(&mut check))
-            .expect("HKDF gives as many bytes as were asked for");
+            .expect("HKDF returns the requested number of bytes");
         KeyCheck(check)
     }
 
-    /// The key that backup codes of a set without a key of its own are MACed with.
+    /// The MAC key of backup code sets that have no MAC key themselves.
     pub(crate) fn backup_code_mac(&self) -> hmac::Key {
         self.expand(&[BACKUP_CODE_MAC], hmac::HMAC_SHA256, |okm| {
             hmac::Key::from(okm)
@@ -326,8 +326,8 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// Tells whether a key is the one that was used before; derived from it by HKDF under a label of
-/// its own, so knowing it helps with no other derived key.
+/// Shows whether a key is the one that was used before. HKDF derives it under a separate label,
+/// so it reveals no other derived key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCheck([u8; Self::LEN]);
 
@@ -386,7 +386,7 @@ pub enum KeyFileError {
         line: usize,
     },
     /// No `active`.
-    #[error("the key file has no line `active` to say which key new secrets use")]
+    #[error("the key file has no line `active`, which names the key for new secrets")]
     NoActive,
 }
 

@@ -1,4 +1,4 @@
-//! Words and rules of multi-factor authentication.
+//! Terms and rules of multi-factor authentication.
 //!
 //! Pure: no clock, no database, no HTTP, no serialization. Time and randomness are arguments
 //! ([`Random`]); everything here can be called in a test without setting anything up.
@@ -12,7 +12,7 @@
 //! | `totp` | the TOTP [`Seed`], sealed and open, and its provisioning URI |
 //! | `otp` | [`TotpCode`], and the [`TotpStep`] that one is of |
 //! | `sealed`, `separators` | how secrets are encrypted; what stands between symbols |
-//! | `characters` | what Unicode says of a character |
+//! | `characters` | Unicode properties of characters |
 //! | `denial` | why a rule denies a request ([`Denial`]) |
 //! | `lockout`, `limits` | what failures lead to ([`LockoutPolicy`]); how often ([`RateLimit`]) |
 //! | `session` | [`SessionToken`] and [`Session`] |

@@ -2,8 +2,7 @@
 
 use chrono::TimeDelta;
 
-/// How often something may happen: in no stretch of `per`, wherever it begins, more than `count`
-/// times.
+/// A rate limit: at most `count` times within any period of length `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many times; zero counts as one.

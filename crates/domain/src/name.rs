@@ -1,4 +1,4 @@
-//! What a text must be to name a user or a device.
+//! The rules for names of users and devices.
 
 use crate::characters::{belongs, is_invisible};
 

@@ -67,7 +67,7 @@ pub enum MalformedTotpCode {
     NotSixDigits,
 }
 
-/// A stretch of 30 seconds that has a code of its own: RFC 6238's `T`, counted from 1970.
+/// A time step of 30 seconds, each with its code: RFC 6238's `T`, counted from 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TotpStep(i64);
 
@@ -133,7 +133,7 @@ impl Seed {
 
     /// The first step after `spent`, among those that are accepted at `now`, that `code` is of.
     ///
-    /// Computes and compares all of them, whatever is found: the time taken does not tell which.
+    /// Always computes and compares all of them, so that the time does not reveal which one matched.
     pub fn matching_step(
         &self,
         code: &TotpCode,

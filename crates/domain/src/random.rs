@@ -36,7 +36,7 @@ impl Random for SystemRandom {
     }
 }
 
-/// No random bytes could be had, or what came was not random.
+/// The system's random source failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no usable random bytes")]
 pub struct NoEntropy;

@@ -12,7 +12,7 @@ use crate::{NoEntropy, Random, SessionId, UserId};
 /// Makes a leaked token recognizable, to people and to secret scanners.
 const PREFIX: &str = "arks_";
 const ALPHABET: Alphabet = Alphabet::Rfc4648Lower { padding: false };
-/// 256 bits: nobody guesses one, so wrong tokens need no counting.
+/// 256 bits cannot be guessed, so wrong tokens are not counted.
 const RANDOM_BYTES: usize = 32;
 /// Characters after the prefix: 51 times five bits, and one more character for the last bit.
 const BODY_LEN: usize = 52;

@@ -170,7 +170,7 @@ impl fmt::Debug for ProvisioningUri {
     }
 }
 
-/// What the seed is bound to beside its key.
+/// The associated data that binds a seed to its user and device.
 fn binding(user: UserId, device: DeviceId) -> Binding {
     Binding {
         label: AAD_LABEL,

@@ -9,7 +9,7 @@ use crate::UserId;
 use crate::characters::is_invisible;
 use crate::name::{self, NameError};
 
-/// Somebody with an account.
+/// A user account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Whose account it is.

@@ -76,7 +76,7 @@ export type AnswerOf<Operation> = Operation extends { responses: infer Responses
  * const { data, error } = await api.GET("/v1/self/mfa/", { params: { query: { take: 10 } } });
  */
 export function createClient({ token, ...options }: ClientOptions): Client {
-  // A redirect would carry the token to wherever it points.
+  // A redirect would send the token to another server.
   const client = createFetchClient<paths>({ redirect: "manual", ...options, pathSerializer: serializePath });
   client.use(authenticate(token), refuseForeignAnswers);
   return client as unknown as Client;

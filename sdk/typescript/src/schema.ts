@@ -11,7 +11,9 @@ export interface paths {
         };
         /**
          * Fetch the user data of the authenticated user
-         * @description Fetch the user data of the authenticated user.
+         * @description Returns the authenticated user and the user's memberships in organizations.
+         *
+         *     Requires a live session. It has no rate limit. Without a live session the answer is 401.
          */
         get: operations["get_v1_self"];
         put?: never;
@@ -31,10 +33,12 @@ export interface paths {
         };
         /**
          * List MFA devices for the authenticated user
-         * @description List MFA devices for the authenticated user.
+         * @description Lists the MFA devices of the authenticated user, newest first, one page per request.
          *
-         *     Newest first. Removed devices and enrollments that have expired are not listed; a pending enrollment is, with
-         *     `confirmed_at: null`.
+         *     A pending device is listed with `confirmed_at: null`. Removed devices and pending devices that have expired are not
+         *     listed.
+         *
+         *     Requires a live session; it need not be MFA-fresh. A query parameter that breaks its schema is answered with 400.
          */
         get: operations["get_v1_self_mfa"];
         put?: never;
@@ -56,14 +60,14 @@ export interface paths {
         put?: never;
         /**
          * Start MFA enrollment
-         * @description Start MFA enrollment.
+         * @description Creates a pending TOTP device and returns its secret and ten backup codes.
          *
-         *     Makes a pending device. Its secret is in `provisioning_uri` and `qr_code`, for an authenticator app; both and the backup
-         *     codes are shown this once. The backup codes become usable when the device is confirmed. A pending device expires after
-         *     15 minutes, and a user has one at most: starting again removes the former.
+         *     The secret is in `provisioning_uri` and `qr_code`, for an authenticator app. The secret and the backup codes are returned
+         *     only once. The device and its backup codes work after the enrollment is confirmed. A pending device expires after 15
+         *     minutes. A user has at most one pending device: a new enrollment replaces it.
          *
-         *     Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
-         *     most, and ten enrollments an hour.
+         *     Requires an MFA-fresh session if the user already has a confirmed device; otherwise the answer is 403 MFA_REQUIRED.
+         *     Limits: ten confirmed devices per user (409 TOO_MANY_DEVICES) and ten enrollments per hour (429 RATE_LIMITED).
          */
         post: operations["post_v1_self_mfa_enroll_start"];
         delete?: never;
@@ -83,13 +87,14 @@ export interface paths {
         put?: never;
         /**
          * Confirm MFA enrollment
-         * @description Confirm MFA enrollment with a code of the new device. (This operation is ours: the vendor publishes none.)
+         * @description Confirms a pending device with a TOTP code of it.
          *
-         *     From then on the device is a second factor and its backup codes work; the caller's session is MFA-fresh. The code is used
-         *     up, and so is every earlier one. A wrong code leaves the device pending: `device.confirmed_at` and `session_mfa_not_after`
-         *     are null.
+         *     After a success the device is a second factor, its backup codes work, and the caller's session is MFA-fresh. The code and
+         *     all earlier ones are used up. After a wrong code the device stays pending: the answer is 200, and `device.confirmed_at` and
+         *     `session_mfa_not_after` are null.
          *
-         *     Who has another confirmed device needs an MFA-fresh session. Failures count as those of verifying do.
+         *     Requires an MFA-fresh session if the user has another confirmed device; otherwise the answer is 403 MFA_REQUIRED. Wrong
+         *     codes count toward the same limits and locks as in the operation that verifies a TOTP code.
          */
         post: operations["post_v1_self_mfa_enroll_confirm"];
         delete?: never;
@@ -109,15 +114,18 @@ export interface paths {
         put?: never;
         /**
          * Verify a TOTP code
-         * @description Verify a TOTP code of one of the caller's confirmed devices. (This operation is ours: the vendor publishes none.)
+         * @description Verifies a TOTP code of one of the caller's confirmed devices and makes the session MFA-fresh.
          *
-         *     A right code makes the caller's session, and no other, MFA-fresh: for 15 minutes, or until the session ends if that is
-         *     sooner. Each code is accepted once; the code before and the code after the current one are accepted, too. A wrong code, a
-         *     used one and one of another device are told apart by nothing: `valid` is false and `session_mfa_not_after` null.
+         *     A right code makes only the caller's session MFA-fresh: for 15 minutes, or until the session ends if that is sooner. The
+         *     current code and the codes before and after it are accepted, each once. A wrong code, a used code and a code of another
+         *     device get the same answer: 200 with `valid: false` and `session_mfa_not_after: null`.
          *
-         *     Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes, each five
-         *     more for twice as long, up to an hour. After a hundred in a row the factor that was tried is locked until another factor
-         *     of the user succeeds or an operator unlocks it. While locked, the answer is 429 whatever the code.
+         *     Requires a live session and a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
+         *
+         *     Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes. Each
+         *     further five failures lock them for twice as long, up to an hour. After a hundred failures in a row the tried factor is
+         *     locked until another factor of the user succeeds or an operator unlocks it. While locked, every code is answered with
+         *     429.
          */
         post: operations["post_v1_self_mfa_verify_totp"];
         delete?: never;
@@ -137,11 +145,13 @@ export interface paths {
         put?: never;
         /**
          * Verify a backup MFA code
-         * @description Verify a backup MFA code for the authenticated user, and use it up.
+         * @description Verifies a backup code of one of the caller's confirmed devices, uses it up, and makes the session MFA-fresh.
          *
-         *     As verifying a TOTP code, with a code of the device's current set of backup codes. A wrong code, a used one, one of a
-         *     former set and one of another device are told apart by nothing. After a success, TOTP codes of the device that were
-         *     already shown are dead: the next one works.
+         *     The code must be of the device's current set. A wrong code, a used code, a code of a former set and a code of another
+         *     device get the same answer: 200 with `valid: false`. After a success, TOTP codes that the device has already shown no
+         *     longer work; the next one does.
+         *
+         *     Preconditions, limits and locks are those of the operation that verifies a TOTP code.
          */
         post: operations["post_v1_self_mfa_verify_totp_backup"];
         delete?: never;
@@ -161,16 +171,17 @@ export interface paths {
         put?: never;
         /**
          * Regenerate MFA backup codes
-         * @description Regenerate MFA backup codes for the authenticated user.
+         * @description Replaces the backup codes of one of the caller's devices and returns the ten new ones.
          *
-         *     Replaces the device's whole set in one step: when the answer exists, every former code is dead and the ten codes in
-         *     the answer are exactly the ten that work. They are shown this once; only a keyed hash of each is kept.
+         *     The whole set is replaced at once: when the answer is sent, all former codes are invalid and exactly the ten codes in the
+         *     answer work. They are returned only once; the server keeps a keyed hash of each.
          *
-         *     The session must be MFA-fresh, that is, the time must be before its `session_mfa_not_after`. Regenerating proves
-         *     no factor, so it leaves that instant as it was.
+         *     Requires an MFA-fresh session: the time must be before its `session_mfa_not_after`; otherwise the answer is 403
+         *     MFA_REQUIRED. Regenerating proves no factor, so it does not change that time. The device must be a confirmed device of
+         *     the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
          *
-         *     The request is not idempotent: sent twice, the codes of the later answer are the ones that work. Ten an hour are
-         *     allowed.
+         *     Limit: ten per user and hour (429 RATE_LIMITED). The request is not idempotent: if it is sent twice, the codes of the
+         *     later answer work.
          */
         post: operations["post_v1_self_mfa_regenerate_totp"];
         delete?: never;
@@ -191,11 +202,14 @@ export interface paths {
         post?: never;
         /**
          * Remove an MFA device
-         * @description Remove an MFA device, with a code of it.
+         * @description Removes an MFA device after a right code of it, and erases its secret and its backup codes.
          *
-         *     From then on its codes, its backup codes and its secret are gone. If it was the last confirmed device, no session of the
-         *     user is MFA-fresh any more. A code that is not right is told by `removed: false`; failures count as those of verifying do.
-         *     A device whose codes are all lost is removed by an operator.
+         *     If it was the last confirmed device, no session of the user is MFA-fresh any more. After a wrong code the device stays: the
+         *     answer is 200 with `removed: false`.
+         *
+         *     Requires a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED) and a TOTP code or a backup
+         *     code of it. Wrong codes count toward the same limits and locks as in the operation that verifies a TOTP code. If a user
+         *     has lost all codes of a device, an operator must remove it.
          */
         delete: operations["delete_v1_self_mfa_remove"];
         options?: never;
@@ -208,12 +222,12 @@ export interface components {
     schemas: {
         RegenerateTotpRequest: {
             /**
-             * @description The `id` of the device. Any string of digits is valid input; one that names none of the caller's devices is
-             *     answered with DEVICE_NOT_FOUND.
+             * @description The `id` of the device. Any string of digits is valid input; if the caller has no such device, the answer is
+             *     DEVICE_NOT_FOUND.
              */
             device_id: string;
         };
-        /** @description The envelope of a regeneration. Both keys are always present. */
+        /** @description The envelope of the new backup codes. Both keys are always present. */
         RegenerateTotpEnvelope: {
             data: components["schemas"]["RegenerateTotpResult"] | null;
             errors: components["schemas"]["ApiError"][] | null;
@@ -228,18 +242,18 @@ export interface components {
             backup_codes: string[];
             /**
              * Format: date-time
-             * @description Until when the caller's session counts as MFA-verified. Regenerating does not move it.
+             * @description When the caller's session stops being MFA-fresh. Regenerating does not change it.
              */
             session_mfa_not_after: string;
         };
-        /** @description A second factor of a user. Its secret is never part of an answer. */
+        /** @description A second factor of a user, without its secret. */
         MfaDevice: {
             /** @description A random 63-bit integer in decimal. */
             id: string;
             user_id: string;
             name: string;
             device_type: components["schemas"]["MfaDeviceType"];
-            /** @description When the user first proved possession; null for a device that never was confirmed. */
+            /** @description When the user first proved possession; null for a device that is not confirmed. */
             confirmed_at: string | null;
             last_used_at: string | null;
             /** Format: date-time */
@@ -266,7 +280,7 @@ export interface components {
              */
             deleted_at?: string;
         };
-        /** @description What a user may do in an organization. */
+        /** @description The permissions of a user in an organization. */
         Membership: {
             org_id: string;
             permissions: string[];
@@ -279,13 +293,13 @@ export interface components {
         /** @description A page of the caller's devices. */
         MfaDeviceList: {
             items: components["schemas"]["MfaDevice"][];
-            /** @description How many devices there are, on all pages. */
+            /** @description The number of devices on all pages. */
             count: number;
         };
         StartEnrollmentRequest: {
             /**
-             * @description What the owner calls the device. Not blank, no control characters, and no invisible or bidirectional formatting
-             *     characters outside emoji and the scripts that are spelled with them.
+             * @description The user's name for the device. It must not be blank or contain control characters. Invisible and bidirectional
+             *     formatting characters are allowed only in emoji and in scripts that need them.
              */
             name: string;
             device_type?: components["schemas"]["MfaDeviceType"];
@@ -295,24 +309,24 @@ export interface components {
             data: components["schemas"]["Enrollment"] | null;
             errors: components["schemas"]["ApiError"][] | null;
         };
-        /** @description A pending device with its secrets, which are shown this once. */
+        /** @description A pending device with its secrets, which are returned only once. */
         Enrollment: {
             device: components["schemas"]["MfaDevice"];
-            /** @description `otpauth://totp/…`, as authenticator apps read it: a secret of 160 bits, SHA-1, 6 digits, 30 seconds. */
+            /** @description The `otpauth://totp/…` URI for authenticator apps: a secret of 160 bits, SHA-1, 6 digits, 30 seconds. */
             provisioning_uri: string;
-            /** @description The same as a picture, a PNG in a `data:` URI. */
+            /** @description The provisioning URI as a QR code, a PNG in a `data:` URI. */
             qr_code: string;
-            /** @description Ten codes as a regeneration gives them. They work once the device is confirmed. */
+            /** @description Ten backup codes. They work after the device is confirmed. */
             backup_codes: string[];
         };
-        /** @description A TOTP code and the device that it is of. */
+        /** @description A TOTP code and its device. */
         TotpCodeRequest: {
             /** @description The `id` of the device. */
             device_id: string;
             /**
              * Format: totp-code
-             * @description Six digits. Spaces and dashes between them do not matter. What cannot be a code is answered with
-             *     MALFORMED_CODE and counts as no attempt.
+             * @description Six digits. Spaces and dashes between them are ignored. A malformed code is answered with MALFORMED_CODE and does
+             *     not count as an attempt.
              */
             code: string;
         };
@@ -321,35 +335,35 @@ export interface components {
             data: components["schemas"]["EnrollmentConfirmation"] | null;
             errors: components["schemas"]["ApiError"][] | null;
         };
-        /** @description The device, and how long the session counts as MFA-verified. */
+        /** @description The device, and when the session stops being MFA-fresh. */
         EnrollmentConfirmation: {
             device: components["schemas"]["MfaDevice"];
-            /** @description Until when the caller's session counts as MFA-verified; null if the code was not right. */
+            /** @description When the caller's session stops being MFA-fresh; null if the code was wrong. */
             session_mfa_not_after: string | null;
         };
-        /** @description What kind of code it is. */
+        /** @description The kind of code. */
         VerificationType: "totp" | "backup_code";
         /** @description The envelope of a verification. Both keys are always present. */
         VerifyTotpEnvelope: {
             data: components["schemas"]["TotpVerification"] | null;
             errors: components["schemas"]["ApiError"][] | null;
         };
-        /** @description Whether the code was right, and what follows for the session. */
+        /** @description Whether the code was right, and when the session stops being MFA-fresh. */
         TotpVerification: {
             valid: boolean;
             device_id: string;
             verification_type: components["schemas"]["VerificationType"];
-            /** @description Until when the caller's session counts as MFA-verified; null if the code was not right. */
+            /** @description When the caller's session stops being MFA-fresh; null if the code was wrong. */
             session_mfa_not_after: string | null;
         };
-        /** @description A backup code and the device whose set it is of. */
+        /** @description A backup code and its device. */
         BackupCodeRequest: {
             /** @description The `id` of the device. */
             device_id: string;
             /**
              * Format: backup-code
-             * @description A code as people type it: spaces, dashes and letter case do not matter, I, L and O stand for 1, 1 and 0; at
-             *     most 64 characters. What cannot be a code is answered with MALFORMED_CODE and counts as no attempt.
+             * @description A backup code as a user types it, at most 64 characters. Spaces, dashes and letter case are ignored; I, L and O are
+             *     read as 1, 1 and 0. A malformed code is answered with MALFORMED_CODE and does not count as an attempt.
              */
             code: string;
         };
@@ -358,14 +372,14 @@ export interface components {
             data: components["schemas"]["BackupCodeVerification"] | null;
             errors: components["schemas"]["ApiError"][] | null;
         };
-        /** @description Whether the code was right, and what follows for the session. */
+        /** @description Whether the code was right, and when the session stops being MFA-fresh. */
         BackupCodeVerification: {
             valid: boolean;
             device_id: string;
             verification_type: components["schemas"]["VerificationType"];
-            /** @description Until when the caller's session counts as MFA-verified; null if the code was not right. */
+            /** @description When the caller's session stops being MFA-fresh; null if the code was wrong. */
             session_mfa_not_after: string | null;
-            /** @description How many codes of the set are left; null if the code was not right. */
+            /** @description The number of unused codes in the set; null if the code was wrong. */
             backup_codes_remaining: number | null;
         };
         /** @description A device, and a code that proves possession of it. */
@@ -375,7 +389,7 @@ export interface components {
             verification_type: components["schemas"]["VerificationType"];
             /**
              * Format: mfa-code
-             * @description A TOTP code or a backup code of the device, as `verification_type` says.
+             * @description A TOTP code or a backup code of the device, depending on `verification_type`.
              */
             code: string;
         };
@@ -384,14 +398,14 @@ export interface components {
             data: components["schemas"]["DeviceRemoval"] | null;
             errors: components["schemas"]["ApiError"][] | null;
         };
-        /** @description Whether the device is gone, and what the user has left. */
+        /** @description Whether the device was removed, and whether the user still has a second factor. */
         DeviceRemoval: {
             removed: boolean;
             device: components["schemas"]["MfaDevice"];
             /** @description Whether the user has a confirmed device. */
             two_factor_enabled: boolean;
         };
-        /** @description The envelope of every answer that is not a success. Both keys are always present. */
+        /** @description The envelope of every error. Both keys are always present. */
         ErrorEnvelope: {
             data: null;
             errors: [
@@ -399,15 +413,15 @@ export interface components {
                 ...components["schemas"]["ApiError"][]
             ];
         };
-        /** @description One reason why a request was not carried out. */
+        /** @description One reason why a request failed. */
         ApiError: {
             /**
-             * @description What went wrong, for programs. New codes may be added; treat one you do not know by its status.
+             * @description The error code, for programs. New codes may be added; handle an unknown code by its status.
              *
              *     | code | status | meaning |
              *     | --- | --- | --- |
-             *     | INVALID_REQUEST | 400 | the body breaks the schema or is not JSON; one error for each violation, its message beginning with the JSON Pointer of the value |
-             *     | MALFORMED_CODE | 400 | no code looks like this: its length, its symbols or its check symbol is impossible; it counted as no attempt |
+             *     | INVALID_REQUEST | 400 | the body breaks the schema or is not JSON; one error for each violation, its message starts with the JSON Pointer of the value |
+             *     | MALFORMED_CODE | 400 | the code is malformed: its length, its symbols or its check symbol is invalid; it does not count as an attempt |
              *     | UNAUTHENTICATED | 401 | `x-arklow-auth` is missing, repeated or malformed, or its session is unknown, expired or revoked, or its user disabled |
              *     | MFA_REQUIRED | 403 | the session is not MFA-fresh: verify a factor first |
              *     | DEVICE_NOT_FOUND | 404 | the caller has no such device |
@@ -419,21 +433,21 @@ export interface components {
              *     | TOO_MANY_DEVICES | 409 | the user has as many confirmed devices as are allowed |
              *     | PAYLOAD_TOO_LARGE | 413 | the body is larger than 65,536 bytes |
              *     | UNSUPPORTED_MEDIA_TYPE | 415 | the body is not declared as `application/json` |
-             *     | RATE_LIMITED | 429 | too often, for this user, in this session or from this address; `Retry-After` tells when the next one is allowed |
+             *     | RATE_LIMITED | 429 | too many requests of this user, in this session or from this address; `Retry-After` gives the time until the next one is allowed |
              *     | TOO_MANY_FAILURES | 429 | too many failures in a row: the user's second factors are locked until the time in `Retry-After` |
              *     | FACTOR_LOCKED | 429 | a hundred failures in a row: this factor is locked until another one succeeds or an operator unlocks it |
-             *     | INTERNAL | 500 | a fault of the server; the `x-request-id` header of the answer finds it in the log |
-             *     | UNAVAILABLE | 503 | the database is busy, and nothing was changed; or it went away, and the message says that this is not known |
+             *     | INTERNAL | 500 | an error of the server; the log has it under the `x-request-id` header of the answer |
+             *     | UNAVAILABLE | 503 | the database is busy, and nothing was changed; or it became unreachable, and the message states that the result is unknown |
              *     | DEADLINE_EXCEEDED | 503 | the answer took too long; the change may or may not have been made |
              * @example DEVICE_NOT_FOUND
              */
             code: "INVALID_REQUEST" | "MALFORMED_CODE" | "UNAUTHENTICATED" | "MFA_REQUIRED" | "DEVICE_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "REQUEST_TIMEOUT" | "DEVICE_NOT_CONFIRMED" | "DEVICE_ALREADY_CONFIRMED" | "ENROLLMENT_EXPIRED" | "TOO_MANY_DEVICES" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "RATE_LIMITED" | "TOO_MANY_FAILURES" | "FACTOR_LOCKED" | "INTERNAL" | "UNAVAILABLE" | "DEADLINE_EXCEEDED";
-            /** @description What went wrong and what to do, for people. Its wording may change. */
+            /** @description The reason and what to do, for people. The wording may change. */
             message: string;
         };
     };
     responses: {
-        /** @description The body is not acceptable; up to 20 violations are listed. */
+        /** @description The request is invalid; up to 20 violations are listed. */
         InvalidRequest: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];
@@ -443,7 +457,7 @@ export interface components {
                 "application/json": ErrorAnswer<"INVALID_REQUEST">;
             };
         };
-        /** @description There is no live session for this request. */
+        /** @description The request has no live session. */
         Unauthenticated: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];
@@ -494,7 +508,7 @@ export interface components {
                 "application/json": ErrorAnswer<"DEVICE_NOT_CONFIRMED">;
             };
         };
-        /** @description The body is not acceptable, or no code looks like this; it counted as no attempt. */
+        /** @description The body is invalid, or the code is malformed. It does not count as an attempt. */
         MalformedCode: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];
@@ -524,7 +538,7 @@ export interface components {
                 "application/json": ErrorAnswer<"TOO_MANY_DEVICES">;
             };
         };
-        /** @description Too often. */
+        /** @description The rate limit is exceeded. */
         RateLimited: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];
@@ -535,7 +549,7 @@ export interface components {
                 "application/json": ErrorAnswer<"RATE_LIMITED">;
             };
         };
-        /** @description No code is looked at now, right or wrong. */
+        /** @description The user or the factor is locked, or a rate limit is exceeded. The code was not checked. */
         TooManyAttempts: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];
@@ -566,7 +580,7 @@ export interface components {
                 "application/json": ErrorAnswer<"UNSUPPORTED_MEDIA_TYPE">;
             };
         };
-        /** @description A fault of the server. */
+        /** @description The server failed. */
         Internal: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];
@@ -591,11 +605,11 @@ export interface components {
     parameters: never;
     requestBodies: never;
     headers: {
-        /** @description No answer of this API may be kept by a cache. */
+        /** @description Caches must not store any answer of this API. */
         NoStore: "no-store";
-        /** @description After how many seconds it is worth trying again. */
+        /** @description The number of seconds to wait before the next try. */
         RetryAfter: number;
-        /** @description The challenge that RFC 9110 §11.6.1 asks of every 401. */
+        /** @description The challenge that RFC 9110 §11.6.1 requires with every 401. */
         WwwAuthenticate: "ApiKey header=\"x-arklow-auth\"";
     };
     pathItems: never;
@@ -655,11 +669,11 @@ export interface operations {
     get_v1_self_mfa: {
         parameters: {
             query?: {
-                /** @description How many devices at most. */
+                /** @description The maximum number of devices in the answer. */
                 take?: number;
-                /** @description How many of the newest devices to leave out. */
+                /** @description The number of newest devices to skip. */
                 skip?: number;
-                /** @description With `true`, `items` is empty and `count` is all there is. */
+                /** @description With `true`, the answer has only `count`, and `items` is empty. */
                 count_only?: boolean;
             };
             header?: never;

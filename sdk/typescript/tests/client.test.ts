@@ -81,7 +81,7 @@ test.each<[string, (token: string) => Token]>([
   expect(data?.data?.email).toMatch(/@example\.com$/);
 });
 
-test("a function is asked before each request", async () => {
+test("a token function is called before each request", async () => {
   const tokens = [await arklow.session(await arklow.user()), "arks_gone"];
   const api = createClient({ baseUrl: `${arklow.baseUrl}/`, token: () => tokens.shift() });
   expect((await api.GET("/v1/self/")).response.status).toBe(200);
@@ -176,7 +176,7 @@ test.each([
   expect(await reason.response.text()).toBe(body);
 });
 
-test("an unknown route of the service is told from an answer, too", async () => {
+test("the answer to an unknown route is distinguished from one of an operation", async () => {
   const sent = createClient({ baseUrl: `${arklow.baseUrl}/api` }).GET("/v1/self/");
   await expect(sent).rejects.toThrow("404 with application/json is not an answer of Arklow; look at `baseUrl`");
 });

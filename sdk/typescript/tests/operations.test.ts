@@ -140,7 +140,7 @@ async function provoke(documented: Documented): Promise<Answer<unknown>> {
     case "FACTOR_LOCKED":
       return second(call, await on("--lock-after", "100", "--lock-factor-after", "1"));
     case "INTERNAL": {
-      // The name makes it a server that nobody else uses.
+      // The name makes it a separate server.
       const scene = await on("--issuer", `Broken for ${operation}`);
       await scene.arklow.vandalize();
       return call(scene);

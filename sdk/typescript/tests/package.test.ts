@@ -1,4 +1,4 @@
-// The package as somebody gets it: packed, installed, type-checked by two compilers, run, bundled.
+// The published package: packed, installed, type-checked by two compilers, run, bundled.
 
 import { execFile } from "node:child_process";
 import { copyFile, cp, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
@@ -53,7 +53,7 @@ async function copy(): Promise<string> {
   return folder;
 }
 
-test("the tarball has the version of the contract, the contract, and nothing that nobody needs", async () => {
+test("the tarball has the version of the contract, the contract, and nothing else", async () => {
   const { stdout } = await run("tar", ["--list", "--file", tarball]);
   const modules = ["client", "errors", "index", "schema"].flatMap((name) => [`dist/${name}.d.ts`, `dist/${name}.js`]);
   expect(stdout.trim().split("\n").sort()).toEqual(

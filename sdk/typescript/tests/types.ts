@@ -62,7 +62,7 @@ export function clients(): void {
   createClient({ baseUrl: "", token: () => "arks_1" });
   createClient({ baseUrl: "", token: async () => undefined });
   createClient({ baseUrl: "", credentials: "include" });
-  // @ts-expect-error Nobody knows where the service is.
+  // @ts-expect-error The URL of the service is missing.
   createClient({ token: "arks_1" });
   // @ts-expect-error A token is text.
   createClient({ baseUrl: "", token: 1 });

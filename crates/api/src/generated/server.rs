@@ -27,7 +27,9 @@ pub trait Api: Send + Sync + 'static {
     fn fault(&self, fault: &RequestError) -> types::ErrorEnvelope;
     /// Fetch the user data of the authenticated user
     ///
-    /// Fetch the user data of the authenticated user.
+    /// Returns the authenticated user and the user's memberships in organizations.
+    ///
+    /// Requires a live session. It has no rate limit. Without a live session the answer is 401.
     fn get_v1_self(
         &self,
         caller: Self::Caller,
@@ -35,10 +37,12 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = GetV1SelfAnswer> + Send;
     /// List MFA devices for the authenticated user
     ///
-    /// List MFA devices for the authenticated user.
+    /// Lists the MFA devices of the authenticated user, newest first, one page per request.
     ///
-    /// Newest first. Removed devices and enrolments that have expired are not listed; a pending enrolment is, with
-    /// `confirmed_at: null`.
+    /// A pending device is listed with `confirmed_at: null`. Removed devices and pending devices that have expired are not
+    /// listed.
+    ///
+    /// Requires a live session; it need not be MFA-fresh. A query parameter that breaks its schema is answered with 400.
     fn get_v1_self_mfa(
         &self,
         caller: Self::Caller,
@@ -46,14 +50,14 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = GetV1SelfMfaAnswer> + Send;
     /// Start MFA enrollment
     ///
-    /// Start MFA enrollment.
+    /// Creates a pending TOTP device and returns its secret and ten backup codes.
     ///
-    /// Makes a pending device. Its secret is in `provisioning_uri` and `qr_code`, for an authenticator app; both and the backup
-    /// codes are shown this once. The backup codes become usable when the device is confirmed. A pending device expires after
-    /// 15 minutes, and a user has one at most: starting again removes the former.
+    /// The secret is in `provisioning_uri` and `qr_code`, for an authenticator app. The secret and the backup codes are returned
+    /// only once. The device and its backup codes work after the enrollment is confirmed. A pending device expires after 15
+    /// minutes. A user has at most one pending device: a new enrollment replaces it.
     ///
-    /// Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
-    /// most, and ten enrolments an hour.
+    /// Requires an MFA-fresh session if the user already has a confirmed device; otherwise the answer is 403 MFA_REQUIRED.
+    /// Limits: ten confirmed devices per user (409 TOO_MANY_DEVICES) and ten enrollments per hour (429 RATE_LIMITED).
     fn post_v1_self_mfa_enroll_start(
         &self,
         caller: Self::Caller,
@@ -61,13 +65,14 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = PostV1SelfMfaEnrollStartAnswer> + Send;
     /// Confirm MFA enrollment
     ///
-    /// Confirm MFA enrollment with a code of the new device. (This operation is ours: the vendor publishes none.)
+    /// Confirms a pending device with a TOTP code of it.
     ///
-    /// From then on the device is a second factor and its backup codes work; the caller's session is MFA-fresh. The code is used
-    /// up, and so is every earlier one. A wrong code leaves the device pending: `device.confirmed_at` and `session_mfa_not_after`
-    /// are null.
+    /// After a success the device is a second factor, its backup codes work, and the caller's session is MFA-fresh. The code and
+    /// all earlier ones are used up. After a wrong code the device stays pending: the answer is 200, and `device.confirmed_at` and
+    /// `session_mfa_not_after` are null.
     ///
-    /// Who has another confirmed device needs an MFA-fresh session. Failures count as those of verifying do.
+    /// Requires an MFA-fresh session if the user has another confirmed device; otherwise the answer is 403 MFA_REQUIRED. Wrong
+    /// codes count toward the same limits and locks as in the operation that verifies a TOTP code.
     fn post_v1_self_mfa_enroll_confirm(
         &self,
         caller: Self::Caller,
@@ -75,15 +80,18 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = PostV1SelfMfaEnrollConfirmAnswer> + Send;
     /// Verify a TOTP code
     ///
-    /// Verify a TOTP code of one of the caller's confirmed devices. (This operation is ours: the vendor publishes none.)
+    /// Verifies a TOTP code of one of the caller's confirmed devices and makes the session MFA-fresh.
     ///
-    /// A right code makes the caller's session, and no other, MFA-fresh: for 15 minutes, or until the session ends if that is
-    /// sooner. Each code is accepted once; the code before and the code after the current one are accepted, too. A wrong code, a
-    /// used one and one of another device are told apart by nothing: `valid` is false and `session_mfa_not_after` null.
+    /// A right code makes only the caller's session MFA-fresh: for 15 minutes, or until the session ends if that is sooner. The
+    /// current code and the codes before and after it are accepted, each once. A wrong code, a used code and a code of another
+    /// device get the same answer: 200 with `valid: false` and `session_mfa_not_after: null`.
     ///
-    /// Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes, each five
-    /// more for twice as long, up to an hour. After a hundred in a row the factor that was tried is locked until another factor
-    /// of the user succeeds or an operator unlocks it. While locked, the answer is 429 whatever the code.
+    /// Requires a live session and a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
+    ///
+    /// Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes. Each
+    /// further five failures lock them for twice as long, up to an hour. After a hundred failures in a row the tried factor is
+    /// locked until another factor of the user succeeds or an operator unlocks it. While locked, every code is answered with
+    /// 429.
     fn post_v1_self_mfa_verify_totp(
         &self,
         caller: Self::Caller,
@@ -91,11 +99,13 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = PostV1SelfMfaVerifyTotpAnswer> + Send;
     /// Verify a backup MFA code
     ///
-    /// Verify a backup MFA code for the authenticated user, and use it up.
+    /// Verifies a backup code of one of the caller's confirmed devices, uses it up, and makes the session MFA-fresh.
     ///
-    /// As verifying a TOTP code, with a code of the device's current set of backup codes. A wrong code, a used one, one of a
-    /// former set and one of another device are told apart by nothing. After a success, TOTP codes of the device that were
-    /// already shown are dead: the next one works.
+    /// The code must be of the device's current set. A wrong code, a used code, a code of a former set and a code of another
+    /// device get the same answer: 200 with `valid: false`. After a success, TOTP codes that the device has already shown no
+    /// longer work; the next one does.
+    ///
+    /// Preconditions, limits and locks are those of the operation that verifies a TOTP code.
     fn post_v1_self_mfa_verify_totp_backup(
         &self,
         caller: Self::Caller,
@@ -103,16 +113,17 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = PostV1SelfMfaVerifyTotpBackupAnswer> + Send;
     /// Regenerate MFA backup codes
     ///
-    /// Regenerate MFA backup codes for the authenticated user.
+    /// Replaces the backup codes of one of the caller's devices and returns the ten new ones.
     ///
-    /// Replaces the device's whole set in one step: when the answer exists, every former code is dead and the ten codes in
-    /// the answer are exactly the ten that work. They are shown this once; only a keyed hash of each is kept.
+    /// The whole set is replaced at once: when the answer is sent, all former codes are invalid and exactly the ten codes in the
+    /// answer work. They are returned only once; the server keeps a keyed hash of each.
     ///
-    /// The session must be MFA-fresh, that is, the time must be before its `session_mfa_not_after`. Regenerating proves
-    /// no factor, so it leaves that instant as it was.
+    /// Requires an MFA-fresh session: the time must be before its `session_mfa_not_after`; otherwise the answer is 403
+    /// MFA_REQUIRED. Regenerating proves no factor, so it does not change that time. The device must be a confirmed device of
+    /// the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
     ///
-    /// The request is not idempotent: sent twice, the codes of the later answer are the ones that work. Ten an hour are
-    /// allowed.
+    /// Limit: ten per user and hour (429 RATE_LIMITED). The request is not idempotent: if it is sent twice, the codes of the
+    /// later answer work.
     fn post_v1_self_mfa_regenerate_totp(
         &self,
         caller: Self::Caller,
@@ -120,11 +131,14 @@ pub trait Api: Send + Sync + 'static {
     ) -> impl Future<Output = PostV1SelfMfaRegenerateTotpAnswer> + Send;
     /// Remove an MFA device
     ///
-    /// Remove an MFA device, with a code of it.
+    /// Removes an MFA device after a right code of it, and erases its secret and its backup codes.
     ///
-    /// From then on its codes, its backup codes and its secret are gone. If it was the last confirmed device, no session of the
-    /// user is MFA-fresh any more. A code that is not right is told by `removed: false`; failures count as those of verifying do.
-    /// A device whose codes are all lost is removed by an operator.
+    /// If it was the last confirmed device, no session of the user is MFA-fresh any more. After a wrong code the device stays: the
+    /// answer is 200 with `removed: false`.
+    ///
+    /// Requires a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED) and a TOTP code or a backup
+    /// code of it. Wrong codes count toward the same limits and locks as in the operation that verifies a TOTP code. If a user
+    /// has lost all codes of a device, an operator must remove it.
     fn delete_v1_self_mfa_remove(
         &self,
         caller: Self::Caller,
@@ -146,13 +160,13 @@ pub struct GetV1SelfRequest {}
 /// The query parameters of `get_v1_self_mfa`.
 #[derive(Clone, Debug, PartialEq, ::serde::Deserialize, ::serde::Serialize)]
 pub struct GetV1SelfMfaQuery {
-    /// How many devices at most.
+    /// The maximum number of devices in the answer.
     #[serde(default = "GetV1SelfMfaQuery::default_take")]
     pub take: i64,
-    /// How many of the newest devices to leave out.
+    /// The number of newest devices to skip.
     #[serde(default = "GetV1SelfMfaQuery::default_skip")]
     pub skip: i64,
-    /// With `true`, `items` is empty and `count` is all there is.
+    /// With `true`, the answer has only `count`, and `items` is empty.
     #[serde(default = "GetV1SelfMfaQuery::default_count_only")]
     pub count_only: bool,
 }
@@ -226,10 +240,10 @@ pub enum GetV1SelfAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::SelfEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -237,7 +251,7 @@ pub enum GetV1SelfAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -290,13 +304,13 @@ pub enum GetV1SelfMfaAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::MfaDeviceListEnvelope),
-    /// The body is not acceptable; up to 20 violations are listed.
+    /// The request is invalid; up to 20 violations are listed.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -304,7 +318,7 @@ pub enum GetV1SelfMfaAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -361,10 +375,10 @@ pub enum PostV1SelfMfaEnrollStartAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::EnrollmentEnvelope),
-    /// The body is not acceptable; up to 20 violations are listed.
+    /// The request is invalid; up to 20 violations are listed.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The session is not MFA-fresh.
@@ -382,16 +396,16 @@ pub enum PostV1SelfMfaEnrollStartAnswer {
     /// The body is not declared as JSON.
     #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
-    /// Too often.
+    /// The rate limit is exceeded.
     #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -399,7 +413,7 @@ pub enum PostV1SelfMfaEnrollStartAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -485,10 +499,10 @@ pub enum PostV1SelfMfaEnrollConfirmAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::ConfirmEnrollmentEnvelope),
-    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    /// The body is invalid, or the code is malformed. It does not count as an attempt.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The session is not MFA-fresh.
@@ -509,16 +523,16 @@ pub enum PostV1SelfMfaEnrollConfirmAnswer {
     /// The body is not declared as JSON.
     #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
-    /// No code is looked at now, right or wrong.
+    /// The user or the factor is locked, or a rate limit is exceeded. The code was not checked.
     #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -526,7 +540,7 @@ pub enum PostV1SelfMfaEnrollConfirmAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -616,10 +630,10 @@ pub enum PostV1SelfMfaVerifyTotpAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::VerifyTotpEnvelope),
-    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    /// The body is invalid, or the code is malformed. It does not count as an attempt.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The caller has no such device.
@@ -637,16 +651,16 @@ pub enum PostV1SelfMfaVerifyTotpAnswer {
     /// The body is not declared as JSON.
     #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
-    /// No code is looked at now, right or wrong.
+    /// The user or the factor is locked, or a rate limit is exceeded. The code was not checked.
     #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -654,7 +668,7 @@ pub enum PostV1SelfMfaVerifyTotpAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -740,10 +754,10 @@ pub enum PostV1SelfMfaVerifyTotpBackupAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::VerifyBackupCodeEnvelope),
-    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    /// The body is invalid, or the code is malformed. It does not count as an attempt.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The caller has no such device.
@@ -761,16 +775,16 @@ pub enum PostV1SelfMfaVerifyTotpBackupAnswer {
     /// The body is not declared as JSON.
     #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
-    /// No code is looked at now, right or wrong.
+    /// The user or the factor is locked, or a rate limit is exceeded. The code was not checked.
     #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -778,7 +792,7 @@ pub enum PostV1SelfMfaVerifyTotpBackupAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -864,10 +878,10 @@ pub enum PostV1SelfMfaRegenerateTotpAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::RegenerateTotpEnvelope),
-    /// The body is not acceptable; up to 20 violations are listed.
+    /// The request is invalid; up to 20 violations are listed.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The session is not MFA-fresh.
@@ -888,16 +902,16 @@ pub enum PostV1SelfMfaRegenerateTotpAnswer {
     /// The body is not declared as JSON.
     #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
-    /// Too often.
+    /// The rate limit is exceeded.
     #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -905,7 +919,7 @@ pub enum PostV1SelfMfaRegenerateTotpAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -995,10 +1009,10 @@ pub enum DeleteV1SelfMfaRemoveAnswer {
     /// Default Response
     #[serde(rename = "200")]
     Ok(types::RemoveDeviceEnvelope),
-    /// The body is not acceptable, or no code looks like this; it counted as no attempt.
+    /// The body is invalid, or the code is malformed. It does not count as an attempt.
     #[serde(rename = "400")]
     BadRequest(types::ErrorEnvelope),
-    /// There is no live session for this request.
+    /// The request has no live session.
     #[serde(rename = "401")]
     Unauthorized(types::ErrorEnvelope),
     /// The caller has no such device.
@@ -1016,16 +1030,16 @@ pub enum DeleteV1SelfMfaRemoveAnswer {
     /// The body is not declared as JSON.
     #[serde(rename = "415")]
     UnsupportedMediaType(types::ErrorEnvelope),
-    /// No code is looked at now, right or wrong.
+    /// The user or the factor is locked, or a rate limit is exceeded. The code was not checked.
     #[serde(rename = "429")]
     TooManyRequests {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
-    /// A fault of the server.
+    /// The server failed.
     #[serde(rename = "500")]
     InternalServerError(types::ErrorEnvelope),
     /// The service cannot answer now.
@@ -1033,7 +1047,7 @@ pub enum DeleteV1SelfMfaRemoveAnswer {
     ServiceUnavailable {
         /// The body.
         body: types::ErrorEnvelope,
-        /// After how many seconds it is worth trying again.
+        /// The number of seconds to wait before the next try.
         #[serde(rename = "retry-after")]
         retry_after: i64,
     },
@@ -1306,7 +1320,9 @@ trait Routes {
     type Context;
     /// Fetch the user data of the authenticated user
     ///
-    /// Fetch the user data of the authenticated user.
+    /// Returns the authenticated user and the user's memberships in organizations.
+    ///
+    /// Requires a live session. It has no rate limit. Without a live session the answer is 401.
     #[endpoint{method = GET,
     path = "/v1/self/",
     operation_id = "get_v1_self",
@@ -1318,10 +1334,12 @@ trait Routes {
     ) -> Result<Response<Body>, HttpError>;
     /// List MFA devices for the authenticated user
     ///
-    /// List MFA devices for the authenticated user.
+    /// Lists the MFA devices of the authenticated user, newest first, one page per request.
     ///
-    /// Newest first. Removed devices and enrolments that have expired are not listed; a pending enrolment is, with
-    /// `confirmed_at: null`.
+    /// A pending device is listed with `confirmed_at: null`. Removed devices and pending devices that have expired are not
+    /// listed.
+    ///
+    /// Requires a live session; it need not be MFA-fresh. A query parameter that breaks its schema is answered with 400.
     #[endpoint{method = GET,
     path = "/v1/self/mfa/",
     operation_id = "get_v1_self_mfa",
@@ -1333,14 +1351,14 @@ trait Routes {
     ) -> Result<Response<Body>, HttpError>;
     /// Start MFA enrollment
     ///
-    /// Start MFA enrollment.
+    /// Creates a pending TOTP device and returns its secret and ten backup codes.
     ///
-    /// Makes a pending device. Its secret is in `provisioning_uri` and `qr_code`, for an authenticator app; both and the backup
-    /// codes are shown this once. The backup codes become usable when the device is confirmed. A pending device expires after
-    /// 15 minutes, and a user has one at most: starting again removes the former.
+    /// The secret is in `provisioning_uri` and `qr_code`, for an authenticator app. The secret and the backup codes are returned
+    /// only once. The device and its backup codes work after the enrollment is confirmed. A pending device expires after 15
+    /// minutes. A user has at most one pending device: a new enrollment replaces it.
     ///
-    /// Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
-    /// most, and ten enrolments an hour.
+    /// Requires an MFA-fresh session if the user already has a confirmed device; otherwise the answer is 403 MFA_REQUIRED.
+    /// Limits: ten confirmed devices per user (409 TOO_MANY_DEVICES) and ten enrollments per hour (429 RATE_LIMITED).
     #[endpoint{method = POST,
     path = "/v1/self/mfa/enroll/start",
     operation_id = "post_v1_self_mfa_enroll_start",
@@ -1352,13 +1370,14 @@ trait Routes {
     ) -> Result<Response<Body>, HttpError>;
     /// Confirm MFA enrollment
     ///
-    /// Confirm MFA enrollment with a code of the new device. (This operation is ours: the vendor publishes none.)
+    /// Confirms a pending device with a TOTP code of it.
     ///
-    /// From then on the device is a second factor and its backup codes work; the caller's session is MFA-fresh. The code is used
-    /// up, and so is every earlier one. A wrong code leaves the device pending: `device.confirmed_at` and `session_mfa_not_after`
-    /// are null.
+    /// After a success the device is a second factor, its backup codes work, and the caller's session is MFA-fresh. The code and
+    /// all earlier ones are used up. After a wrong code the device stays pending: the answer is 200, and `device.confirmed_at` and
+    /// `session_mfa_not_after` are null.
     ///
-    /// Who has another confirmed device needs an MFA-fresh session. Failures count as those of verifying do.
+    /// Requires an MFA-fresh session if the user has another confirmed device; otherwise the answer is 403 MFA_REQUIRED. Wrong
+    /// codes count toward the same limits and locks as in the operation that verifies a TOTP code.
     #[endpoint{method = POST,
     path = "/v1/self/mfa/enroll/confirm",
     operation_id = "post_v1_self_mfa_enroll_confirm",
@@ -1370,15 +1389,18 @@ trait Routes {
     ) -> Result<Response<Body>, HttpError>;
     /// Verify a TOTP code
     ///
-    /// Verify a TOTP code of one of the caller's confirmed devices. (This operation is ours: the vendor publishes none.)
+    /// Verifies a TOTP code of one of the caller's confirmed devices and makes the session MFA-fresh.
     ///
-    /// A right code makes the caller's session, and no other, MFA-fresh: for 15 minutes, or until the session ends if that is
-    /// sooner. Each code is accepted once; the code before and the code after the current one are accepted, too. A wrong code, a
-    /// used one and one of another device are told apart by nothing: `valid` is false and `session_mfa_not_after` null.
+    /// A right code makes only the caller's session MFA-fresh: for 15 minutes, or until the session ends if that is sooner. The
+    /// current code and the codes before and after it are accepted, each once. A wrong code, a used code and a code of another
+    /// device get the same answer: 200 with `valid: false` and `session_mfa_not_after: null`.
     ///
-    /// Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes, each five
-    /// more for twice as long, up to an hour. After a hundred in a row the factor that was tried is locked until another factor
-    /// of the user succeeds or an operator unlocks it. While locked, the answer is 429 whatever the code.
+    /// Requires a live session and a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
+    ///
+    /// Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes. Each
+    /// further five failures lock them for twice as long, up to an hour. After a hundred failures in a row the tried factor is
+    /// locked until another factor of the user succeeds or an operator unlocks it. While locked, every code is answered with
+    /// 429.
     #[endpoint{method = POST,
     path = "/v1/self/mfa/verify/totp",
     operation_id = "post_v1_self_mfa_verify_totp",
@@ -1390,11 +1412,13 @@ trait Routes {
     ) -> Result<Response<Body>, HttpError>;
     /// Verify a backup MFA code
     ///
-    /// Verify a backup MFA code for the authenticated user, and use it up.
+    /// Verifies a backup code of one of the caller's confirmed devices, uses it up, and makes the session MFA-fresh.
     ///
-    /// As verifying a TOTP code, with a code of the device's current set of backup codes. A wrong code, a used one, one of a
-    /// former set and one of another device are told apart by nothing. After a success, TOTP codes of the device that were
-    /// already shown are dead: the next one works.
+    /// The code must be of the device's current set. A wrong code, a used code, a code of a former set and a code of another
+    /// device get the same answer: 200 with `valid: false`. After a success, TOTP codes that the device has already shown no
+    /// longer work; the next one does.
+    ///
+    /// Preconditions, limits and locks are those of the operation that verifies a TOTP code.
     #[endpoint{method = POST,
     path = "/v1/self/mfa/verify/totp/backup",
     operation_id = "post_v1_self_mfa_verify_totp_backup",
@@ -1406,16 +1430,17 @@ trait Routes {
     ) -> Result<Response<Body>, HttpError>;
     /// Regenerate MFA backup codes
     ///
-    /// Regenerate MFA backup codes for the authenticated user.
+    /// Replaces the backup codes of one of the caller's devices and returns the ten new ones.
     ///
-    /// Replaces the device's whole set in one step: when the answer exists, every former code is dead and the ten codes in
-    /// the answer are exactly the ten that work. They are shown this once; only a keyed hash of each is kept.
+    /// The whole set is replaced at once: when the answer is sent, all former codes are invalid and exactly the ten codes in the
+    /// answer work. They are returned only once; the server keeps a keyed hash of each.
     ///
-    /// The session must be MFA-fresh, that is, the time must be before its `session_mfa_not_after`. Regenerating proves
-    /// no factor, so it leaves that instant as it was.
+    /// Requires an MFA-fresh session: the time must be before its `session_mfa_not_after`; otherwise the answer is 403
+    /// MFA_REQUIRED. Regenerating proves no factor, so it does not change that time. The device must be a confirmed device of
+    /// the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
     ///
-    /// The request is not idempotent: sent twice, the codes of the later answer are the ones that work. Ten an hour are
-    /// allowed.
+    /// Limit: ten per user and hour (429 RATE_LIMITED). The request is not idempotent: if it is sent twice, the codes of the
+    /// later answer work.
     #[endpoint{method = POST,
     path = "/v1/self/mfa/regenerate/totp",
     operation_id = "post_v1_self_mfa_regenerate_totp",
@@ -1427,11 +1452,14 @@ trait Routes {
     ) -> Result<Response<Body>, HttpError>;
     /// Remove an MFA device
     ///
-    /// Remove an MFA device, with a code of it.
+    /// Removes an MFA device after a right code of it, and erases its secret and its backup codes.
     ///
-    /// From then on its codes, its backup codes and its secret are gone. If it was the last confirmed device, no session of the
-    /// user is MFA-fresh any more. A code that is not right is told by `removed: false`; failures count as those of verifying do.
-    /// A device whose codes are all lost is removed by an operator.
+    /// If it was the last confirmed device, no session of the user is MFA-fresh any more. After a wrong code the device stays: the
+    /// answer is 200 with `removed: false`.
+    ///
+    /// Requires a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED) and a TOTP code or a backup
+    /// code of it. Wrong codes count toward the same limits and locks as in the operation that verifies a TOTP code. If a user
+    /// has lost all codes of a device, an operator must remove it.
     #[endpoint{method = DELETE,
     path = "/v1/self/mfa/remove",
     operation_id = "delete_v1_self_mfa_remove",

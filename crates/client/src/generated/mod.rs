@@ -117,7 +117,9 @@ const _: () = {
 impl Client {
     /**Fetch the user data of the authenticated user
 
-Fetch the user data of the authenticated user.
+Returns the authenticated user and the user's memberships in organizations.
+
+Requires a live session. It has no rate limit. Without a live session the answer is 401.
 
 Sends a `GET` request to `/v1/self/`
 
@@ -131,17 +133,19 @@ let response = client.get_v1_self()
     }
     /**List MFA devices for the authenticated user
 
-List MFA devices for the authenticated user.
+Lists the MFA devices of the authenticated user, newest first, one page per request.
 
-Newest first. Removed devices and enrolments that have expired are not listed; a pending enrolment is, with
-`confirmed_at: null`.
+A pending device is listed with `confirmed_at: null`. Removed devices and pending devices that have expired are not
+listed.
+
+Requires a live session; it need not be MFA-fresh. A query parameter that breaks its schema is answered with 400.
 
 Sends a `GET` request to `/v1/self/mfa/`
 
 Arguments:
-- `count_only`: With `true`, `items` is empty and `count` is all there is.
-- `skip`: How many of the newest devices to leave out.
-- `take`: How many devices at most.
+- `count_only`: With `true`, the answer has only `count`, and `items` is empty.
+- `skip`: The number of newest devices to skip.
+- `take`: The maximum number of devices in the answer.
 ```ignore
 let response = client.get_v1_self_mfa()
     .count_only(count_only)
@@ -155,13 +159,14 @@ let response = client.get_v1_self_mfa()
     }
     /**Confirm MFA enrollment
 
-Confirm MFA enrollment with a code of the new device. (This operation is ours: the vendor publishes none.)
+Confirms a pending device with a TOTP code of it.
 
-From then on the device is a second factor and its backup codes work; the caller's session is MFA-fresh. The code is used
-up, and so is every earlier one. A wrong code leaves the device pending: `device.confirmed_at` and `session_mfa_not_after`
-are null.
+After a success the device is a second factor, its backup codes work, and the caller's session is MFA-fresh. The code and
+all earlier ones are used up. After a wrong code the device stays pending: the answer is 200, and `device.confirmed_at` and
+`session_mfa_not_after` are null.
 
-Who has another confirmed device needs an MFA-fresh session. Failures count as those of verifying do.
+Requires an MFA-fresh session if the user has another confirmed device; otherwise the answer is 403 MFA_REQUIRED. Wrong
+codes count toward the same limits and locks as in the operation that verifies a TOTP code.
 
 Sends a `POST` request to `/v1/self/mfa/enroll/confirm`
 
@@ -178,14 +183,14 @@ let response = client.post_v1_self_mfa_enroll_confirm()
     }
     /**Start MFA enrollment
 
-Start MFA enrollment.
+Creates a pending TOTP device and returns its secret and ten backup codes.
 
-Makes a pending device. Its secret is in `provisioning_uri` and `qr_code`, for an authenticator app; both and the backup
-codes are shown this once. The backup codes become usable when the device is confirmed. A pending device expires after
-15 minutes, and a user has one at most: starting again removes the former.
+The secret is in `provisioning_uri` and `qr_code`, for an authenticator app. The secret and the backup codes are returned
+only once. The device and its backup codes work after the enrollment is confirmed. A pending device expires after 15
+minutes. A user has at most one pending device: a new enrollment replaces it.
 
-Who has a confirmed device needs an MFA-fresh session; a first device needs none. A user has ten confirmed devices at
-most, and ten enrolments an hour.
+Requires an MFA-fresh session if the user already has a confirmed device; otherwise the answer is 403 MFA_REQUIRED.
+Limits: ten confirmed devices per user (409 TOO_MANY_DEVICES) and ten enrollments per hour (429 RATE_LIMITED).
 
 Sends a `POST` request to `/v1/self/mfa/enroll/start`
 
@@ -202,16 +207,17 @@ let response = client.post_v1_self_mfa_enroll_start()
     }
     /**Regenerate MFA backup codes
 
-Regenerate MFA backup codes for the authenticated user.
+Replaces the backup codes of one of the caller's devices and returns the ten new ones.
 
-Replaces the device's whole set in one step: when the answer exists, every former code is dead and the ten codes in
-the answer are exactly the ten that work. They are shown this once; only a keyed hash of each is kept.
+The whole set is replaced at once: when the answer is sent, all former codes are invalid and exactly the ten codes in the
+answer work. They are returned only once; the server keeps a keyed hash of each.
 
-The session must be MFA-fresh, that is, the time must be before its `session_mfa_not_after`. Regenerating proves
-no factor, so it leaves that instant as it was.
+Requires an MFA-fresh session: the time must be before its `session_mfa_not_after`; otherwise the answer is 403
+MFA_REQUIRED. Regenerating proves no factor, so it does not change that time. The device must be a confirmed device of
+the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
 
-The request is not idempotent: sent twice, the codes of the later answer are the ones that work. Ten an hour are
-allowed.
+Limit: ten per user and hour (429 RATE_LIMITED). The request is not idempotent: if it is sent twice, the codes of the
+later answer work.
 
 Sends a `POST` request to `/v1/self/mfa/regenerate/totp`
 
@@ -228,11 +234,14 @@ let response = client.post_v1_self_mfa_regenerate_totp()
     }
     /**Remove an MFA device
 
-Remove an MFA device, with a code of it.
+Removes an MFA device after a right code of it, and erases its secret and its backup codes.
 
-From then on its codes, its backup codes and its secret are gone. If it was the last confirmed device, no session of the
-user is MFA-fresh any more. A code that is not right is told by `removed: false`; failures count as those of verifying do.
-A device whose codes are all lost is removed by an operator.
+If it was the last confirmed device, no session of the user is MFA-fresh any more. After a wrong code the device stays: the
+answer is 200 with `removed: false`.
+
+Requires a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED) and a TOTP code or a backup
+code of it. Wrong codes count toward the same limits and locks as in the operation that verifies a TOTP code. If a user
+has lost all codes of a device, an operator must remove it.
 
 Sends a `DELETE` request to `/v1/self/mfa/remove`
 
@@ -247,15 +256,18 @@ let response = client.delete_v1_self_mfa_remove()
     }
     /**Verify a TOTP code
 
-Verify a TOTP code of one of the caller's confirmed devices. (This operation is ours: the vendor publishes none.)
+Verifies a TOTP code of one of the caller's confirmed devices and makes the session MFA-fresh.
 
-A right code makes the caller's session, and no other, MFA-fresh: for 15 minutes, or until the session ends if that is
-sooner. Each code is accepted once; the code before and the code after the current one are accepted, too. A wrong code, a
-used one and one of another device are told apart by nothing: `valid` is false and `session_mfa_not_after` null.
+A right code makes only the caller's session MFA-fresh: for 15 minutes, or until the session ends if that is sooner. The
+current code and the codes before and after it are accepted, each once. A wrong code, a used code and a code of another
+device get the same answer: 200 with `valid: false` and `session_mfa_not_after: null`.
 
-Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes, each five
-more for twice as long, up to an hour. After a hundred in a row the factor that was tried is locked until another factor
-of the user succeeds or an operator unlocks it. While locked, the answer is 429 whatever the code.
+Requires a live session and a confirmed device of the caller (404 DEVICE_NOT_FOUND, 409 DEVICE_NOT_CONFIRMED).
+
+Five failures in a row, of TOTP codes and backup codes together, lock the user's second factors for 15 minutes. Each
+further five failures lock them for twice as long, up to an hour. After a hundred failures in a row the tried factor is
+locked until another factor of the user succeeds or an operator unlocks it. While locked, every code is answered with
+429.
 
 Sends a `POST` request to `/v1/self/mfa/verify/totp`
 
@@ -270,11 +282,13 @@ let response = client.post_v1_self_mfa_verify_totp()
     }
     /**Verify a backup MFA code
 
-Verify a backup MFA code for the authenticated user, and use it up.
+Verifies a backup code of one of the caller's confirmed devices, uses it up, and makes the session MFA-fresh.
 
-As verifying a TOTP code, with a code of the device's current set of backup codes. A wrong code, a used one, one of a
-former set and one of another device are told apart by nothing. After a success, TOTP codes of the device that were
-already shown are dead: the next one works.
+The code must be of the device's current set. A wrong code, a used code, a code of a former set and a code of another
+device get the same answer: 200 with `valid: false`. After a success, TOTP codes that the device has already shown no
+longer work; the next one does.
+
+Preconditions, limits and locks are those of the operation that verifies a TOTP code.
 
 Sends a `POST` request to `/v1/self/mfa/verify/totp/backup`
 

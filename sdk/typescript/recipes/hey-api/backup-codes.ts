@@ -10,7 +10,7 @@ export class Refused extends Error {
 
 /** Ten new backup codes for a device. */
 export async function newBackupCodes(baseUrl: string, token: string, device_id: string): Promise<string[]> {
-  // A redirect would carry the token to wherever it points.
+  // A redirect would send the token to another server.
   const client = createClient({ baseUrl, auth: () => token, redirect: "manual" });
   const { data, error } = await postV1SelfMfaRegenerateTotp({ client, body: { device_id } });
   if (error) {

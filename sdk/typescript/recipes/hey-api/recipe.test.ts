@@ -1,4 +1,4 @@
-// The recipe as somebody follows it: generate, type-check, call the server.
+// The recipe, step by step: generate, type-check, call the server.
 
 import { execFile } from "node:child_process";
 import { rm } from "node:fs/promises";

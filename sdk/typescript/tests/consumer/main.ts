@@ -1,4 +1,4 @@
-// What somebody writes who has installed the package.
+// The code of a project that has installed the package.
 
 import {
   ArklowError,

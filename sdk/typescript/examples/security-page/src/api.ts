@@ -8,7 +8,7 @@ const api = createClient({ baseUrl: "", token: currentToken });
 export const user = () => unwrap(api.GET("/v1/self/"));
 
 export async function devices(): Promise<MfaDevice[]> {
-  // More than anybody may have.
+  // More than any user may have.
   const { items } = await unwrap(api.GET("/v1/self/mfa/", { params: { query: { take: 50 } } }));
   return items;
 }

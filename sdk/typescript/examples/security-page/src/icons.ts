@@ -1,4 +1,4 @@
-// The pictures of the page. Each stands beside words, so none of them is read out.
+// The icons of the page. Each has a text next to it, so screen readers skip the icons.
 
 import { svg, html, type TemplateResult } from "lit-html";
 

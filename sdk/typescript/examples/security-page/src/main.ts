@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { isSignedOut, type Problem, problemOf, problemView } from "./problem.js";
 import { showPage } from "./page.js";
 import * as session from "./session.js";
-import { SIGNED_OUT } from "./sheet.js";
+import { SIGNED_OUT } from "./dialog.js";
 
 const root = document.getElementById("app")!;
 

@@ -7,13 +7,13 @@ import * as api from "./api.js";
 import { icon } from "./icons.js";
 import { Declined, isSignedOut, type Problem, problemOf, problemView } from "./problem.js";
 import { BY_PROXY } from "./session.js";
-import { SIGNED_OUT } from "./sheet.js";
-import { showCodes } from "./sheets/codes.js";
-import { enroll } from "./sheets/enroll.js";
-import { regenerate } from "./sheets/regenerate.js";
-import { remove } from "./sheets/remove.js";
-import { verify } from "./sheets/verify.js";
-import { clock, day, moment } from "./words.js";
+import { SIGNED_OUT } from "./dialog.js";
+import { showCodes } from "./dialogs/codes.js";
+import { enroll } from "./dialogs/enroll.js";
+import { regenerate } from "./dialogs/regenerate.js";
+import { remove } from "./dialogs/remove.js";
+import { verify } from "./dialogs/verify.js";
+import { clock, day, moment } from "./format.js";
 
 /** What is known of the account since the page was opened. */
 interface Known {
@@ -21,7 +21,7 @@ interface Known {
   devices: MfaDevice[];
   /** Until when the session counts as verified; the service tells only when that changes. */
   verifiedUntil?: Date | undefined;
-  /** How many backup codes a device has left, where an answer told. */
+  /** How many backup codes a device has left, where an answer contains it. */
   remaining: Map<string, number>;
 }
 

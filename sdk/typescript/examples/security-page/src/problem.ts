@@ -2,7 +2,7 @@
 
 import { ArklowError, type ErrorCode, UnexpectedAnswerError } from "@arklow/sdk";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { duration } from "./words.js";
+import { duration } from "./format.js";
 
 export interface Problem {
   text: string;

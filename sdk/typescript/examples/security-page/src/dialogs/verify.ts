@@ -4,7 +4,7 @@ import type { MfaDevice } from "@arklow/sdk";
 import { html } from "lit-html";
 import * as api from "../api.js";
 import { WrongCode } from "../problem.js";
-import { open } from "../sheet.js";
+import { open } from "../dialog.js";
 import { asking, codeForm } from "./code.js";
 
 export interface Verified {
@@ -20,17 +20,17 @@ export function verify(devices: [MfaDevice, ...MfaDevice[]], reason: string): Pr
   const state = asking(devices, ["totp", "backup_code"]);
   return open<Verified>(
     "Verify that it is you",
-    (sheet) => html`<p>${reason}</p>
-      ${codeForm(sheet, state, {
+    (dialog) => html`<p>${reason}</p>
+      ${codeForm(dialog, state, {
         label: "Verify",
         async send({ device, kind, code }) {
           if (kind === "totp") {
             const answer = await api.verifyTotp(device.id, code);
-            sheet.close({ device, until: right(answer.session_mfa_not_after) });
+            dialog.close({ device, until: right(answer.session_mfa_not_after) });
           } else {
             const answer = await api.verifyBackupCode(device.id, code);
             const until = right(answer.session_mfa_not_after);
-            sheet.close({ device, until, remaining: answer.backup_codes_remaining ?? 0 });
+            dialog.close({ device, until, remaining: answer.backup_codes_remaining ?? 0 });
           }
         },
       })}`,

@@ -3,8 +3,8 @@
 import type { MfaDevice, VerificationType } from "@arklow/sdk";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { isWaiting, problemView } from "../problem.js";
-import type { Sheet } from "../sheet.js";
-import { told } from "../words.js";
+import type { Dialog } from "../dialog.js";
+import { label } from "../format.js";
 
 /** What was entered. */
 export interface Entered {
@@ -29,7 +29,7 @@ export function asking(devices: [MfaDevice, ...MfaDevice[]], kinds: Verification
 
 /** A form that asks for a code and hands it on. */
 export function codeForm<Result>(
-  sheet: Sheet<Result>,
+  dialog: Dialog<Result>,
   state: Asking,
   action: { label: string; isDangerous?: boolean; send: (entered: Entered) => Promise<void> },
 ): TemplateResult {
@@ -37,26 +37,26 @@ export function codeForm<Result>(
     event.preventDefault();
     const form = event.currentTarget as HTMLFormElement;
     const code = String(new FormData(form).get("code") ?? "").trim();
-    void sheet.run(() => action.send({ device: state.device, kind: state.kind, code }));
+    void dialog.run(() => action.send({ device: state.device, kind: state.kind, code }));
   };
   const choose = (kind: VerificationType) => () => {
     state.kind = kind;
-    sheet.problem = undefined;
-    sheet.draw();
+    dialog.problem = undefined;
+    dialog.draw();
   };
   const pick = (event: Event) => {
     const id = (event.currentTarget as HTMLSelectElement).value;
     state.device = state.devices.find((device) => device.id === id) ?? state.device;
   };
-  const isWrong = sheet.problem !== undefined;
-  const waits = isWaiting(sheet.problem);
+  const isWrong = dialog.problem !== undefined;
+  const waits = isWaiting(dialog.problem);
   return html`<form @submit=${submit} autocomplete="off">
     ${state.devices.length === 1
       ? nothing
       : html`<label class="field">
           <span>Device</span>
           <select name="device" @change=${pick}>
-            ${state.devices.map((device) => html`<option value=${device.id} ?selected=${device === state.device}>${told(device, state.devices)}</option>`)}
+            ${state.devices.map((device) => html`<option value=${device.id} ?selected=${device === state.device}>${label(device, state.devices)}</option>`)}
           </select>
         </label>`}
     ${state.kinds.length === 1
@@ -70,10 +70,10 @@ export function codeForm<Result>(
             </label>`,
           )}
         </fieldset>`}
-    ${state.kind === "totp" ? totpField(isWrong, sheet.problemId) : backupField(isWrong, sheet.problemId)}
-    ${problemView(sheet.problem, sheet.problemId)}
+    ${state.kind === "totp" ? totpField(isWrong, dialog.problemId) : backupField(isWrong, dialog.problemId)}
+    ${problemView(dialog.problem, dialog.problemId)}
     <footer>
-      <button type="submit" class=${action.isDangerous ? "danger" : "primary"} aria-disabled=${sheet.isBusy || waits}>
+      <button type="submit" class=${action.isDangerous ? "danger" : "primary"} aria-disabled=${dialog.isBusy || waits}>
         ${action.label}
       </button>
     </footer>

@@ -37,7 +37,7 @@ export function freeName(devices: { name: string }[]): string {
 }
 
 /** The name of a device among others; with the time it was added if another one has the same name. */
-export function told(device: { name: string; confirmed_at: string | null }, devices: { name: string }[]): string {
+export function label(device: { name: string; confirmed_at: string | null }, devices: { name: string }[]): string {
   const isOne = devices.filter((other) => other.name === device.name).length < 2;
   return isOne || device.confirmed_at === null ? device.name : `${device.name}, added ${moment(device.confirmed_at)}`;
 }

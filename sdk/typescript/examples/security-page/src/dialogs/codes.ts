@@ -3,21 +3,21 @@
 import { html, type TemplateResult } from "lit-html";
 import { announce } from "../announce.js";
 import { icon } from "../icons.js";
-import { open, type Sheet } from "../sheet.js";
-import { day } from "../words.js";
+import { open, type Dialog } from "../dialog.js";
+import { day } from "../format.js";
 
 /** Shows the new codes of a device until somebody says that they are saved. */
 export async function showCodes(deviceName: string, codes: string[]): Promise<void> {
-  await open<true>("Save your new backup codes", (sheet) => {
-    // Escape would be the end of codes that nobody has saved.
-    sheet.canClose = false;
+  await open<true>("Save your new backup codes", (dialog) => {
+    // Escape must not close the dialog while the codes are not saved.
+    dialog.canClose = false;
     return html`<p>The codes that you had for <strong>${deviceName}</strong> no longer work.</p>
-      ${codesView(sheet, deviceName, codes, () => sheet.close(true))}`;
+      ${codesView(dialog, deviceName, codes, () => dialog.close(true))}`;
   });
 }
 
 export function codesView<Result>(
-  { dialog }: Sheet<Result>,
+  { element: dialog }: Dialog<Result>,
   deviceName: string,
   codes: string[],
   done: () => void,

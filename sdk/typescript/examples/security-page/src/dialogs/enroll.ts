@@ -6,8 +6,8 @@ import { announce } from "../announce.js";
 import * as api from "../api.js";
 import { icon } from "../icons.js";
 import { problemView, WrongCode } from "../problem.js";
-import { open, type Sheet } from "../sheet.js";
-import { freeName, grouped } from "../words.js";
+import { open, type Dialog } from "../dialog.js";
+import { freeName, grouped } from "../format.js";
 import { asking, codeForm } from "./code.js";
 import { codesView } from "./codes.js";
 
@@ -26,27 +26,27 @@ export function enroll(
 ): Promise<Enrolled | undefined> {
   const name = freeName(devices);
   let step: Step = { at: "name" };
-  const go = (sheet: Sheet<Enrolled>, next: Step, focus: string) => {
+  const go = (dialog: Dialog<Enrolled>, next: Step, focus: string) => {
     step = next;
-    sheet.draw();
-    sheet.dialog.querySelector<HTMLElement>(focus)?.focus();
+    dialog.draw();
+    dialog.element.querySelector<HTMLElement>(focus)?.focus();
   };
   const titles = { name: "Add an authenticator app", scan: "Scan the code", codes: "Save your backup codes" };
 
   return open<Enrolled>(
     () => titles[step.at],
-    (sheet) => {
+    (dialog) => {
       switch (step.at) {
         case "name":
-          return nameView(sheet, name, (name) =>
-            sheet.run(async () => {
+          return nameView(dialog, name, (name) =>
+            dialog.run(async () => {
               const started = await withStepUp(() => api.startEnrollment(name));
-              go(sheet, { at: "scan", started }, "h2");
+              go(dialog, { at: "scan", started }, "h2");
             }),
           );
         case "scan": {
           const { started } = step;
-          return scanView(sheet, started, async (code) => {
+          return scanView(dialog, started, async (code) => {
             const { device, session_mfa_not_after } = await withStepUp(() =>
               api.confirmEnrollment(started.device.id, code),
             );
@@ -54,14 +54,14 @@ export function enroll(
               throw new WrongCode();
             }
             const enrolled = { device, until: new Date(session_mfa_not_after) };
-            // From here on Escape would be the end of codes that nobody has saved.
-            sheet.canClose = false;
-            go(sheet, { at: "codes", enrolled, codes: started.backup_codes }, "h2");
+            // From here on Escape must not close the dialog: the codes are not saved yet.
+            dialog.canClose = false;
+            go(dialog, { at: "codes", enrolled, codes: started.backup_codes }, "h2");
           });
         }
         case "codes": {
           const { enrolled, codes } = step;
-          return codesView(sheet, enrolled.device.name, codes, () => sheet.close(enrolled));
+          return codesView(dialog, enrolled.device.name, codes, () => dialog.close(enrolled));
         }
       }
     },
@@ -69,7 +69,7 @@ export function enroll(
 }
 
 function nameView(
-  sheet: Sheet<Enrolled>,
+  dialog: Dialog<Enrolled>,
   suggested: string,
   send: (name: string) => Promise<void>,
 ): TemplateResult {
@@ -93,31 +93,31 @@ function nameView(
           title="A name, so that you tell it from your other devices"
           autofocus
           value=${suggested}
-          aria-invalid=${sheet.problem !== undefined}
-          aria-describedby=${sheet.problemId}
+          aria-invalid=${dialog.problem !== undefined}
+          aria-describedby=${dialog.problemId}
         />
         <small>So that you tell it from your other devices.</small>
       </label>
-      ${problemView(sheet.problem, sheet.problemId)}
-      <footer><button type="submit" class="primary" aria-disabled=${sheet.isBusy}>Continue</button></footer>
+      ${problemView(dialog.problem, dialog.problemId)}
+      <footer><button type="submit" class="primary" aria-disabled=${dialog.isBusy}>Continue</button></footer>
     </form>`;
 }
 
 const confirming = new WeakMap<Enrollment, ReturnType<typeof asking>>();
 
-function scanView(sheet: Sheet<Enrolled>, started: Enrollment, send: (code: string) => Promise<void>): TemplateResult {
+function scanView(dialog: Dialog<Enrolled>, started: Enrollment, send: (code: string) => Promise<void>): TemplateResult {
   const state = confirming.get(started) ?? asking([started.device], ["totp"]);
   confirming.set(started, state);
   const secret = new URL(started.provisioning_uri).searchParams.get("secret") ?? "";
   const copy = () => {
-    const said = sheet.dialog.querySelector<HTMLElement>(".said");
+    const said = dialog.element.querySelector<HTMLElement>(".said");
     navigator.clipboard.writeText(secret).then(
       () => announce("Key copied.", said),
       () => announce("The browser does not allow copying. Select the key.", said),
     );
   };
   return html`<div class="scan">
-      <img class="qr" src=${started.qr_code} alt="QR code for the authenticator app; the key beside it says the same" />
+      <img class="qr" src=${started.qr_code} alt="QR code for the authenticator app; the key next to it is the same secret" />
       <div>
         <p>Scan this with the app. It then shows a code of six digits, a new one every half minute.</p>
         <p class="on-phone"><a href=${started.provisioning_uri}>Open the app on this device</a></p>
@@ -132,5 +132,5 @@ function scanView(sheet: Sheet<Enrolled>, started: Enrollment, send: (code: stri
         </details>
       </div>
     </div>
-    ${codeForm(sheet, state, { label: "Confirm", send: ({ code }) => send(code) })}`;
+    ${codeForm(dialog, state, { label: "Confirm", send: ({ code }) => send(code) })}`;
 }

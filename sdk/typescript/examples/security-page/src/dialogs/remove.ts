@@ -4,19 +4,19 @@ import type { DeviceRemoval, MfaDevice } from "@arklow/sdk";
 import { html } from "lit-html";
 import * as api from "../api.js";
 import { WrongCode } from "../problem.js";
-import { open } from "../sheet.js";
+import { open } from "../dialog.js";
 import { asking, codeForm } from "./code.js";
 
 export function remove(device: MfaDevice, isLast: boolean): Promise<DeviceRemoval | undefined> {
   const state = asking([device], ["totp", "backup_code"]);
   return open<DeviceRemoval>(
     `Remove ${device.name}?`,
-    (sheet) => html`<p>
+    (dialog) => html`<p>
         Its codes and its backup codes stop working at once.
         ${isLast ? html`<strong>It is your only device: your account will be protected by your password alone.</strong>` : ""}
       </p>
       <p>To show that it is yours, enter a code of it.</p>
-      ${codeForm(sheet, state, {
+      ${codeForm(dialog, state, {
         label: "Remove",
         isDangerous: true,
         async send({ kind, code }) {
@@ -24,7 +24,7 @@ export function remove(device: MfaDevice, isLast: boolean): Promise<DeviceRemova
           if (!removal.removed) {
             throw new WrongCode();
           }
-          sheet.close(removal);
+          dialog.close(removal);
         },
       })}`,
   );
