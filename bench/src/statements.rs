@@ -314,8 +314,8 @@ pub(crate) fn replay(
         bail!("the journal is `{mode}`");
     }
     let mut begin = conn.prepare("BEGIN IMMEDIATE")?;
-    let mut savepoint = conn.prepare("SAVEPOINT question")?;
-    let mut release = conn.prepare("RELEASE question")?;
+    let mut savepoint = conn.prepare("SAVEPOINT job")?;
+    let mut release = conn.prepare("RELEASE job")?;
     let mut commit = conn.prepare("COMMIT")?;
     let mut prepared = Vec::new();
     for said in &recording.statements {

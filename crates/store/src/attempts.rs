@@ -1,8 +1,7 @@
-//! Presenting a code of a device: to step up, to confirm the device, or to remove it.
+//! Verifying a code of a device: to step up, to confirm the device, or to remove it.
 //!
-//! Every code that anybody presents comes through [`Store::verify_code`], which pays for it,
-//! looks at it, uses it up and writes down how it went, in one transaction. A wrong code costs
-//! the same statements as a used one.
+//! Every code goes through [`Store::verify_code`]. One transaction counts the attempt, checks the
+//! code, uses it up and records the outcome. A wrong code runs the same statements as a used one.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::dispatch::dispatch;
 use crate::{AuditEvent, AuditOrigin, Judged, Store, StoreError};
 
-/// A code that somebody presents.
+/// A code as the caller presents it.
 #[derive(Debug, Clone)]
 pub enum PresentedCode {
     /// Of an authenticator app.
@@ -23,7 +22,7 @@ pub enum PresentedCode {
     BackupCode(BackupCode),
 }
 
-/// What a code is presented for.
+/// The purpose of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
     /// To make the session MFA-fresh.
@@ -49,12 +48,12 @@ pub struct AttemptRules {
     pub max_devices: u32,
 }
 
-/// Somebody presents a code.
+/// A code to verify, and the rules for it.
 #[derive(Debug, Clone)]
 pub struct VerifyCode {
-    /// Who presents it.
+    /// The user who presents it.
     pub user_id: UserId,
-    /// In which session.
+    /// The session of the request.
     pub session_id: SessionId,
     /// As a code of which device; `None` for something that cannot be one.
     pub device_id: Option<DeviceId>,
@@ -71,7 +70,7 @@ pub struct VerifyCode {
 }
 
 impl VerifyCode {
-    /// What the attempt is on record as.
+    /// The audit event of the attempt.
     pub fn event(&self) -> AuditEvent {
         match (self.goal, &self.code) {
             (Goal::StepUp, PresentedCode::Totp(_)) => AuditEvent::TotpVerified,
@@ -82,12 +81,12 @@ impl VerifyCode {
     }
 }
 
-/// What came of a code that no rule denied.
+/// The outcome for a code that no rule denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
     /// The code was right and is used up; what it was presented for is done.
     Accepted(Accepted),
-    /// The code was not right. Why is not told.
+    /// The code was not right. Callers do not learn why.
     Rejected {
         /// The device as it is.
         device: Device,

@@ -1,9 +1,8 @@
-//! The audit: what was tried and done, by whom, from where, and how it went. It is only ever
-//! added to.
+//! The audit: every attempt and change, with its actor, origin and outcome. Records are only added.
 //!
-//! A record is written in the savepoint of what it tells of, so neither is there without the
-//! other; what its user is to be told stands in the outbox by the same insert. No code, seed,
-//! token or hash is ever in it.
+//! A record is written in the same savepoint as its change, so neither exists without the other. The
+//! same function writes the outbox row if the user must be notified. No code, seed, token or hash is
+//! ever in it.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -32,7 +31,7 @@ pub struct AuditOrigin {
 }
 
 impl AuditOrigin {
-    /// Somebody with access to the database itself.
+    /// An operator with access to the database itself.
     pub fn operator(actor: impl Into<String>) -> Self {
         Self {
             actor: Some(actor.into()),
@@ -67,7 +66,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What was tried.
+    /// The kind of an attempt or change.
     AuditEvent {
         /// A pending device, with its secrets handed out.
         EnrollmentStarted = "mfa.totp.enroll_started",
@@ -83,7 +82,7 @@ words! {
         DeviceRemoved = "mfa.totp.removed",
         /// Too many failures in a row: all factors of the user are locked for a while.
         UserLocked = "mfa.user.locked",
-        /// Far too many failures in a row: one factor is locked until somebody unlocks it.
+        /// Far too many failures in a row: one factor is locked until it is unlocked.
         FactorLocked = "mfa.factor.locked",
         /// Locks and failures forgotten, after a success of another factor or by an operator.
         Unlocked = "mfa.factor.unlocked",
@@ -103,9 +102,9 @@ words! {
         SessionRevoked = "mfa.admin.session_revoked",
         /// An operator created a device.
         DeviceCreated = "mfa.admin.device_created",
-        /// A root key took the place of another; it is nobody's.
+        /// A root key replaced another one. The record has no user.
         KeyRotated = "mfa.key.rotated",
-        /// A root key went out of use; it was nobody's.
+        /// A root key was retired. The record has no user.
         KeyRetired = "mfa.key.retired",
         /// A user was enabled again.
         UserEnabled = "mfa.admin.user_enabled",
@@ -123,7 +122,7 @@ words! {
 }
 
 impl AuditEvent {
-    /// Whether a success is something that its user is to be told (NIST SP 800-63B-4 §4.6).
+    /// Whether the user must be notified of a success (NIST SP 800-63B-4 §4.6).
     pub(crate) fn concerns_the_user(self) -> bool {
         match self {
             Self::EnrollmentConfirmed
@@ -158,7 +157,7 @@ impl AuditEvent {
 }
 
 words! {
-    /// Why something was not done.
+    /// The reason of a failure or a denial.
     AuditReason {
         /// A code that is of no set and no step.
         WrongCode = "wrong_code",
@@ -166,7 +165,7 @@ words! {
         UsedCode = "used_code",
         /// The user is locked for a while.
         Locked = "locked",
-        /// The factor is locked until somebody unlocks it.
+        /// The factor is locked until it is unlocked.
         FactorLocked = "factor_locked",
         /// Too often.
         RateLimited = "rate_limited",
@@ -203,14 +202,14 @@ impl AuditReason {
     }
 }
 
-/// How it went.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditOutcome {
-    /// It was done.
+    /// The change was made.
     Success,
     /// A code was looked at and was not right.
     Failure(AuditReason),
-    /// Nothing was looked at or changed.
+    /// A rule denied the request before the code was checked.
     Denied(AuditReason),
 }
 
@@ -250,15 +249,15 @@ pub struct AuditRecord {
     pub id: AuditId,
     /// When it was tried.
     pub at: DateTime<Utc>,
-    /// What was tried.
+    /// The kind of an attempt or change.
     pub event: AuditEvent,
-    /// How it went.
+    /// The outcome of an attempt.
     pub outcome: AuditOutcome,
     /// Whose account it was about; `None` for a key.
     pub user_id: Option<UserId>,
     /// In which session it was tried.
     pub session_id: Option<SessionId>,
-    /// Which device it was about, as the caller named it: of a denial, perhaps nobody's.
+    /// The device, as the caller named it. After a denial it may be a device that the user does not have.
     pub device_id: Option<DeviceId>,
     /// The set of backup codes that was made or used.
     pub generation: Option<i64>,
@@ -270,7 +269,7 @@ pub struct AuditRecord {
     pub origin: AuditOrigin,
 }
 
-/// Which records are wanted; without any of it, all.
+/// Selects records; the default selects all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuditFilter {
     /// Only those of this user.
@@ -349,7 +348,7 @@ impl<'a> NewRecord<'a> {
     }
 }
 
-/// The text as it may be printed one day: whoever wrote it is not trusted.
+/// Makes an untrusted text safe to print.
 pub(crate) fn escape_and_truncate(text: &str) -> String {
     let mut kept = String::new();
     let mut room = MAX_TEXT;

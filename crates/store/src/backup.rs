@@ -67,8 +67,8 @@ pub enum BackupError {
     /// Nothing is in the file.
     #[error("`{}` holds no tables", .0.display())]
     NoTables(PathBuf),
-    /// A file that belongs to an SQLite database lies beside this one.
-    #[error("`{}` lies beside it", .0.display())]
+    /// The directory already has a file of an SQLite database with this name.
+    #[error("`{}` is next to it", .0.display())]
     Beside(PathBuf),
     /// Another process has the database open.
     #[error("another process has `{}` open", .0.display())]
@@ -106,7 +106,7 @@ impl Store {
         .await
     }
 
-    /// Checks a backup and tells what it holds. Reads this one file, without a lock and without its WAL.
+    /// Checks a backup and returns what it holds. Reads only this file, without a lock and without its WAL.
     ///
     /// # Errors
     /// [`BackupError`].
@@ -134,8 +134,8 @@ impl Store {
         blocking(path, move || sqlite::refuse_in_use(&file)).await
     }
 
-    /// Gives another name to the WAL of another database that lies beside an SQLite file, as after a backup was put in
-    /// its place by hand; the name.
+    /// Renames the WAL of another database next to an SQLite file, as after a backup was put in its
+    /// place by hand. Returns the new name.
     ///
     /// # Errors
     /// [`BackupError`].

@@ -1,7 +1,7 @@
 //! Moving a deployment from SQLite to PostgreSQL: every row, in one transaction on either side.
 //!
-//! Nobody writes to the source meanwhile, and the target has all of it or nothing: a copy that is
-//! interrupted has done nothing and can be run again. It is committed only after every table was
+//! The copy blocks writes to the source, and the target gets all rows or none: an interrupted copy
+//! has no effect and can be run again. It is committed only after every table was
 //! read back and has as many rows, with the same digest, as the source.
 
 use std::hash::{Hash, Hasher};
@@ -78,8 +78,8 @@ pub enum CopyError {
 }
 
 impl Store {
-    /// Copies every row to a store with empty tables, or finds that all of it is there. Whoever
-    /// writes to this one waits until the end, and is told that it is busy.
+    /// Copies every row to a store with empty tables, or confirms that all rows are there. Writers to
+    /// this store wait until the end, or fail with [`StoreError::Busy`].
     ///
     /// # Errors
     /// [`CopyError`]; nothing was copied then.

@@ -32,7 +32,7 @@ pub struct NewDevice {
 /// What [`Store::create_device`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateDevice {
-    /// The device is enrolled.
+    /// The device was created.
     Created,
     /// There is no such user.
     NoSuchUser,

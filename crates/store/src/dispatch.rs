@@ -1,6 +1,6 @@
-//! How a question reaches whichever database there is.
+//! Dispatches a job to the database of the store.
 
-/// Asks a question of the store's database: the same function of `statements`, compiled for it.
+/// Runs a function of `statements`, compiled for the store's database.
 ///
 /// `dispatch!(self.write(devices::create(&new)))` runs `statements::devices::create(conn, &new)` as
 /// one transaction, `self.read` without one.

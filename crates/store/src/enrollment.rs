@@ -1,4 +1,4 @@
-//! Enrolling: a pending device, with its secrets, that takes the place of an earlier one.
+//! Starting an enrollment: a pending device with its secrets, which replaces an earlier pending one.
 //! Confirming it is in `attempts`.
 
 use arklow_domain::{Device, RateLimit, SealedCodes, SessionId, UserId};
@@ -9,12 +9,12 @@ use crate::StoreError;
 use crate::dispatch::dispatch;
 use crate::{AuditOrigin, Judged, NewDevice, Store};
 
-/// Who wants to enroll a device, and what it depends on.
+/// A request to enroll a device, and the rules for it.
 #[derive(Debug, Clone)]
 pub struct AskEnrollment {
-    /// Who wants to.
+    /// The user of the request.
     pub user_id: UserId,
-    /// In which session.
+    /// The session of the request.
     pub session_id: SessionId,
     /// How often a user may do so; `None` for any number of times.
     pub limit: Option<RateLimit>,
@@ -29,7 +29,7 @@ pub struct AskEnrollment {
 /// A device that a user begins to enroll.
 #[derive(Debug, Clone)]
 pub struct StartEnrollment {
-    /// Who wants to.
+    /// The user of the request.
     pub ask: AskEnrollment,
     /// The device of that user, not confirmed.
     pub device: NewDevice,

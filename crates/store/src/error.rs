@@ -1,4 +1,4 @@
-//! What can go wrong with a store, and the one inner error that statements return.
+//! The errors of the store, and the inner error that statements return.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use arklow_domain::{Denial, KeyId, NoEntropy, UnreadableSecret};
 
-/// A cause that several callers are told of, as when a commit of many questions fails.
+/// A cause that several callers receive, as when the commit of a batch fails.
 type Cause = Arc<dyn Error + Send + Sync>;
 
-/// Why a question got no answer.
+/// Why a job failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// A lock, a connection or a place in the queue was not free in time. Nothing was changed;
@@ -32,11 +32,11 @@ pub enum StoreError {
     #[error("a stored secret cannot be read")]
     Unreadable(#[source] UnreadableSecret),
     /// Something was to be protected with a key that is out of use. Nothing was changed; a newer
-    /// key file says which key to use.
+    /// key file names the key to use.
     #[error("key {0} is retired")]
     RetiredKey(KeyId),
-    /// No random bytes could be had. Nothing was changed.
-    #[error("nothing could be drawn")]
+    /// The random source failed. Nothing was changed.
+    #[error("no random bytes available")]
     NoEntropy(#[source] NoEntropy),
     /// The server with the database cannot be reached, has ended the connection, or does not take
     /// changes at present. Nothing was changed; asking again later may work.
@@ -46,13 +46,13 @@ pub enum StoreError {
     /// to a commit did not come.
     #[error("the change may or may not have been made")]
     Unknown(#[source] Cause),
-    /// The database refused or failed.
+    /// The database rejected the statement or failed.
     #[error("the database failed")]
     Database(#[source] Cause),
-    /// A defect in this program: the question panicked. Nothing was changed.
-    #[error("answering the question panicked")]
+    /// A defect in this program: the job panicked. Nothing was changed.
+    #[error("the job panicked")]
     Panicked,
-    /// The store was closed before the question was asked.
+    /// The store was closed before the job was queued.
     #[error("the store is closed")]
     Closed,
 }
@@ -76,7 +76,7 @@ pub enum OpenError {
     /// The path is there but is no regular file.
     #[error("`{}` is not a file", .0.display())]
     NotAFile(PathBuf),
-    /// File or directory cannot be written. SQLite needs both: it keeps its log beside the file.
+    /// File or directory cannot be written. SQLite needs both: it keeps its WAL next to the file.
     #[error(
         "the database `{}` cannot be written: check the permissions of the file and of its \
          directory, where SQLite keeps two more files",
@@ -104,8 +104,8 @@ pub enum OpenError {
     /// An SQLite database that another program made.
     #[error("`{}` belongs to another program: choose another file", .0.display())]
     Foreign(PathBuf),
-    /// A database that never had a WAL beside the WAL of another one, as after a backup was put in its place by hand.
-    #[error("`{}` belongs to another database than `{}`, beside which it lies", wal.display(), path.display())]
+    /// A database without a WAL next to the WAL of another database, as after a backup was put in its place by hand.
+    #[error("`{}` does not belong to the database `{}`", wal.display(), path.display())]
     ForeignWal {
         /// The database.
         path: PathBuf,
@@ -145,7 +145,7 @@ pub enum OpenError {
     /// The server answered, and does not let this program in: the user, the password, the database.
     #[error("the server refused the connection")]
     Refused(#[source] Cause),
-    /// A pool that gives each transaction a connection of its own, but mixes up the prepared statements of
+    /// A pool that gives each transaction another connection, but mixes up the prepared statements of
     /// its clients.
     #[error(
         "the pool before the server gives each transaction another connection and does not keep \
@@ -190,7 +190,7 @@ pub enum OpenError {
     Database(#[source] Cause),
 }
 
-/// What a statement function returns: like [`StoreError`], with the error of the database as it
+/// The error of a statement function: like [`StoreError`], with the error of the database as it
 /// came, so that `?` works on it.
 #[derive(Debug)]
 pub(crate) enum QueryError {
@@ -229,7 +229,7 @@ impl From<QueryError> for StoreError {
     }
 }
 
-/// Whether the statement failed only because somebody else held a lock.
+/// Whether the statement failed only because another connection held a lock.
 ///
 /// By the text: Diesel does not pass on SQLite's error codes.
 pub(crate) fn is_busy(error: &diesel::result::Error) -> bool {

@@ -1,5 +1,5 @@
-//! Which root keys the database was written with, what still needs each of them, and moving that to
-//! another one. Never a key.
+//! The ids of the root keys that the database was written with, how much data needs each of them, and
+//! re-sealing that data with another key. Never a key itself.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub struct KeyUsage {
     pub seeds: i64,
     /// How many sets of backup codes work with it only.
     pub code_sets: i64,
-    /// How many of these sets are from before sets had keys of their own, and cannot move.
+    /// How many of these sets are old, without their own MAC key, and cannot be re-sealed.
     pub bound_sets: i64,
 }
 
@@ -50,7 +50,7 @@ impl KeyUsage {
 /// Some devices whose secrets are to be protected with the active key.
 #[derive(Debug, Clone, Copy)]
 pub struct Reseal {
-    /// Those after this one; `None` begins anew.
+    /// Starts after this device; `None` starts from the beginning.
     pub after: Option<DeviceId>,
     /// So many at most.
     pub limit: u32,
@@ -63,8 +63,8 @@ pub struct Resealed {
     pub moved: usize,
     /// Devices whose secrets do not open, or not with these keys.
     pub unreadable: Vec<DeviceId>,
-    /// Devices with a set of backup codes from before sets had keys of their own: it cannot move,
-    /// and goes when its owner makes new codes.
+    /// Devices with an old set of backup codes, without its own MAC key: it cannot be re-sealed until
+    /// its owner regenerates the codes.
     pub stuck: Vec<DeviceId>,
     /// Where to go on; `None` if there are no more.
     pub next: Option<DeviceId>,

@@ -1,8 +1,8 @@
-//! What Arklow keeps, and everything that is SQL.
+//! The database of Arklow: everything that is SQL.
 //!
-//! A [`Store`] answers questions. Each is one async method, takes what it needs as a small
-//! struct, and returns what happened as an enum; what that means is for the caller. Not found is
-//! `Ok(None)`. Where two callers could race, one guarded statement decides.
+//! Each query or change of a [`Store`] is one async method. It takes a small struct and returns what
+//! happened. Not found is `Ok(None)`; a denial is [`Judged`]. Where two callers could race, one
+//! guarded statement decides.
 //!
 //! No type of Diesel and no connection leaves this crate, and a database is one arm of an
 //! inner enum. The statements are one text, compiled for each.
@@ -11,16 +11,16 @@
 //! |---|---|
 //! | `url` | [`DatabaseUrl`]: which database |
 //! | `error` | [`OpenError`], [`StoreError`] |
-//! | `users`, `sessions`, `devices`, `audit`, `keys` | the questions about each |
-//! | `enrollment`, `attempts`, `backup_codes` | starting an enrollment; presenting a code, whatever for; replacing the codes |
+//! | `users`, `sessions`, `devices`, `audit`, `keys` | the queries about each |
+//! | `enrollment`, `attempts`, `backup_codes` | starting an enrollment; verifying a code, for any purpose; replacing the codes |
 //! | `migrations`, `copy` | which changes the tables have; moving from SQLite to PostgreSQL |
-//! | `backup` | copying an SQLite file while it is in use, and judging such a copy |
-//! | `restore` | what a restored backup would bring back to life |
-//! | `lockout` | failures in a row and what they lock |
-//! | `statements` | how each question is answered, in files of the same names |
+//! | `backup` | copying an SQLite file while it is in use, and checking such a copy |
+//! | `restore` | invalidating what a restored backup would revive |
+//! | `lockout` | failures in a row and their locks |
+//! | `statements` | the statements behind each method, in files of the same names |
 //! | `prepared` | statements that are prepared once |
-//! | `dispatch` | how a question reaches its statements |
-//! | `schema`, `instant` | the tables, and how times stand in them |
+//! | `dispatch` | how a job reaches its statements |
+//! | `schema`, `instant` | the tables, and how they store times |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
 //! | `postgres` | connecting to a PostgreSQL server, its migrations and its locks; what holds through pools, mute hosts and failovers |
 
@@ -79,9 +79,9 @@ use postgres::Postgres;
 use sqlite::Sqlite;
 use url::Target;
 
-/// A database that answers questions. Cheap to clone; all clones are the same store.
+/// An open database. Cheap to clone; all clones are the same store.
 ///
-/// A question whose future is dropped before it started is not asked; one that has started is
+/// A job whose future is dropped before it started does not run; one that has started is
 /// carried through. Writes are durable, power cut included, once they are answered.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -101,10 +101,10 @@ pub struct Options {
     /// Whether an SQLite file that does not exist is made, and one that an older version made is brought up to
     /// date. Its directory must exist.
     pub create: bool,
-    /// How long a question waits for a lock or a free connection before it is
+    /// How long a job waits for a lock or a free connection before it is
     /// [`StoreError::Busy`].
     pub busy_timeout: Duration,
-    /// How many questions are read at once on SQLite, at most.
+    /// The most reads that run at once on SQLite.
     pub readers: u32,
     /// How many connections there are to a PostgreSQL server, at most.
     pub connections: u32,
@@ -150,7 +150,7 @@ impl Store {
     /// together.
     ///
     /// # Errors
-    /// [`OpenError`], with one variant for each thing that somebody can do something about.
+    /// [`OpenError`], with one variant per cause that an operator can act on.
     pub async fn open(url: &DatabaseUrl, options: Options) -> Result<Self, OpenError> {
         match url.target() {
             Target::Sqlite(path) => {
@@ -170,8 +170,8 @@ impl Store {
 
     /// Waits until this process cannot use the database any more, and returns why: its disk failed. What
     /// was being changed is [`StoreError::Unknown`], and later changes are [`StoreError::Unavailable`];
-    /// only another process can find out what is there. Never returns for a PostgreSQL database, which a
-    /// server of its own looks after.
+    /// only another process can find out what is there. Never returns for a PostgreSQL database, which
+    /// its own server takes care of.
     pub async fn failed(&self) -> StoreError {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.failed().await,
@@ -187,8 +187,8 @@ impl Store {
         }
     }
 
-    /// Answers what has been asked and closes the database, for all clones. Whatever is asked
-    /// later is [`StoreError::Closed`].
+    /// Runs the queued jobs and closes the database, for all clones. Later jobs fail with
+    /// [`StoreError::Closed`].
     pub async fn close(&self) {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.close().await,

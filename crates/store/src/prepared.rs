@@ -1,7 +1,7 @@
 //! Statements whose text never changes, which are prepared once for each connection.
 //!
-//! Diesel prepares every `UPDATE`, and every `INSERT` that could have a default, anew each time: what
-//! they set may depend on values. Likewise every query that ends with `first`. Ours do not; parsing
+//! Diesel prepares every `UPDATE`, and every `INSERT` that could have a default, again on every call,
+//! because their text may depend on values. The same holds for every query that ends with `first`. Ours do not; parsing
 //! was more than half of what a regeneration cost, and on PostgreSQL it is one more round trip for each.
 
 use std::marker::PhantomData;
@@ -31,8 +31,8 @@ impl<Q, Name> Prepared<Q, Name> {
 
     /// Runs a statement that gives nothing back.
     ///
-    /// Diesel's `execute` hands on a reference, which is nothing `Prepared` any more, and the statement
-    /// would be prepared anew; so this loads rows that never come.
+    /// Diesel's `execute` hands on a reference, which is no longer `Prepared`, and the statement
+    /// would be prepared again; so this loads rows, of which there are none.
     pub(crate) fn run<Conn>(self, conn: &mut Conn) -> QueryResult<()>
     where
         Conn: LoadConnection,
@@ -49,7 +49,7 @@ impl<Q, Name> Prepared<Q, Name> {
     }
 }
 
-/// A statement as a query, of whose columns nobody asks.
+/// A statement as a query without columns.
 struct Silent<Q>(Q);
 
 impl<Q> Query for Silent<Q> {
@@ -76,8 +76,8 @@ where
     }
 }
 
-/// The query, prepared once. Its text must be the same whenever this place is come to; what it is
-/// bound to may differ. With debug assertions a text that differs panics.
+/// The query, prepared once. Its text must be the same on every call from this line; the bound
+/// values may differ. With debug assertions a text that differs panics.
 macro_rules! prepared {
     ($query:expr) => {{
         struct Here;

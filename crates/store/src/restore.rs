@@ -1,7 +1,7 @@
-//! After a backup was restored: what it would bring back to life.
+//! Invalidating what a restored backup would revive.
 //!
-//! Each function is one transaction of bounded size, so that a database of any size is done in the end
-//! and servers beside it are held up for one batch only. Every batch changes only what is not changed
+//! Each function is one transaction of bounded size, so that a database of any size can be processed
+//! and running servers wait for one batch only. Every batch changes only what is not changed
 //! yet: a run that stopped half way is run again from the beginning.
 
 use arklow_domain::{DeviceId, SessionId, UserId};

@@ -1,4 +1,4 @@
-//! The tables, as Diesel sees them. What they mean stands in `migrations`.
+//! The tables, as Diesel sees them. The files in `migrations` document them.
 
 diesel::table! {
     users (id) {

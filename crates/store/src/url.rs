@@ -127,7 +127,7 @@ pub enum BadDatabaseUrl {
     /// Another `sslmode` than those that are supported.
     #[error("`sslmode` must be disable, prefer, require or verify-full")]
     SslMode,
-    /// A certificate that nobody would compare with anything.
+    /// A certificate that would not be used.
     #[error("`sslrootcert` is used with `sslmode=verify-full` only, which no other mode does")]
     RootCertificate,
     /// Anything else.

@@ -59,7 +59,7 @@ pub enum EnableUser {
     NoSuchUser,
 }
 
-/// Which users are wanted, in the order of their ids.
+/// Selects users, in the order of their ids.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
     /// Only those after this one.

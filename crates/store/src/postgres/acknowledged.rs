@@ -1,8 +1,9 @@
 //! Noticing that acknowledged changes are gone.
 //!
-//! After a failover to a standby that lagged, the server may lack changes that callers were told of.
+//! After a failover to a standby that lagged, the server may lack changes that were acknowledged to callers.
 //! Then used codes would work again. So a process keeps the last audit records that it acknowledged
-//! and looks for them on each new connection. It knows of its own only.
+//! and looks for them on each new connection. It detects only the loss of changes that it made itself. This needs no
+//! state outside the process and no round trip per request.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -40,7 +41,7 @@ pub(crate) fn written(id: i64, at: i64) {
     WRITTEN.with_borrow_mut(|written| written.push(Record { id, at }));
 }
 
-/// The last records that callers were told of, and whether one of them is gone.
+/// The last acknowledged records, and whether one of them is missing.
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     records: Mutex<VecDeque<Record>>,
@@ -109,7 +110,7 @@ impl Acknowledged {
         if known.is_empty() {
             return Ok(());
         }
-        // Records before the first that is left were deleted by whoever keeps the audit short.
+        // Records before the first remaining one were deleted to keep the audit short.
         let missing: Vec<Found> = diesel::sql_query(format!(
             "SELECT known.id, known.at FROM (VALUES {known}) AS known (id, at)
              WHERE NOT EXISTS (SELECT FROM audit WHERE audit.id = known.id AND audit.at = known.at)
@@ -120,7 +121,7 @@ impl Acknowledged {
             return Ok(());
         };
         let mut lost = lock(&self.lost);
-        // They are told of once, and only what is acknowledged from now on is looked for.
+        // They are reported once; from now on only newer records are checked.
         lock(&self.records).retain(|record| {
             let is_missing = |found: &Found| found.id == record.id && found.at == record.at;
             !missing.iter().any(is_missing)

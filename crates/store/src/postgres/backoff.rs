@@ -28,7 +28,7 @@ pub(super) struct BackOff {
 struct Pause {
     length: Duration,
     until: Instant,
-    /// Whether somebody tries.
+    /// Whether a caller is trying now.
     is_probed: bool,
 }
 

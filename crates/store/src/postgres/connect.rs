@@ -298,7 +298,7 @@ impl Server {
         connected.map_err(|error| StoreError::Unavailable(Arc::new(error)))
     }
 
-    /// Makes a connection one for questions.
+    /// Prepares a new connection for jobs.
     pub(super) async fn set_up(
         &self,
         client: Client,

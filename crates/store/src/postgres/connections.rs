@@ -1,10 +1,9 @@
-//! Asking: some threads with a connection each, and two queues before them, one of reads and one of
-//! writes. Writes have fewer threads than there are: a commit may have to wait for a standby, and
-//! reads go on meanwhile.
+//! Worker threads, each with its own connection, and two queues of jobs: reads and writes. Writes may use
+//! only a part of the workers: a commit may have to wait for a standby, and reads continue meanwhile.
 //!
-//! A thread drives its connection itself. So an answer of the server wakes the thread that waits for
-//! it, and no other; on the threads of a shared runtime it is passed on twice, and a question has
-//! many answers.
+//! Each worker drives its connection on its own runtime. So an answer of the server wakes only the thread
+//! that waits for it; on a shared runtime each answer woke three threads, and a job has eight round trips.
+//! A pool library would add nothing but another queue.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -29,29 +28,29 @@ use super::connect::Server;
 use super::wire::{self, Driver};
 use crate::{OpenError, StoreError};
 
-/// How many questions of each kind may wait. Beyond that the answer is "busy" at once.
+/// The most jobs of each kind that may wait. Further ones fail with `Busy` at once.
 const QUEUE: usize = 4096;
 
-/// Of how many connections one is kept for reads.
+/// One of this many connections is kept for reads.
 const READS: usize = 8;
 
-/// What a question does.
+/// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     Read,
     Write,
 }
 
-/// The threads, of which there are as many as were ever needed at once.
+/// The workers; as many as were ever needed at once.
 pub(super) struct Connections {
     pool: Arc<Pool>,
-    /// How long a question waits until a thread begins it.
+    /// How long a job waits for a worker.
     queue_timeout: Duration,
     /// Ends when the last thread has ended.
     ended: tokio::sync::Mutex<mpsc::Receiver<Infallible>>,
 }
 
-/// Where questions queue up.
+/// What the workers share.
 struct Pool {
     server: Server,
     /// How many threads there may be.
@@ -67,25 +66,25 @@ struct Pool {
 struct JobQueue {
     reads: VecDeque<QueuedJob>,
     writes: VecDeque<QueuedJob>,
-    /// The number of the next question.
+    /// The number of the next job.
     next: u64,
     /// How many threads write.
     writing: usize,
     threads: usize,
-    /// How many threads sleep, those included that have been called and are not up yet.
+    /// How many threads sleep, including those that were woken and do not run yet.
     idle: usize,
     /// Each thread has a clone. `None` once closed.
     alive: Option<mpsc::Sender<Infallible>>,
 }
 
-/// A question with its number, by which the older one comes first.
+/// A job with its number; the older one runs first.
 struct QueuedJob {
     number: u64,
     job: Arc<Job>,
 }
 
 impl JobQueue {
-    /// How many questions wait for nothing but a thread.
+    /// How many jobs could run if a worker were free.
     fn ready(&self, most_writing: usize) -> usize {
         let writes = self.writes.len().min(most_writing - self.writing);
         self.reads.len() + writes
@@ -108,7 +107,7 @@ impl JobQueue {
     }
 }
 
-/// A question. Whoever takes it out has it: a thread, or who asked it and does not wait any longer.
+/// A job. It is taken out once: by a worker, or by the caller who no longer waits.
 type Job = Mutex<Option<Box<dyn FnOnce(&mut Worker<'_>) + Send>>>;
 
 impl std::fmt::Debug for Connections {
@@ -124,7 +123,7 @@ impl std::fmt::Debug for Connections {
 }
 
 impl Connections {
-    /// Connects when it is asked something.
+    /// Connects when the first job arrives.
     pub(super) fn new(server: Server, most: u32, queue_timeout: Duration) -> Self {
         let (alive, ended) = mpsc::channel(1);
         let most = most.max(1) as usize;
@@ -153,7 +152,7 @@ impl Connections {
         }
     }
 
-    /// Works on one of the threads. Once begun it is carried through, whether or not somebody waits.
+    /// Runs `work` on a worker. Once started, it is finished even if the caller no longer waits.
     pub(super) async fn work<W, R>(&self, lane: Lane, work: W) -> Result<R, StoreError>
     where
         W: FnOnce(&mut Worker<'_>) -> R + Send + 'static,
@@ -180,7 +179,7 @@ impl Connections {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Takes no more questions, and waits until those that were asked are answered.
+    /// Rejects new jobs, and waits until the queued ones are done.
     pub(super) async fn close(&self) {
         self.stop();
         self.ended.lock().await.recv().await;
@@ -226,7 +225,7 @@ impl Pool {
                     queue.writes.clear();
                     return Err(StoreError::Database(Arc::new(cause)));
                 }
-                Err(error) => warn!(%error, "a thread for one more connection cannot be had"),
+                Err(error) => warn!(%error, "cannot start a thread for another connection"),
             }
         }
         drop(queue);
@@ -234,7 +233,7 @@ impl Pool {
         Ok(())
     }
 
-    /// One more thread, which ends when there is nothing more to do.
+    /// Starts another worker, which ends when the queue is closed and empty.
     fn spawn(self: &Arc<Self>, alive: mpsc::Sender<Infallible>) -> io::Result<()> {
         let pool = Arc::clone(self);
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -259,7 +258,7 @@ impl Pool {
         Ok(())
     }
 
-    /// The next question, or `None` at the end of the day. Sleeps meanwhile.
+    /// Waits for the next job; `None` once the queue is closed and empty.
     fn next(&self) -> Option<(Lane, Arc<Job>)> {
         let mut queue = lock(&self.queue);
         loop {
@@ -276,10 +275,10 @@ impl Pool {
     }
 }
 
-/// What begins and ends transactions.
+/// Begins and ends transactions.
 type Transactions = <Conn as Connection>::TransactionManager;
 
-/// A thread's place, with its connection if it has one.
+/// A worker thread's state: its connection, if it has one.
 pub(super) struct Worker<'a> {
     pool: &'a Pool,
     conn: Option<Conn>,
@@ -298,7 +297,7 @@ pub(super) enum Stopped<E> {
 }
 
 impl Worker<'_> {
-    /// Does something on the connection, which is had anew if it was lost.
+    /// Runs `work` on the connection; reconnects first if it was lost.
     pub(super) fn with<R>(&mut self, work: impl FnOnce(&mut Conn) -> R) -> Result<R, StoreError> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -326,7 +325,7 @@ impl Worker<'_> {
         Ok(conn)
     }
 
-    /// Does something in a transaction, which an error undoes.
+    /// Runs `work` in a transaction, which an error rolls back.
     pub(super) fn transaction<T, E>(
         &mut self,
         work: impl FnOnce(&mut Conn) -> Result<T, E>,
@@ -353,7 +352,7 @@ impl Worker<'_> {
                     Ok(done)
                 }
                 Err(error) => {
-                    // What went wrong first is what is told; the connection is dropped if this fails.
+                    // The first error is the one to report; if the rollback fails, the connection is dropped.
                     drop(Transactions::rollback_transaction(conn));
                     Err(Stopped::Undone(error))
                 }
@@ -383,7 +382,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// What acknowledged changes have to say about codes.
+    /// Fails if acknowledged changes are missing, because used codes could then work again.
     pub(super) fn check_codes(&mut self) -> Result<(), StoreError> {
         let pool = self.pool;
         self.with(|conn| {
@@ -396,7 +395,7 @@ impl Worker<'_> {
         })?
     }
 
-    /// Gives up the connection; the next question gets another one.
+    /// Drops the connection; the next job gets another one.
     pub(super) fn disconnect(&mut self) {
         if let Some(conn) = self.conn.take() {
             part(conn);
@@ -410,7 +409,7 @@ impl Drop for Worker<'_> {
     }
 }
 
-/// Drops a connection, and lets what drives it say goodbye.
+/// Drops a connection, and lets its driver send the protocol's Terminate message.
 fn part(conn: Conn) {
     drop::<AsyncPgConnection>(conn.into_inner());
     Driver.block_on(async {

@@ -1,6 +1,6 @@
-//! What waits for what.
+//! Which rows a job locks, and in which order.
 //!
-//! Statements see what was committed before each of them began (`READ COMMITTED`), so a question
+//! Statements see what was committed before each of them began (`READ COMMITTED`), so a job
 //! that reads and then writes holds the user's row from its first statement on: everything about
 //! one user happens one after the other, as on SQLite everything does.  The order is always user,
 //! session, device.

@@ -16,7 +16,7 @@ pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/
 
 /// `arklow` in ASCII: under this number processes take turns. It is one of this database only.
 const LOCK_ID: i64 = 0x61_72_6b_6c_6f_77;
-/// How long a process waits for its turn. What the other one does may take long.
+/// How long a process waits for the migration lock. The migrations of another process may take long.
 const LOCK_TIMEOUT: &str = "10min";
 
 /// Which changes the database has and lacks. Changes nothing.

@@ -1,4 +1,4 @@
-//! A PostgreSQL server: a few connections, which other processes have as well.
+//! A PostgreSQL server, which other processes may use as well.
 //!
 //! The statements are those of SQLite, so they block: a connection is a thread.
 
@@ -118,56 +118,56 @@ impl Postgres {
         done.flatten().map_err(unopened)?
     }
 
-    /// Asks a question that changes something, in a transaction of its own: an error undoes all of
-    /// it. `ask` is called again if it was not to blame.
-    pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job that changes something, in its own transaction: an error rolls all of it back.
+    /// The job is retried if it did not cause the error.
+    pub(crate) async fn write<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
         self.asking(Lane::Write, move |worker| {
-            worker.transaction(&ask).map_err(Failed::of_transaction)
+            worker.transaction(&job).map_err(Failed::of_transaction)
         })
         .await
     }
 
-    /// Asks a question that may accept a code, which it may not while acknowledged changes are gone.
-    pub(crate) async fn write_code<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job that may accept a code. It is rejected while acknowledged changes are missing.
+    pub(crate) async fn write_code<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
         self.asking(Lane::Write, move |worker| {
             worker.check_codes().map_err(Failed::Fatal)?;
-            worker.transaction(&ask).map_err(Failed::of_transaction)
+            worker.transaction(&job).map_err(Failed::of_transaction)
         })
         .await
     }
 
-    /// Asks a question that changes nothing. Every statement sees the database as it is when it
-    /// runs, so a question that needs one picture is one statement.
-    pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job that changes nothing. Every statement sees the database as it is when it
+    /// runs, so a job that needs one snapshot is one statement.
+    pub(crate) async fn read<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
         self.asking(Lane::Read, move |worker| {
-            let answer = worker.with(&ask).map_err(Failed::Fatal)?;
+            let answer = worker.with(&job).map_err(Failed::Fatal)?;
             answer.map_err(|fault| Failed::of(fault, false))
         })
         .await
     }
 
-    async fn asking<A, T>(&self, lane: Lane, ask: A) -> Result<T, StoreError>
+    async fn asking<A, T>(&self, lane: Lane, job: A) -> Result<T, StoreError>
     where
         A: Fn(&mut Worker<'_>) -> Result<T, Failed> + Send + 'static,
         T: Send + 'static,
     {
-        let asked = self
+        let result = self
             .connections
-            .work(lane, move |worker| retry(worker, &ask))
+            .work(lane, move |worker| retry(worker, &job))
             .await;
-        asked.flatten()
+        result.flatten()
     }
 
     /// See [`Store::close`](crate::Store::close).
@@ -192,11 +192,11 @@ fn unopened(error: StoreError) -> OpenError {
 /// Asks, and asks again while that may help.
 fn retry<T>(
     worker: &mut Worker<'_>,
-    ask: &impl Fn(&mut Worker<'_>) -> Result<T, Failed>,
+    job: &impl Fn(&mut Worker<'_>) -> Result<T, Failed>,
 ) -> Result<T, StoreError> {
     let mut tries = 1;
     loop {
-        let failed = match ask(worker) {
+        let failed = match job(worker) {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
@@ -211,7 +211,7 @@ fn retry<T>(
     }
 }
 
-/// Why a question got no answer this time.
+/// Why a job failed this time.
 enum Failed {
     /// Nothing was changed, and asking again may help at once.
     Retryable(StoreError),
@@ -228,7 +228,7 @@ impl Failed {
         }
     }
 
-    /// `begun` tells whether asking again may find something else in the way that took long.
+    /// `begun`: the transaction had begun, so a retry could take as long again.
     fn of(fault: QueryError, begun: bool) -> Self {
         let error = match fault {
             QueryError::Diesel(error) => error,
@@ -244,8 +244,8 @@ impl Failed {
         }
     }
 
-    /// What came instead of the answer to `COMMIT`. Some errors of the server say that nothing was
-    /// changed; anything else leaves it open.
+    /// The error in place of the answer to `COMMIT`. Some errors of the server mean that nothing was
+    /// changed; for any other the result is unknown.
     fn of_commit(error: Error) -> Self {
         let error = match error {
             // What went wrong first may be hidden behind the attempt to undo it.
@@ -286,7 +286,7 @@ fn cause(error: Error) -> Arc<dyn std::error::Error + Send + Sync> {
     }
 }
 
-/// A failure that is not asked about again.
+/// A failure that is not result about again.
 fn answer(stopped: Stopped<QueryError>) -> StoreError {
     match Failed::of_transaction(stopped) {
         Failed::Retryable(error) | Failed::Fatal(error) => error,

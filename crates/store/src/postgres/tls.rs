@@ -15,7 +15,7 @@ use crate::OpenError;
 /// Whose certificate a server may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Anybody's: encrypted, but not authenticated, as `prefer` and `require` mean it.
+    /// Any certificate: encrypted but not authenticated, as with `prefer` and `require`.
     Anybody,
     /// One for its name from an authority that this machine trusts.
     System,

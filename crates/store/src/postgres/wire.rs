@@ -85,7 +85,7 @@ pub(super) fn hold(wire: Option<Wire>) {
     drop(WIRE.replace(wire));
 }
 
-/// Ends the wire of the thread. Why it ended can be asked until the next one is held.
+/// Ends the connection of the thread. The reason stays available until the next connection.
 pub(super) fn end() {
     WIRE.with_borrow(|wire| {
         if let Some(wire) = wire {

@@ -16,12 +16,12 @@ use rustix::fs::FlockOperation;
 use super::open::{APPLICATION_ID, file_url, find_foreign_wal, find_state, refuse_foreign_wal};
 use crate::{BackupContents, BackupError, BackupProgress, OpenError, instant};
 
-/// How many pages are copied in a step, after each of which progress is told: 4 MiB.
+/// How many pages are copied per step, 4 MiB; progress is reported after each step.
 const STEP: i32 = 1024;
 /// How long to wait for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The files that SQLite keeps beside a database.
+/// The files that SQLite keeps next to a database.
 const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Copies a file as it is at one moment.
@@ -48,12 +48,12 @@ pub(crate) fn copy(
     source
         .execute_batch("PRAGMA query_only = ON; BEGIN")
         .map_err(ours)?;
-    // Begins the read transaction: without one each change by another process would begin the copy anew.
+    // Begins the read transaction: without one, a change by another process would restart the copy.
     identify(&source, from)?;
 
     let mut target = connect(to, "mode=rw")?;
     let theirs = |error| explain(to, error);
-    // The whole copy is synced once, by whoever asked for it.
+    // The caller syncs the whole copy once.
     target
         .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         .map_err(theirs)?;
@@ -94,7 +94,7 @@ fn leave_wal(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Fails if one of the files lies there that SQLite keeps beside a database that is in use.
+/// Fails if one of SQLite's files for a database in use exists.
 pub(crate) fn refuse_beside(path: &Path) -> Result<(), BackupError> {
     match beside(path).into_iter().find(|file| file.exists()) {
         Some(file) => Err(BackupError::Beside(file)),
@@ -116,7 +116,7 @@ pub(crate) fn examine(path: &Path) -> Result<BackupContents, BackupError> {
         return Err(OpenError::Missing(path.to_owned()).into());
     }
     refuse_beside(path)?;
-    // Immutable: nobody writes it, and SQLite makes no files beside it.
+    // Immutable: no process writes the file, and SQLite creates no other files.
     let conn = connect(path, "mode=ro&immutable=1")?;
     let explain = |error| explain(path, error);
     if !identify(&conn, path)? {
@@ -203,16 +203,16 @@ fn identify(conn: &Connection, path: &Path) -> Result<bool, BackupError> {
     }
 }
 
-/// A file that nobody else can use until this is dropped.
+/// A file that no other process can use until this is dropped.
 #[derive(Debug)]
 pub struct OutOfUse {
-    /// `None` if the file is damaged: SQLite cannot lock it then, and nobody can open it.
+    /// `None` if the file is damaged: SQLite cannot lock it then, and no process can open it.
     _lock: Option<Connection>,
     path: PathBuf,
 }
 
 impl OutOfUse {
-    /// The files beside it that are left, which is so for a damaged file only.
+    /// SQLite's files for it that are left, which happens only for a damaged file.
     pub fn left_beside(&self) -> Vec<PathBuf> {
         let left = beside(&self.path).into_iter();
         left.filter(|file| file.exists()).collect()

@@ -1,4 +1,4 @@
-//! The thread that moves the WAL into the file (a checkpoint), and nothing else does.
+//! The only thread that checkpoints, that is, copies the WAL into the file.
 //!
 //! SQLite would checkpoint within a commit and whenever the last connection is closed, and ignore the
 //! error in both cases. Every connection of ours has the first switched off, and the connection of
@@ -95,7 +95,7 @@ struct Checkpoint {
     pages: i32,
 }
 
-/// `None` after a failure, and while another connection is at it.
+/// `None` after a failure, and while another connection checkpoints.
 fn run(conn: &mut SqliteConnection, disk: &DiskState, mode: &str) -> Option<Checkpoint> {
     if disk.failure().is_some() {
         return None;
@@ -115,8 +115,8 @@ fn run(conn: &mut SqliteConnection, disk: &DiskState, mode: &str) -> Option<Chec
     }
 }
 
-/// The checkpoint before the end of the process. Waits for nobody: whoever uses the file as well
-/// does this at its own end.
+/// The checkpoint before the end of the process. It does not wait for other processes: each
+/// checkpoints at its own end.
 fn finish(mut conn: SqliteConnection, disk: &DiskState) {
     // First what needs no lock against writers, so that the rest is short.
     checkpoint(&mut conn, disk);

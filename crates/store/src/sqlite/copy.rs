@@ -7,7 +7,7 @@ use super::statements::copy::{count, sum_up};
 use crate::copy::{Message, Table};
 use crate::error::QueryError;
 
-/// Sends all that there is, unless nobody listens any more.
+/// Sends all rows, unless the receiver is gone.
 pub(crate) fn send(conn: &mut Conn, to: &Sender<Message>) -> Result<(), QueryError> {
     let mut rows = 0;
     for table in Table::ALL {

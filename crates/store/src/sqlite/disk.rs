@@ -89,8 +89,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The WAL, through one descriptor for as long as the file is open.
 ///
-/// Linux reports a failed write-back once to each descriptor that was open then. One that is opened
-/// for a sync misses what another one was told before; and opening can fail, which says nothing of the disk.
+/// Linux reports a failed write-back once to each descriptor that was open then. A descriptor
+/// that is opened for one sync misses earlier reports; and opening can fail for reasons other than the disk.
 #[derive(Debug)]
 pub(super) struct Wal {
     // SQLite locks the file and the shared memory, never the WAL: closing this drops no lock.
@@ -109,7 +109,7 @@ impl Wal {
         })
     }
 
-    /// Syncs what was committed, by whichever process.
+    /// Syncs all commits, also those of other processes.
     pub(super) fn sync(&self) -> Result<(), DiskFailure> {
         self.descriptor.sync_data().map_err(DiskFailure::Sync)?;
         self.files.check()

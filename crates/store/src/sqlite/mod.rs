@@ -1,4 +1,4 @@
-//! An SQLite file: one writer, several readers, all within this process and beside others.
+//! An SQLite file: one writer and several readers in this process; other processes may use the file too.
 
 pub(crate) mod backup;
 mod checkpoint;
@@ -68,33 +68,33 @@ impl Sqlite {
             .map_err(|cause| OpenError::Database(Arc::new(cause)))?
     }
 
-    /// Asks a question that changes something, in a savepoint of its own: an error undoes all of
-    /// it. `ask` must not begin transactions itself.
-    pub(crate) async fn write<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job that changes something, in its own savepoint: an error rolls all of it back. The
+    /// job must not begin transactions itself.
+    pub(crate) async fn write<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
-        self.writer.ask(ask).await
+        self.writer.run(job).await
     }
 
-    /// Asks a question that may accept a code.
-    pub(crate) async fn write_code<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job that may accept a code.
+    pub(crate) async fn write_code<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
-        self.write(ask).await
+        self.write(job).await
     }
 
-    /// Asks a question that changes nothing. Every statement sees the database as it is when it
-    /// runs, so a question that needs one picture is one statement.
-    pub(crate) async fn read<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job that changes nothing. Every statement sees the database as it is when it
+    /// runs, so a job that needs one snapshot is one statement.
+    pub(crate) async fn read<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
-        self.readers.ask(ask).await
+        self.readers.run(job).await
     }
 
     /// See [`Store::failed`](crate::Store::failed).

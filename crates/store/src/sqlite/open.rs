@@ -32,7 +32,7 @@ static CREATING: Mutex<()> = Mutex::new(());
 #[derive(Debug, Clone)]
 pub(super) struct File {
     url: String,
-    /// The file, and its WAL beside it. SQLite follows links, and so do these.
+    /// The file. Its WAL is in the same directory. Symbolic links are resolved, as SQLite does.
     path: PathBuf,
     wal: PathBuf,
     pub(super) busy_timeout: Duration,
@@ -112,7 +112,7 @@ impl File {
     }
 }
 
-/// Why a file could not be opened, before it is told to anybody.
+/// Why a file could not be opened, before it is an [`OpenError`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("no connection to the file")]
@@ -208,7 +208,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<(), OpenError> {
 
     match create_private(path) {
         Ok(()) => Ok(()),
-        // Somebody else was faster, and both go on to open the same file.
+        // Another process was faster, and both open the same file.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(cause) if is_refusal(&cause) => Err(OpenError::ReadOnly {
             path: path.to_owned(),
@@ -241,7 +241,7 @@ fn create_private(path: &Path) -> io::Result<()> {
 /// The files that this process has checked, by device and inode.
 static CHECKED_FILES: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
-/// Fails if another file's WAL lies beside this one, which SQLite would take for its own.
+/// Fails if the WAL next to this file belongs to another file: SQLite would apply it.
 pub(super) fn refuse_foreign_wal(path: &Path) -> Result<(), OpenError> {
     match find_foreign_wal(path) {
         Some(wal) => Err(OpenError::ForeignWal {
@@ -252,8 +252,8 @@ pub(super) fn refuse_foreign_wal(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The WAL beside a file that cannot have one: its header says so, as that of a backup does. A file that has
-/// had a WAL, such as a plain copy of one, cannot be told from the one that the WAL belongs to.
+/// The WAL next to a file whose header shows that it never had one, such as a backup. A file that has had a
+/// WAL, such as a plain copy, cannot be distinguished from the file that the WAL belongs to.
 pub(super) fn find_foreign_wal(path: &Path) -> Option<PathBuf> {
     /// Where the header has the versions for writing and reading, and what they are without a WAL.
     const VERSIONS: usize = 18;
@@ -265,7 +265,7 @@ pub(super) fn find_foreign_wal(path: &Path) -> Option<PathBuf> {
     let wal = PathBuf::from(wal);
     // Once, and before SQLite opens the file in this process: closing it drops all locks on it.
     let mut seen = CHECKED_FILES.lock().unwrap_or_else(PoisonError::into_inner);
-    // Before the file: whoever makes a WAL has made the file and its header first.
+    // Before the file: a process that creates a WAL has created the file and its header first.
     let has_wal = fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
     let found = match fs::metadata(&resolved) {
         Ok(found) => (found.dev(), found.ino()),
@@ -306,7 +306,7 @@ fn prepare(file: &File, path: &Path, migrate: bool) -> Result<SqliteConnection, 
     let inode = || fs::metadata(path).map(|found| found.ino()).ok();
     let named = inode();
     let mut conn = file.connect_writer()?;
-    // Before anything is written: a file of somebody else is left as it is.
+    // Before the first write: a file of another program stays as it is.
     conn.transaction(|conn| match identify(conn)? {
         _ if migrate => Ok(()),
         Identity::Empty => refuse_pending(&BTreeSet::new()),

@@ -1,12 +1,12 @@
-//! Reading: a few threads with a connection each that cannot write, and one queue before them.
+//! Reader threads, each with a read-only connection, and one queue of jobs for them.
 //!
-//! Waking a thread costs more than most questions. So one reader answers all that queues up while
-//! it is at it, and another one is woken only for a question that nobody has begun in time: behind a
-//! slow one, or when one reader does not keep up.
+//! Waking a thread costs more than most jobs. So one reader runs all queued jobs, and another one is
+//! woken only for a job that has not started in time: behind a slow job, or when one reader does not
+//! keep up.
 //!
-//! What had queued up when a reader begins shares a conn_in_snapshot of the database: taking one costs more
-//! than most questions, too. It is never older than a question, so who asks sees what was committed
-//! before.
+//! The jobs that are queued when a reader starts share one read transaction, because beginning one
+//! costs more than most jobs, too. The snapshot is never older than a job, so a job sees everything
+//! that was committed before it was queued.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,12 +26,12 @@ use crate::StoreError;
 use crate::error::QueryError;
 use crate::prepared::prepared;
 
-/// How many questions may wait. Beyond that the answer is "busy" at once.
+/// The most jobs that may wait. Further ones fail with `Busy` at once.
 const QUEUE: usize = 4096;
-/// How long a question waits before another reader is woken for it.
+/// How long a job waits before another reader is woken for it.
 const WAKE_AFTER: Duration = Duration::from_millis(2);
 
-/// The readers. They wait for nobody, and nobody waits for them (WAL).
+/// The readers. With a WAL, readers and the writer do not block each other.
 #[derive(Debug)]
 pub(super) struct Readers {
     queue: Arc<JobQueue>,
@@ -44,7 +44,7 @@ pub(super) struct Readers {
 #[derive(Debug)]
 enum Never {}
 
-/// Where questions queue up.
+/// The queue, and what its readers share.
 struct JobQueue {
     /// How many readers there are.
     readers: usize,
@@ -55,7 +55,7 @@ struct JobQueue {
 #[derive(Default)]
 struct QueueState {
     jobs: VecDeque<Job>,
-    /// How many questions left the queue.
+    /// How many jobs have left the queue.
     begun: u64,
     /// How many readers sleep, and have not been woken_up.
     asleep: usize,
@@ -82,7 +82,7 @@ impl Readers {
     /// Connects all of them, so that no read needs another file descriptor later.
     pub(super) fn start(file: &File, count: u32) -> Result<Self, Failure> {
         let (alive, ended) = mpsc::channel();
-        // Before any thread, which it ends if not all can be had.
+        // Created before the threads: if one cannot start, dropping this ends the others.
         let this = Self {
             queue: Arc::new(JobQueue {
                 readers: count.max(1) as usize,
@@ -107,8 +107,8 @@ impl Readers {
         Ok(this)
     }
 
-    /// Asks a question on the connection of a reader.
-    pub(super) async fn ask<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job on the connection of a reader.
+    pub(super) async fn run<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
@@ -117,21 +117,21 @@ impl Readers {
         let begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&begun);
         self.queue.put(Box::new(move |conn| {
-            // Nobody waits for it any more.
+            // The caller no longer waits.
             if reply.is_closed() {
                 return;
             }
             begins.store(true, Ordering::Relaxed);
             // Sound: a connection that only reads has nothing to leave half done, and Diesel
             // resets its statements.
-            let asked = conn.and_then(|conn| {
-                let asked = catch_unwind(AssertUnwindSafe(|| ask(conn)));
-                asked.map_or(Err(StoreError::Panicked), |answer| {
+            let result = conn.and_then(|conn| {
+                let result = catch_unwind(AssertUnwindSafe(|| job(conn)));
+                result.map_or(Err(StoreError::Panicked), |answer| {
                     answer.map_err(StoreError::from)
                 })
             });
-            // Whoever left does not hear it.
-            drop(reply.send(asked));
+            // The caller may have stopped waiting.
+            drop(reply.send(result));
         }))?;
         let closed = |_| StoreError::Closed;
         if let Ok(answer) = tokio::time::timeout(WAKE_AFTER, &mut answer).await {
@@ -150,13 +150,13 @@ impl Readers {
         answer.await.map_err(closed)?
     }
 
-    /// Takes no more questions. Those that were asked are answered.
+    /// Rejects new jobs. Queued ones still run.
     fn refuse(&self) {
         self.queue.state().closed = true;
         self.queue.woken.notify_all();
     }
 
-    /// Takes no more questions, answers those that were asked, and waits until the connections are
+    /// Rejects new jobs, runs the queued ones, and waits until the connections are
     /// closed: the WAL cannot be emptied before. The wait is bounded by the busy timeout.
     pub(super) async fn close(&self) {
         self.refuse();
@@ -209,7 +209,7 @@ impl JobQueue {
         Ok(())
     }
 
-    /// Has one more reader come, if there is one that sleeps.
+    /// Wakes another reader, if one sleeps.
     fn wake_another(&self) {
         let state = self.state();
         if state.asleep > 0 {
@@ -224,7 +224,7 @@ impl JobQueue {
         self.woken.notify_one();
     }
 
-    /// What a reader does all day.
+    /// The loop of a reader thread.
     fn work(&self, file: &File, mut conn: Option<SqliteConnection>) {
         while let Some((job, last)) = self.next() {
             let mut conn_in_snapshot = match conn.take().map_or_else(|| connect(file), Ok) {
@@ -235,7 +235,7 @@ impl JobQueue {
                     continue;
                 }
             };
-            // Where it fails, so will the question, which tells who asks.
+            // If this fails, the job fails too and reports the error.
             let begun = prepared!(sql_query("BEGIN")).run(&mut conn_in_snapshot);
             job(Ok(&mut conn_in_snapshot));
             while let Some(job) = self.next_until(last) {
@@ -245,13 +245,13 @@ impl JobQueue {
                 begun.and_then(|()| prepared!(sql_query("COMMIT")).run(&mut conn_in_snapshot));
             match ended {
                 Ok(()) => conn = Some(conn_in_snapshot),
-                Err(error) => error!(%error, "a reader could not read, and connects anew"),
+                Err(error) => error!(%error, "a reader could not read, and reconnects"),
             }
         }
     }
 
-    /// The next question, and the number of the last one that has been asked by now; or `None` at
-    /// the end of the day. Sleeps meanwhile.
+    /// Waits for the next job. Returns it with the number of the newest queued job; `None` once the
+    /// queue is closed and empty.
     fn next(&self) -> Option<(Job, u64)> {
         let mut state = self.state();
         loop {
@@ -271,7 +271,7 @@ impl JobQueue {
         }
     }
 
-    /// The next question, if it is not after number `last`.
+    /// The next job, if its number is at most `last`.
     fn next_until(&self, last: u64) -> Option<Job> {
         let mut state = self.state();
         if state.begun < last {
@@ -320,21 +320,21 @@ mod tests {
         let (_directory, readers) = readers(1);
         let (go_on, wait) = channel::<()>();
         let (entered, inside) = oneshot::channel();
-        let long = readers.ask(move |_| {
+        let long = readers.run(move |_| {
             entered.send(()).unwrap();
             wait.recv().unwrap();
             Ok(())
         });
         let short = async {
             inside.await.unwrap();
-            let answer = readers.ask(|_| Ok(())).await;
+            let answer = readers.run(|_| Ok(())).await;
             go_on.send(()).unwrap();
             answer
         };
         let (long, short) = tokio::join!(long, short);
         assert!(matches!(short, Err(StoreError::Busy)), "{short:?}");
         assert!(long.is_ok(), "{long:?}");
-        assert!(readers.ask(|_| Ok(())).await.is_ok());
+        assert!(readers.run(|_| Ok(())).await.is_ok());
     }
 
     #[tokio::test]
@@ -342,7 +342,7 @@ mod tests {
         let (_directory, readers) = readers(2);
         let (go_on, wait) = channel::<()>();
         let (entered, inside) = oneshot::channel();
-        let long = readers.ask(move |_| {
+        let long = readers.run(move |_| {
             entered.send(()).unwrap();
             wait.recv().unwrap();
             Ok(1)
@@ -350,7 +350,7 @@ mod tests {
         let short = async {
             inside.await.unwrap();
             for _ in 0..20 {
-                assert!(readers.ask(|_| Ok(2)).await.is_ok());
+                assert!(readers.run(|_| Ok(2)).await.is_ok());
             }
             go_on.send(()).unwrap();
         };
@@ -375,7 +375,7 @@ mod tests {
         };
         let (go_on, wait) = channel::<()>();
         let (entered, inside) = oneshot::channel();
-        let before = readers.ask(move |conn| {
+        let before = readers.run(move |conn| {
             let version = version(conn);
             entered.send(()).unwrap();
             wait.recv().unwrap();
@@ -384,9 +384,9 @@ mod tests {
         let after = async {
             inside.await.unwrap();
             writer.batch_execute("PRAGMA user_version = 7").unwrap();
-            let asked = readers.ask(version);
+            let result = readers.run(version);
             let go_on = async { go_on.send(()).unwrap() };
-            tokio::join!(biased; asked, go_on).0
+            tokio::join!(biased; result, go_on).0
         };
         let (before, after) = tokio::join!(before, after);
         assert!(matches!(before, Ok(0)), "{before:?}");
@@ -397,10 +397,10 @@ mod tests {
     async fn panicking_question_is_an_error_and_the_next_one_works() {
         let (_directory, readers) = readers(1);
         let answer = readers
-            .ask(|_| -> Result<(), QueryError> { panic!("on purpose") })
+            .run(|_| -> Result<(), QueryError> { panic!("on purpose") })
             .await;
         assert!(matches!(answer, Err(StoreError::Panicked)), "{answer:?}");
-        assert!(readers.ask(|_| Ok(())).await.is_ok());
+        assert!(readers.run(|_| Ok(())).await.is_ok());
     }
 
     #[tokio::test]
@@ -423,7 +423,7 @@ mod tests {
         let (_directory, readers) = readers(1);
         let (go_on, wait) = channel::<()>();
         let (entered, inside) = oneshot::channel();
-        let long = readers.ask(move |_| {
+        let long = readers.run(move |_| {
             entered.send(()).unwrap();
             wait.recv().unwrap();
             Ok(7)
@@ -440,11 +440,11 @@ mod tests {
     #[tokio::test]
     async fn closed_readers_answer_what_was_asked_and_nothing_more() {
         let (_directory, readers) = readers(1);
-        let asked = readers.ask(|_| Ok(7));
+        let result = readers.run(|_| Ok(7));
         let close = async { readers.refuse() };
-        let (answer, ()) = tokio::join!(biased; asked, close);
+        let (answer, ()) = tokio::join!(biased; result, close);
         assert!(matches!(answer, Ok(7)), "{answer:?}");
-        let late = readers.ask(|_| Ok(())).await;
+        let late = readers.run(|_| Ok(())).await;
         assert!(matches!(late, Err(StoreError::Closed)), "{late:?}");
     }
 }

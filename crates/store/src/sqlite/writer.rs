@@ -1,12 +1,12 @@
-//! Writing: one thread that owns the one connection that writes, and one that syncs the WAL. A third
-//! one checkpoints: see `checkpoint`.
+//! One thread owns the only connection that writes, and another one syncs the WAL. A third thread
+//! checkpoints: see `checkpoint`.
 //!
-//! Questions queue up; the writing thread answers what has queued in one transaction, each question in a
-//! savepoint of its own. SQLite does not sync its commits: the other thread syncs the WAL, and only then
-//! are the answers given. One sync serves all of them, and the next transaction runs meanwhile.
+//! The writer thread runs the queued jobs as one transaction, each job in its own savepoint. SQLite does
+//! not sync its commits: the other thread syncs the WAL, and the callers get their results only after
+//! that. One sync serves the whole batch, and the next transaction runs meanwhile.
 //!
-//! SQLite's own `synchronous = FULL` would do without the second thread, and costs a tenth of the changes on
-//! a slow disk and a quarter on a fast one: see `docs/performance.md`.
+//! SQLite's own `synchronous = FULL` would not need the second thread. It reduces throughput by a tenth on
+//! a slow disk and by a quarter on a fast one: see `docs/performance.md`.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,17 +28,17 @@ use crate::StoreError;
 use crate::error::{QueryError, is_busy, is_io_error};
 use crate::prepared::prepared;
 
-/// How many questions may wait. Beyond that the answer is "busy" at once.
+/// The most jobs that may wait. Further ones fail with `Busy` at once.
 const QUEUE: usize = 4096;
-/// How many questions share a commit, at most.
+/// The most jobs that share a commit.
 const BATCH: usize = 128;
-/// How many pages the WAL may have before the writing thread stops for the rest of a checkpoint, so that
-/// the WAL begins anew: 64 MiB. With 16 MiB one request in a hundred met such a stop.
+/// The pages of the WAL, 64 MiB, after which the writer thread waits for the rest of a checkpoint, so that
+/// SQLite restarts the WAL. With 16 MiB one request in a hundred met such a pause.
 const LONG_WAL: i32 = 16_384;
 /// The most times that a transaction is begun while SQLite reports "busy" without waiting.
 const MAX_BEGINS: usize = 3;
 
-/// The way to the writing thread.
+/// The handle of the writer thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     /// `None` once closed.
@@ -46,14 +46,14 @@ pub(super) struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the writing thread hears.
+/// A message for the writer thread.
 enum Message {
-    Question(Box<dyn Job>),
-    /// The syncing thread is done with a batch.
+    Job(Box<dyn Job>),
+    /// A batch is synced.
     Synced,
-    /// The WAL is long, and nearly all of it is in the file.
+    /// The WAL is long, and nearly all of it is checkpointed.
     CatchUp,
-    /// No question comes after this.
+    /// The last message.
     Close,
 }
 
@@ -115,25 +115,25 @@ impl Writer {
         })
     }
 
-    /// Asks a question and waits until its answer is on the disk.
-    pub(super) async fn ask<A, T>(&self, ask: A) -> Result<T, StoreError>
+    /// Runs a job and waits until its commit is on the disk.
+    pub(super) async fn run<A, T>(&self, job: A) -> Result<T, StoreError>
     where
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Box::new(Question {
-            ask: Some(ask),
+        self.enqueue(Box::new(TypedJob {
+            work: Some(job),
             outcome: None,
             reply,
         }))?;
-        // Only a panic of a thread of this module drops a question.
+        // Only a panic of a thread of this module drops a job.
         answer
             .await
             .unwrap_or_else(|dropped| Err(StoreError::Unknown(Arc::new(dropped))))
     }
 
-    /// Takes no more questions, waits until those in the queue are answered, and disconnects.
+    /// Rejects new jobs, waits until the queued ones are done, and disconnects.
     pub(super) async fn close(&self) {
         let queue = lock(&self.queue).take();
         let thread = lock(&self.thread).take();
@@ -144,14 +144,14 @@ impl Writer {
             thread.map_or(Ok(()), JoinHandle::join)
         });
         if !matches!(closing.await, Ok(Ok(()))) {
-            warn!("the writing thread did not end as it should");
+            warn!("the writer thread panicked");
         }
     }
 
     fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
         let queue = lock(&self.queue);
         let queue = queue.as_ref().ok_or(StoreError::Closed)?;
-        let sent = queue.try_send(Message::Question(job));
+        let sent = queue.try_send(Message::Job(job));
         sent.map_err(|refused| match refused {
             TrySendError::Full(_) => StoreError::Busy,
             TrySendError::Disconnected(_) => StoreError::Closed,
@@ -171,7 +171,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the thread knows.
+/// The state of the writer thread.
 struct Thread {
     file: File,
     /// `None` after it failed, until it is needed again.
@@ -204,7 +204,7 @@ impl Thread {
                 Err(failure) => failure,
             };
             if matches!(failure, StoreError::Busy) {
-                // What has queued up meanwhile would only wait for the same lock again.
+                // The jobs that were queued meanwhile would only wait for the same lock again.
                 while let Some(job) = self.inbox.queued() {
                     batch.push(job);
                 }
@@ -219,8 +219,8 @@ impl Thread {
         self.checkpointer.end();
     }
 
-    /// Runs what is in `batch`, and what has queued up by the time the lock is had, and commits.
-    /// An error means that nothing of it happened, but for [`StoreError::Unknown`].
+    /// Runs `batch` and the jobs that were queued while it waited for the lock, and commits. An
+    /// error means that nothing was changed, except for [`StoreError::Unknown`].
     fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<(), StoreError> {
         if let Some(failure) = self.disk.failure() {
             return Err(StoreError::Unavailable(failure));
@@ -291,17 +291,17 @@ fn begin_and_commit(
     Err(StoreError::Busy)
 }
 
-/// What the thread is told, and what follows from it.
+/// The messages of the thread, and the state that follows from them.
 struct Inbox {
     messages: Receiver<Message>,
-    /// How many batches the syncing thread is not done with.
+    /// How many batches are not synced yet.
     syncing: Arc<AtomicUsize>,
     is_to_catch_up: bool,
     is_closed: bool,
 }
 
 impl Inbox {
-    /// The next question, whenever it comes. `None` once there is none to come.
+    /// Waits for the next job; `None` once closed.
     fn next(&mut self) -> Option<Box<dyn Job>> {
         while !self.is_closed {
             let message = self.messages.recv().ok()?;
@@ -312,8 +312,8 @@ impl Inbox {
         None
     }
 
-    /// The next question that comes before the batch before is synced, for which the one that is open would
-    /// only wait.
+    /// The next job that arrives before the previous batch is synced. The open batch would have to wait for
+    /// that sync anyway.
     fn next_while_syncing(&mut self) -> Option<Box<dyn Job>> {
         while self.syncing.load(Ordering::SeqCst) > 0 && !self.is_closed {
             let message = self.messages.recv().ok()?;
@@ -324,7 +324,7 @@ impl Inbox {
         None
     }
 
-    /// The next question that has queued up.
+    /// The next queued job, without waiting.
     fn queued(&mut self) -> Option<Box<dyn Job>> {
         while !self.is_closed {
             let message = self.messages.try_recv().ok()?;
@@ -337,7 +337,7 @@ impl Inbox {
 
     fn hear(&mut self, message: Message) -> Option<Box<dyn Job>> {
         match message {
-            Message::Question(job) => return Some(job),
+            Message::Job(job) => return Some(job),
             Message::Synced => {}
             Message::CatchUp => self.is_to_catch_up = true,
             Message::Close => self.is_closed = true,
@@ -346,7 +346,7 @@ impl Inbox {
     }
 }
 
-/// The thread that syncs the WAL, and gives the answers.
+/// The thread that syncs the WAL and then sends the results.
 struct Syncer {
     /// `None` at the end.
     committed: Option<SyncSender<Vec<Box<dyn Job>>>>,
@@ -360,18 +360,18 @@ impl Syncer {
         writer: SyncSender<Message>,
         syncing: Arc<AtomicUsize>,
     ) -> io::Result<Self> {
-        // While a disk hangs, two batches wait for it and all other questions in the queue, which is bounded.
+        // While the disk hangs, two batches wait for it; all other jobs wait in the queue, which is bounded.
         let (committed, batches) = mpsc::sync_channel::<Vec<Box<dyn Job>>>(1);
         let thread = thread::Builder::new().name("arklow-sync".to_owned());
         let thread = thread.spawn(move || {
             while let Ok(first) = batches.recv() {
                 let mut done = vec![first];
                 done.extend(batches.try_iter());
-                // A sync after a failed one could succeed without what the first one lost.
+                // A second sync could succeed although the first one lost pages.
                 let failure = disk
                     .failure()
                     .or_else(|| sync().err().map(|failure| disk.fail(failure)));
-                // Before the answers: the writing thread may wait for this. If the queue is full it does not.
+                // Before the results: the writer thread may wait for this. If the queue is full, it does not wait.
                 syncing.fetch_sub(done.len(), Ordering::SeqCst);
                 drop(writer.try_send(Message::Synced));
                 let result = match failure {
@@ -389,16 +389,16 @@ impl Syncer {
         })
     }
 
-    /// Has the questions of a batch that was committed answered once it is on the disk. Waits while two
-    /// others are.
+    /// Syncs a committed batch and then sends its results. Waits while two other batches are being
+    /// synced.
     fn sync(&self, batch: Vec<Box<dyn Job>>) {
         if let Some(committed) = &self.committed {
-            // Where the thread is gone, so are the replies: unknown, for who asked.
+            // If the thread is gone, the callers get `Unknown`.
             drop(committed.send(batch));
         }
     }
 
-    /// Waits until everything is answered.
+    /// Waits until all results are sent.
     fn end(&mut self) {
         drop(self.committed.take());
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
@@ -407,17 +407,17 @@ impl Syncer {
     }
 }
 
-/// Runs one question. An error is one of the whole batch: the savepoint was lost, which happens
-/// when SQLite gives up the transaction, as on a full disk.
+/// Runs one job. An error fails the whole batch: the savepoint is gone because SQLite rolled the
+/// transaction back, as on a full disk.
 fn in_savepoint(conn: &mut SqliteConnection, job: &mut dyn Job) -> diesel::QueryResult<()> {
     if job.is_abandoned() {
         return Ok(());
     }
-    prepared!(sql_query("SAVEPOINT question")).run(conn)?;
+    prepared!(sql_query("SAVEPOINT job")).run(conn)?;
     if !job.run(conn) {
-        prepared!(sql_query("ROLLBACK TO question")).run(conn)?;
+        prepared!(sql_query("ROLLBACK TO job")).run(conn)?;
     }
-    prepared!(sql_query("RELEASE question")).run(conn)?;
+    prepared!(sql_query("RELEASE job")).run(conn)?;
     Ok(())
 }
 
@@ -430,26 +430,26 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// A question with its type forgotten.
+/// A queued job, independent of its result type.
 trait Job: Send {
-    /// Whether nobody waits for the answer any more.
+    /// Whether the caller no longer waits.
     fn is_abandoned(&self) -> bool;
 
-    /// Asks. `false` means that what it changed must be undone.
+    /// Runs the job. `false` means that its savepoint must be rolled back.
     fn run(&mut self, conn: &mut SqliteConnection) -> bool;
 
-    /// Replies, now that it is known whether the batch was committed.
+    /// Sends the result, once the commit's result is known.
     fn answer(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
-struct Question<A, T> {
-    /// `None` once asked.
-    ask: Option<A>,
+struct TypedJob<A, T> {
+    /// `None` once run.
+    work: Option<A>,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<A, T> Job for Question<A, T>
+impl<A, T> Job for TypedJob<A, T>
 where
     A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send,
     T: Send,
@@ -459,11 +459,11 @@ where
     }
 
     fn run(&mut self, conn: &mut SqliteConnection) -> bool {
-        let Some(ask) = self.ask.take() else {
+        let Some(work) = self.work.take() else {
             return false;
         };
         // Sound: after a panic the savepoint is rolled back, and Diesel keeps no state of it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| ask(conn)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(conn)))
             .map_or(Err(StoreError::Panicked), |answer| {
                 answer.map_err(StoreError::from)
             });
@@ -474,21 +474,21 @@ where
 
     fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
         let answer = match (self.outcome, commit) {
-            // Its own failure says more than that of the batch, which it may have caused.
+            // Its own error is more precise than that of the batch, which it may have caused.
             (Some(Err(own)), _) => Err(own),
             (_, Err(failure)) => Err(failure),
             (Some(answer), Ok(())) => answer,
-            // Abandoned: nobody listens.
+            // Abandoned: no caller waits.
             (None, Ok(())) => return,
         };
-        // Whoever left after the question was asked does not hear that it was carried through.
+        // The caller may have stopped waiting.
         drop(self.reply.send(answer));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    //! What one question can do to its neighbors, which takes questions that no store asks.
+    //! The effects of one job on the others of its batch, with jobs that no store runs.
 
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
@@ -558,16 +558,16 @@ mod tests {
         notes.into_iter().map(|note| note.id).collect()
     }
 
-    /// Puts a question in the queue; the answer can be waited for.
-    fn put<A, T>(writer: &Writer, ask: A) -> oneshot::Receiver<Result<T, StoreError>>
+    /// Queues a job and returns the receiver of its result.
+    fn put<A, T>(writer: &Writer, job: A) -> oneshot::Receiver<Result<T, StoreError>>
     where
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         writer
-            .enqueue(Box::new(Question {
-                ask: Some(ask),
+            .enqueue(Box::new(TypedJob {
+                work: Some(job),
                 outcome: None,
                 reply,
             }))
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_and_panicking_questions_undo_themselves_and_not_their_neighbors() {
+    fn failing_and_panicking_jobs_undo_only_their_own_changes() {
         let (_directory, file, writer) = writer();
         let gate = Gate::shut(&writer);
         let before = put(&writer, |conn| note(conn, 1));
@@ -646,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_an_answer_before_the_commit() {
+    fn no_result_is_sent_before_the_commit() {
         let (_directory, file, writer) = writer();
         let gate = Gate::shut(&writer);
         let mut first = put(&writer, |conn| note(conn, 1));
@@ -672,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_an_answer_before_it_is_on_the_disk_and_the_next_batch_is_on_its_way_meanwhile() {
+    fn no_result_is_sent_before_the_sync_and_the_next_batch_runs_meanwhile() {
         let (flushing, flushes) = channel();
         let (go_on, wait) = channel();
         let (_directory, file, writer) = writer_on(&DiskState::new(), move || {
@@ -730,7 +730,7 @@ mod tests {
     }
 
     #[test]
-    fn own_failure_of_a_question_is_known_also_when_the_sync_fails() {
+    fn own_failure_of_a_job_is_known_also_when_the_sync_fails() {
         let (syncing, syncs) = channel();
         let (fail, wait) = channel::<()>();
         let (_directory, _file, writer) = writer_on(&DiskState::new(), move || {
@@ -763,7 +763,7 @@ mod tests {
         let disk = DiskState::new();
         let (_directory, file, writer) =
             writer_on(&disk, || Err(io::Error::from(io::ErrorKind::StorageFull)));
-        let lost = writer.ask(|conn| note(conn, 1)).await;
+        let lost = writer.run(|conn| note(conn, 1)).await;
         assert!(matches!(lost, Err(StoreError::Unknown(_))), "{lost:?}");
         let (before, size) = (std::fs::read(file.wal()).unwrap(), file_size(&file));
         writer.close().await;
@@ -777,7 +777,7 @@ mod tests {
     #[tokio::test]
     async fn closing_leaves_no_wal() {
         let (_directory, file, writer) = writer();
-        writer.ask(|conn| note(conn, 1)).await.unwrap();
+        writer.run(|conn| note(conn, 1)).await.unwrap();
         assert!(file.wal().exists());
         writer.close().await;
         assert!(!file.wal().exists());
@@ -791,7 +791,7 @@ mod tests {
         other
             .batch_execute("BEGIN; SELECT count(*) FROM notes;")
             .unwrap();
-        writer.ask(|conn| note(conn, 1)).await.unwrap();
+        writer.run(|conn| note(conn, 1)).await.unwrap();
         writer.close().await;
         assert!(file.wal().exists());
         other.batch_execute("COMMIT;").unwrap();
@@ -804,14 +804,14 @@ mod tests {
             let disk = DiskState::new();
             let (_directory, file, writer) =
                 prepared(|file, conn| Writer::start(file, conn, disk.clone()));
-            writer.ask(|conn| note(conn, 1)).await.unwrap();
+            writer.run(|conn| note(conn, 1)).await.unwrap();
             let elsewhere = victim(&file).with_extension("elsewhere");
             std::fs::rename(victim(&file), &elsewhere).unwrap();
-            let lost = writer.ask(|conn| note(conn, 2)).await;
+            let lost = writer.run(|conn| note(conn, 2)).await;
             assert!(matches!(lost, Err(StoreError::Unknown(_))), "{lost:?}");
             // Also when another one is in its place.
             std::fs::copy(&elsewhere, victim(&file)).unwrap();
-            let next = writer.ask(|conn| note(conn, 3)).await;
+            let next = writer.run(|conn| note(conn, 3)).await;
             assert!(matches!(next, Err(StoreError::Unavailable(_))), "{next:?}");
             let failure = disk.failure().unwrap();
             assert!(matches!(*failure, DiskFailure::Replaced(_)), "{failure:?}");
@@ -823,7 +823,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_wait_in_the_queue_while_the_disk_hangs() {
+    fn jobs_wait_in_the_queue_while_the_disk_hangs() {
         let (go_on, wait) = channel::<()>();
         let (_directory, file, writer) = writer_on(&DiskState::new(), move || {
             // An error means that the disk works again.
@@ -833,8 +833,8 @@ mod tests {
         let first = put(&writer, |conn| note(conn, 0));
         let more = (1..).map_while(|id| {
             let (reply, answer) = oneshot::channel();
-            let sent = writer.enqueue(Box::new(Question {
-                ask: Some(move |conn: &mut SqliteConnection| note(conn, id)),
+            let sent = writer.enqueue(Box::new(TypedJob {
+                work: Some(move |conn: &mut SqliteConnection| note(conn, id)),
                 outcome: None,
                 reply,
             }));
@@ -861,7 +861,7 @@ mod tests {
     }
 
     #[test]
-    fn wal_begins_anew_while_questions_come_without_a_pause() {
+    fn wal_restarts_while_jobs_arrive_without_a_pause() {
         const PAGES: u64 = 4;
         let (_directory, file, writer) = writer();
         let questions = 4 * LONG_WAL.unsigned_abs() as usize / PAGES as usize;
@@ -937,10 +937,10 @@ mod tests {
     }
 
     #[test]
-    fn connection_that_is_left_in_a_mess_is_replaced() {
+    fn connection_that_is_left_in_a_transaction_is_replaced() {
         let (_directory, file, writer) = writer();
         let mess = put(&writer, |conn| -> Result<(), QueryError> {
-            // What questions must not do: Diesel does not notice that this never ends.
+            // A job must not do this: Diesel does not notice that the transaction never ends.
             conn.transaction(|conn| {
                 note(conn, 1)?;
                 panic!("on purpose");
@@ -954,7 +954,7 @@ mod tests {
     }
 
     #[test]
-    fn abandoned_question_is_not_asked() {
+    fn abandoned_job_is_not_run() {
         let (_directory, file, writer) = writer();
         let gate = Gate::shut(&writer);
         drop(put(&writer, |conn| note(conn, 1)));
@@ -970,9 +970,9 @@ mod tests {
         let gate = Gate::shut(&writer);
         let waiting: Vec<_> = (0..QUEUE).map(|_| put(&writer, |_| Ok(()))).collect();
         let (reply, _answer) = oneshot::channel::<Result<(), StoreError>>();
-        let ask = |_: &mut SqliteConnection| Ok(());
-        let refused = writer.enqueue(Box::new(Question {
-            ask: Some(ask),
+        let job = |_: &mut SqliteConnection| Ok(());
+        let refused = writer.enqueue(Box::new(TypedJob {
+            work: Some(job),
             outcome: None,
             reply,
         }));

@@ -1,4 +1,4 @@
-//! Presenting a code: the statements behind [`Store::verify_code`](crate::Store::verify_code).
+//! Verifying a code: the statements behind [`Store::verify_code`](crate::Store::verify_code).
 
 use arklow_domain::{
     BackupCode, CodeSet, Denial, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
@@ -43,7 +43,7 @@ pub(crate) fn verify_code(
         Charge::Paid { failures } => failures,
         Charge::Locked { until } => return deny(conn, verify, Denial::UserLocked { until }),
     };
-    // After the charge, which took the user's row: nobody else changes this user's devices now.
+    // After the charge, which locked the user's row: no other transaction changes this user's devices now.
     let found = find_device(conn, verify)?;
     let row = match judge(conn, verify, &session, found)? {
         Ok(row) => row,
@@ -94,7 +94,7 @@ struct FactorRow {
 }
 
 fn find_device(conn: &mut Conn, verify: &VerifyCode) -> Result<Option<FactorRow>, QueryError> {
-    // Zero is nobody's: every id is positive.
+    // Ids are positive, so zero matches no device.
     let id = verify.device_id.map_or(0, DeviceId::get);
     let device = devices::table
         .find(id)
@@ -104,7 +104,7 @@ fn find_device(conn: &mut Conn, verify: &VerifyCode) -> Result<Option<FactorRow>
     Ok(prepared!(device).get_result(conn).optional()?)
 }
 
-/// Whether the device is one that the goal can be reached with.
+/// Checks the rules for the device and the goal.
 fn judge(
     conn: &mut Conn,
     verify: &VerifyCode,
@@ -177,7 +177,7 @@ fn match_step(
 
     let spent = row.last_step.map(TotpStep::from_stored);
     let (now, window) = (verify.now, verify.rules.window);
-    // Both, whatever the first says: a spent code costs what a wrong one costs.
+    // Always both: a used code takes the same time as a wrong one.
     let unspent_step = seed.matching_step(code, now, window, spent);
     let any_step = seed.matching_step(code, now, window, None);
     Ok(match (unspent_step, any_step) {
@@ -210,7 +210,7 @@ fn match_slot(
     })
 }
 
-/// Uses up a code, unless somebody was faster: the device as it is then, and how many backup codes
+/// Uses up a code, unless another request was faster. Returns the device and how many backup codes
 /// it has left.
 fn use_up(
     conn: &mut Conn,
@@ -253,7 +253,7 @@ fn use_up(
                 .filter(devices::confirmed_at.is_not_null())
                 .filter(devices::code_generation.eq(*generation))
                 .filter(bits::And::new(devices::code_used, bit.into_sql::<Integer>()).eq(0));
-            // Who watched the app's screen while the code was used has nothing of it.
+            // TOTP codes that were visible on the app's screen so far must not work later.
             let burned = verify.rules.window.last_step(verify.now).get();
             let moved_on = case_when(
                 devices::last_step
@@ -279,7 +279,7 @@ fn use_up(
     }))
 }
 
-/// The code was right: forgets failures, does what it was presented for, writes it down.
+/// The code was right: resets the failures, reaches the goal and records it.
 fn accept(
     conn: &mut Conn,
     verify: &VerifyCode,
@@ -383,7 +383,7 @@ pub(crate) fn remove(
     Ok(Some((row.into_device()?, two_factor_enabled)))
 }
 
-/// The code was not right: writes it down, and locks what there is to lock.
+/// The code was wrong: records it, and locks the user or the factor if a limit is reached.
 fn reject(
     conn: &mut Conn,
     verify: &VerifyCode,
@@ -417,7 +417,7 @@ fn record_of(verify: &VerifyCode, outcome: AuditOutcome) -> NewRecord<'_> {
     }
 }
 
-/// Writes down denials that were counted, a record for each kind.
+/// Records counted denials, one record per kind.
 pub(crate) fn record_denied(conn: &mut Conn, denied: &[DeniedAttempts]) -> Result<(), QueryError> {
     for denied in denied {
         let record = NewRecord {

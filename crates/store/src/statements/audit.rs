@@ -14,7 +14,7 @@ use crate::{
     AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord, instant,
 };
 
-/// Writes a record, and into the outbox if its user is to be told.
+/// Writes a record, and a row of the outbox if the user must be notified.
 pub(crate) fn record(conn: &mut Conn, new: &NewRecord<'_>) -> Result<(), QueryError> {
     let at = instant::store(new.at);
     let insert = diesel::insert_into(audit::table)

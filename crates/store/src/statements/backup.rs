@@ -1,4 +1,4 @@
-//! Whether a database holds anything that somebody would miss.
+//! Whether a database holds any data of users.
 
 use diesel::prelude::*;
 

@@ -31,13 +31,13 @@ pub(crate) fn replace_codes(
             &replace.origin,
         )
     };
-    // First: a session that is not fresh causes no further statement, however often it asks.
+    // First: a session that is not fresh must not cause further statements.
     let Some(not_after) = session.mfa_not_after else {
         return audit::deny(conn, record, Denial::MfaRequired);
     };
     keys::check_usable(conn, replace.codes.key_id)?;
     let now = instant::store(replace.now);
-    // Zero is nobody's: every id is positive.
+    // Ids are positive, so zero matches no device.
     let device_id = replace.device_id.map_or(0, DeviceId::get);
     let session = live(replace.now)
         .filter(sessions::id.eq(replace.session_id.get()))

@@ -8,7 +8,7 @@ use crate::copy::{BATCH, CopiedTable, Rows, Sum, Table};
 use crate::error::QueryError;
 use crate::schema::{audit, devices, keys, memberships, outbox, sessions, users};
 
-/// Reads a table whole and sums it up; `each` is given all rows, and says whether to go on.
+/// Reads a whole table and computes its digest; `each` gets the rows and returns whether to continue.
 pub(crate) fn sum_up(
     conn: &mut Conn,
     table: Table,

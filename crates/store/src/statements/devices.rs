@@ -156,13 +156,13 @@ pub(crate) fn remove(
     })
 }
 
-/// Whether a device that was enrolled at `created_at` can still be confirmed.
+/// Whether a device that was created at `created_at` can still be confirmed.
 pub(crate) fn is_pending(created_at: i64, now: DateTime<Utc>, enrollment: TimeDelta) -> bool {
     // Without a sum of `created_at`, which may be anything in a broken row.
     created_at > instant::store(now - enrollment)
 }
 
-/// What removing sets beside `updated_at`: neither seed nor codes are left.
+/// The columns that removing a device erases or sets, besides `updated_at`: seed and codes.
 #[derive(AsChangeset)]
 #[diesel(table_name = devices, treat_none_as_null = true)]
 pub(crate) struct ErasedColumns {

@@ -131,7 +131,7 @@ pub(crate) fn retire(
     now: DateTime<Utc>,
     origin: &AuditOrigin,
 ) -> Result<RetireKey, QueryError> {
-    // Whoever is about to use the key has done so before it is looked at, or finds it retired.
+    // A transaction that uses the key has committed before this check, or it finds the key retired.
     locks::everybody(conn)?;
     let id = key.to_string();
     let uses = devices::table.filter(

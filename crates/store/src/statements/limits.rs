@@ -1,6 +1,7 @@
-//! How often a user may do something: successes on record in the time that has just passed.
+//! Rate limits per user: they count the successes in the audit within the last period.
 //!
-//! Counted in the audit, so that every process counts alike and a restart forgets nothing.
+//! The audit is shared, so every process counts alike and a restart forgets nothing. A partial index
+//! of successes keeps the count fast.
 
 use arklow_domain::{RateLimit, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -60,7 +61,7 @@ pub(crate) fn until(
     Ok(at.map(|at| at.min(now) + per))
 }
 
-/// After which time, and beside how many others, the record would have to be.
+/// The start of the period, and how many newer records the limit allows.
 fn bounds(limit: Option<RateLimit>, now: DateTime<Utc>) -> (i64, i64) {
     match limit {
         // Nothing is on record after the end of time.

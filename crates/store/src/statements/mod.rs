@@ -1,8 +1,8 @@
 //! The statements, once as text and compiled for each database: `Conn` and `Db` are those of the
 //! module that includes this one.
 //!
-//! So the rules cannot differ from one database to the other, and no type of one is in the way of the
-//! other. What only one of them needs to be told, which rows to lock, is in its `locks`.
+//! So the rules cannot differ between the databases. The one difference, which rows to lock, is in the
+//! `locks` of each.
 
 use super::{Conn, Db, locks, written};
 

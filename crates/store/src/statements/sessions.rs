@@ -192,7 +192,7 @@ pub(crate) fn find_live_session(
     session.transpose()
 }
 
-/// The sessions that live at `now`, with their users: the one place that says what that means.
+/// The sessions that are live at `now`, with their users: the only definition of a live session.
 #[diesel::dsl::auto_type(no_type_alias)]
 pub(crate) fn live(now: DateTime<Utc>) -> _ {
     let micros: i64 = instant::store(now);
