@@ -266,7 +266,7 @@ async fn two_rotations_at_once_are_refused() {
     let output = home.output(&["keys", "rotate"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("somebody else is changing"), "{said}");
+    assert!(said.contains("another command is changing"), "{said}");
 }
 
 /// The key file as the servers of a deployment have it: on a volume, with links to it.
@@ -591,7 +591,7 @@ fn what_a_crash_left_beside_the_key_file_is_removed() {
     assert!(home.output(&["keys", "list"]).status.success());
     let refused = home.output(&["keys", "rotate"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("somebody else is changing"));
+    assert!(text(&refused.stderr).contains("another command is changing"));
     assert!(beside("keys.new").exists());
 }
 

@@ -19,7 +19,7 @@ const ROOM: usize = MAX_ADDRESSES / 8;
 pub(crate) struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Takes the word of whoever is in one of these networks.
+    /// Trusts the forwarding header of proxies in these networks.
     pub(crate) fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
@@ -117,7 +117,7 @@ impl AddressLimiter {
         let mut all = lock(&self.failures);
         self.make_room(&mut all, address, now);
         let times = all.entry(address).or_default();
-        // A clock that went back must not lock anybody out for longer than the limit's time.
+        // After the clock went back, the limit must not last longer than its period.
         for time in times.iter_mut() {
             *time = (*time).min(now);
         }

@@ -1,4 +1,4 @@
-//! What operations work with.
+//! The dependencies of the operations.
 //!
 //! The only place where the clock is read and where random bytes come from; everything else takes
 //! both as arguments, so that tests decide them.

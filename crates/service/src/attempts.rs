@@ -1,4 +1,4 @@
-//! Presenting a code, for whichever operation, and the limits in memory around it and other changes.
+//! Verifying a code, for every operation that takes one, and the in-memory limits of codes and changes.
 
 use arklow_domain::{BackupCode, Denial, TotpCode};
 use arklow_store::{Attempt, AuditEvent, Goal, PresentedCode, VerifyCode};
@@ -10,17 +10,17 @@ use crate::auth::Caller;
 use crate::denials::Tried;
 use crate::operation_error::OperationError;
 
-/// What a code is read as.
+/// The kind of a code.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Totp,
     BackupCode,
 }
 
-/// Reads a code and presents it as one of this device.
+/// Parses a code and verifies it for this device.
 ///
 /// # Errors
-/// [`OperationError`] if nobody looked at it.
+/// [`OperationError`] if the code was not checked.
 pub(crate) async fn present(
     app: &App,
     caller: &Caller,
@@ -30,7 +30,7 @@ pub(crate) async fn present(
     code: &str,
 ) -> Result<Attempt, OperationError> {
     let now = app.clock.now();
-    // Taken before anything is looked at: many at once find no more places than there are.
+    // Reserved before the code is checked, so that concurrent requests cannot exceed the limit.
     let reservation = app
         .addresses
         .reserve(caller.address(), now)
@@ -41,7 +41,7 @@ pub(crate) async fn present(
             );
             Denial::RateLimited { until: now + wait }
         })?;
-    // What cannot be a code is no attempt, and costs only the reservation.
+    // A malformed code is not an attempt: it counts against the address only.
     let code = match read(kind, code) {
         Ok(code) => code,
         Err(malformed) => {
@@ -67,7 +67,7 @@ pub(crate) async fn present(
     };
     let outcome = change(app, caller, present.event(), now, attempt).await?;
     if let Attempt::Rejected { device } = &outcome {
-        // Any other outcome drops the reservation: the code was right, or was not looked at.
+        // Any other outcome returns the reservation: the code was right, or was not checked.
         reservation.fail();
         let id = device.id;
         warn!(
@@ -86,10 +86,10 @@ fn read(kind: Kind, code: &str) -> Result<PresentedCode, OperationError> {
     })
 }
 
-/// Makes a change, unless too many of its session were denied; counts it if it is.
+/// Makes a change, unless too many changes of its session were denied; counts the change if it is denied.
 ///
 /// # Errors
-/// [`OperationError::RateLimited`] without asking anything, or what `work` says.
+/// [`Denial::RateLimited`] without running `work`, or the error of `work`.
 pub(crate) async fn change<T>(
     app: &App,
     caller: &Caller,

@@ -36,7 +36,7 @@ impl Caller {
         &self.origin
     }
 
-    /// The address of the client, as far as anybody who is trusted knows it.
+    /// The address of the client, as the trusted proxies report it.
     pub(crate) fn address(&self) -> IpAddr {
         self.address
     }

@@ -18,14 +18,14 @@ use tracing::Level;
 
 use crate::policy::ISSUER;
 
-/// Where the server listens unless it is told otherwise.
+/// The default address to listen on.
 const LISTEN: &str = "127.0.0.1:3123";
 
-/// The longest that anything in the server may be told to wait.
+/// The longest configurable time limit of the server.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// The longest session: 30 days, as NIST SP 800-63B-4 recommends at AAL1.
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How far back anybody may ask for, about a century.
+/// The longest time back, about a century.
 const LONGEST_AGO: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 /// The longest that a second factor counts: 24 hours, as NIST SP 800-63B-4 recommends at AAL2.
 const LONGEST_MFA: Duration = Duration::from_secs(24 * 60 * 60);
@@ -134,7 +134,7 @@ pub(crate) enum Command {
     /// Generate, list, rotate and retire the root keys.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Bring the tables of a database up to date, or tell whether they are.
+    /// Apply pending migrations to a database, or list them.
     #[command(subcommand)]
     Migrate(MigrateCommand),
     /// Move a deployment from SQLite to PostgreSQL.
@@ -145,8 +145,8 @@ pub(crate) enum Command {
     Copy(CopyArgs),
     /// Take a backup of an SQLite database while servers use it.
     ///
-    /// The backup is one file, checked, with mode 0600. Beside it FILE.json says which keys it needs and what is in
-    /// it. The key file is not in it: keep a copy of that as well, apart from the backup.
+    /// The backup is one file, checked, with mode 0600. FILE.json lists the keys that it needs and what it
+    /// contains. The backup does not contain the key file: keep a copy of that as well, apart from the backup.
     Backup(BackupArgs),
     /// Put a backup in the place of an SQLite database, and do what `arklow restored` does.
     ///
@@ -277,7 +277,7 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) busy_timeout: Duration,
     /// Whether the documentation is served at /swagger/ui, with the contract at /swagger/ui/json and
-    /// /swagger/ui/yaml; nobody needs a token for it.
+    /// /swagger/ui/yaml. It needs no token.
     #[arg(
         long,
         env = "ARKLOW_DOCS",
@@ -547,13 +547,13 @@ pub(crate) enum Switch {
     Off,
 }
 
-/// What the audit records beside the account that runs the command.
+/// What the audit records besides the account that runs the command.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ActorArgs {
     /// A label for the audit, such as a ticket.
     ///
     /// The audit records the account that runs the command, the account that called sudo, and the
-    /// host. The label stands beside them and replaces none of them.
+    /// host. The label is added to them and replaces none of them.
     #[arg(long, env = "ARKLOW_ACTOR", value_name = "LABEL")]
     pub(crate) actor: Option<String>,
 }
@@ -970,7 +970,7 @@ pub(crate) struct RestoreArgs {
     /// The backup, a file that `arklow backup` made.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Replace the database if it exists; it is kept beside, under another name.
+    /// Replace the database if it exists; the old one is kept under another name.
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
@@ -988,9 +988,9 @@ pub(crate) struct RestoredArgs {
     /// When the backup was made: RFC 3339, or how long ago, such as 24h. Deals with devices that were
     /// removed and users who were disabled since then, and lists the users to look at.
     ///
-    /// Without --audit there is no way to tell which these are. So all users are disabled and all
-    /// devices are locked: look at each user with `arklow user show`, remove what is not theirs any more, then let
-    /// them in again with `arklow user enable` and `arklow user unlock`.
+    /// Without --audit the command cannot know which these are. So all users are disabled and all
+    /// devices are locked: look at each user with `arklow user show`, remove devices that they no longer own, then
+    /// allow access again with `arklow user enable` and `arklow user unlock`.
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<Since>,
     /// A file with the lines of `arklow audit list --json`, kept elsewhere: what was removed and disabled

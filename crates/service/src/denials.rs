@@ -1,9 +1,9 @@
-//! How often changes of one session, and of one user, may be denied.
+//! The limit for denied changes of one session and of one user.
 //!
-//! A denial costs a transaction and a record in the audit. Beyond the limit a change is refused
-//! with 429 before the database is asked, and only counted: when the time of the limit is over, one
-//! record says how many there were. In the memory of this process, as the limit for an address: on
-//! several servers each allows as many. A process that is killed loses the counts of the last
+//! A denial costs a transaction and an audit record. Beyond the limit a change is answered with 429
+//! before it reaches the database, and only counted: when the period of the limit ends, one record has
+//! the count. The counts are in the memory of this process, like the limit for an address: each of
+//! several servers allows as many. A process that is killed loses the counts of the last
 //! stretch, of which the log has the beginning.
 
 use std::collections::{HashMap, VecDeque};

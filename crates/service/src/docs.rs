@@ -60,7 +60,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
         HeaderName::from_static("cross-origin-opener-policy"),
         "same-origin",
     ),
-    // Kept, but asked about: after an upgrade nobody sees half of either version.
+    // Cached but revalidated: after an upgrade a browser must not mix both versions.
     (header::CACHE_CONTROL, "no-cache"),
     (header::VARY, "accept-encoding"),
 ];
@@ -133,9 +133,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 struct Page {
     path: &'static str,
     media_type: &'static str,
-    /// As it is sent to whoever takes gzip, and kept for everybody.
+    /// The compressed content, for clients that accept gzip.
     packed: Vec<u8>,
-    /// For everybody else, once somebody asks: a copy for each answer would fill the memory for clients that do not read.
+    /// The uncompressed content, made on the first request that needs it: a copy per answer would fill the memory when clients do not read.
     unpacked: OnceLock<Vec<u8>>,
     etag: String,
 }
@@ -203,7 +203,7 @@ impl Page {
     }
 }
 
-/// Whether gzip is welcome (RFC 9110 §12.5.3). To whoever does not say so it is not sent.
+/// Whether the client accepts gzip (RFC 9110 §12.5.3); not, if it does not say so.
 fn takes_gzip(request: &HeaderMap) -> bool {
     let lists = request.get_all(header::ACCEPT_ENCODING).iter();
     let entries: Vec<(&str, f32)> = lists

@@ -1,4 +1,4 @@
-//! Why a command failed: what, where, and what to do about it.
+//! The errors of commands, each with a hint where the user can act.
 
 use std::error::Error;
 use std::fmt;
@@ -178,7 +178,7 @@ pub(crate) enum CliError {
     },
     #[error("cannot start the server")]
     Server(#[source] Box<dyn Error + Send + Sync>),
-    #[error("the server ended though nobody asked it to: {0}")]
+    #[error("the server ended unexpectedly: {0}")]
     Ended(String),
     #[error("cannot use the database any more")]
     DatabaseFailed(#[source] StoreError),

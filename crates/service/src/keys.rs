@@ -1,10 +1,10 @@
-//! The key file: found, read, made for a new database, and compared with what the database knows.
+//! The key file: found, read, created for a new database, and compared with the database's key list.
 //!
 //! The database keeps the id and a check value of every key it was written with. A key file that
 //! lacks one of them is refused: with a fresh one all would seem well, and every code and seed
 //! would be dead.
 //!
-//! Two locks guard a key file. A command that writes it holds a lock file beside it. A server
+//! Two locks guard a key file. A command that writes it holds a lock file next to it. A server
 //! holds a shared lock on the file that it has read, so that a rotation can wait until every server
 //! has read the new one.
 
@@ -32,7 +32,7 @@ use crate::error::chain;
 
 /// The largest key file; it has 86 bytes for each key.
 const MAX_BYTES: usize = 64 * 1024;
-/// Read and written by its owner, and nobody else.
+/// Only its owner may read and write the file.
 const MODE: u32 = 0o600;
 /// What its group and all others may do.
 const SHARED: u32 = 0o077;
@@ -86,7 +86,7 @@ impl Keys {
     /// are others now; a file that cannot be used is logged, and the former keys stay.
     pub(crate) async fn reload(&self, store: &Store, used: &Keyring) -> bool {
         match self.try_reload(store).await {
-            // Somebody else may have been faster.
+            // Another task may have reloaded it already.
             Ok(()) => !is_same(&self.current(), used),
             Err(error) => {
                 error!(
@@ -143,7 +143,7 @@ impl Keys {
     }
 }
 
-/// The file with a shared lock, if it can be had: a file system without locks has none.
+/// The file with a shared lock; `None` on a file system without locks.
 fn hold(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
     file.try_lock_shared().is_ok().then_some(file)
@@ -193,7 +193,7 @@ pub(crate) enum KeysError {
     Different { path: PathBuf, key: KeyId },
     #[error("the active key {key} in `{}` is retired", path.display())]
     Retired { path: PathBuf, key: KeyId },
-    #[error("somebody else is changing `{}`", .0.display())]
+    #[error("another command is changing `{}`", .0.display())]
     Locked(PathBuf),
     #[error("cannot read `{}`", path.display())]
     Unreadable {
@@ -303,7 +303,7 @@ impl KeysError {
     }
 }
 
-/// Where the key file of a database lies if nobody says otherwise: beside it.
+/// The default path of the key file: next to the database.
 pub(crate) fn default_path(database: &DatabaseUrl) -> Result<PathBuf, KeysError> {
     let database = database.sqlite_path().ok_or(KeysError::NoDefault)?;
     let mut path = OsString::from(database);
@@ -314,7 +314,7 @@ pub(crate) fn default_path(database: &DatabaseUrl) -> Result<PathBuf, KeysError>
 /// Who makes a key file for a database that never had keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Making {
-    /// This program: the database is a file beside it.
+    /// This program, because the database is a local file.
     OnDemand,
     /// An operator: other machines need the same file.
     ByHand,
@@ -588,8 +588,8 @@ fn remove_new(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what crashes left beside the key file, of earlier versions as well: files under one of
-/// their names that hold a key of this ring.
+/// Removes temporary files that a crash left next to the key file, also of earlier versions: files with
+/// such a name that hold a key of this ring.
 fn remove_leftovers(path: &Path, keyring: &Keyring) -> io::Result<()> {
     remove_new(path)?;
     let (prefix, length) = FORMER_NEW;
@@ -626,13 +626,13 @@ pub(crate) fn tidy(path: &Path, keyring: &Keyring) {
         let path = path.display();
         warn!(
             error = chain(&error),
-            "cannot look for old temporary files beside `{path}`"
+            "cannot look for old temporary files of `{path}`"
         );
     }
 }
 
-/// The lock of whoever writes a key file: an empty file beside it that is locked, and removed at the
-/// end. One that a crash leaves behind is not locked and is used again.
+/// The lock of a command that writes the key file: an empty, locked file next to it, removed at the
+/// end. One that a crash left behind is not locked and is used again.
 struct LockFile {
     path: PathBuf,
     /// The lock: it ends when the file is closed.
@@ -696,7 +696,7 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // While it is locked: nobody else can have taken it.
+        // While it is locked, so no other command can have it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -712,7 +712,7 @@ pub(crate) struct Exclusive {
     path: PathBuf,
     /// The file itself, behind all symbolic links.
     target: PathBuf,
-    /// The file, locked as servers lock it. Earlier versions write only what nobody has locked.
+    /// The file, locked as servers lock it. Earlier versions write only files that are not locked.
     file: File,
     /// The file that `file` took the place of.
     former: Option<File>,
@@ -720,8 +720,8 @@ pub(crate) struct Exclusive {
 }
 
 impl Exclusive {
-    /// Locks the file, which holds the keys of `keyring` or older ones, and removes what crashes
-    /// left beside it.
+    /// Locks the file, which holds the keys of `keyring` or older ones, and removes temporary files that
+    /// a crash left.
     pub(crate) fn lock(path: &Path, keyring: &Keyring) -> Result<Self, KeysError> {
         let unreadable = |cause| KeysError::Unreadable {
             path: path.to_owned(),
@@ -744,7 +744,7 @@ impl Exclusive {
             path: beside(&target, NEW),
             cause,
         })?;
-        // Another command may have put a new file in its place before the lock was had.
+        // Another command may have replaced the file before this one got the lock.
         let found = file.metadata().map_err(unreadable)?;
         if !is_one(&found, &std::fs::metadata(path).map_err(unreadable)?) {
             return Err(KeysError::Locked(path.to_owned()));
@@ -778,7 +778,7 @@ impl Exclusive {
         })?;
         let replaced = (|| {
             new.as_file().sync_all()?;
-            // Before anybody can open it.
+            // Before another process can open it.
             new.as_file().lock_shared()?;
             let file = new.persist(&self.target)?;
             File::open(directory_of(&self.target))?.sync_all()?;
@@ -805,7 +805,7 @@ impl Exclusive {
     }
 }
 
-/// Gives the new file what the old one has beside its content: owner, group and mode, and the
+/// Copies the attributes of the old file to the new one: owner, group and mode, and the
 /// extended attributes, in which ACLs and security labels are kept.
 fn keep(old: &File, new: &File) -> io::Result<()> {
     let (wanted, found) = (old.metadata()?, new.metadata()?);

@@ -38,7 +38,7 @@ pub(crate) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
-/// Starts logging, panics included; `serves` tells whether the command runs until a signal.
+/// Starts logging, also of panics. `serves`: the command runs until a signal.
 pub(crate) fn start(args: LogArgs, serves: bool) {
     let terminal = io::stderr().is_terminal();
     let json = match args.log_format {
@@ -74,7 +74,7 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
     }));
 }
 
-/// Tells that a server accepts requests.
+/// Logs that a server accepts requests.
 pub(crate) fn started(address: SocketAddr, served: &ServedDatabase) {
     let (database, migration) = (served.url.as_deref(), served.migration.as_deref());
     let version = env!("CARGO_PKG_VERSION");
@@ -93,14 +93,14 @@ pub(crate) fn started(address: SocketAddr, served: &ServedDatabase) {
     }
 }
 
-/// Tells of wrong usage, or prints the help that was asked for.
+/// Reports wrong usage, or prints the requested help.
 pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     let variable = std::env::var("ARKLOW_LOG_FORMAT").ok();
     if !error.use_stderr() || !wants_json(&arguments, variable.as_deref()) {
-        // Where nobody reads it, it need not be read.
+        // If standard error is closed, there is no reader.
         drop(error.print());
     } else {
         let args = LogArgs {
@@ -115,7 +115,7 @@ pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Whether JSON was asked for on a command line that is wrong otherwise.
+/// Whether an otherwise wrong command line requests JSON.
 fn wants_json(arguments: &[String], variable: Option<&str>) -> bool {
     let flag = arguments.iter().enumerate().find_map(|(index, argument)| {
         match argument.strip_prefix("--log-format") {
@@ -136,7 +136,7 @@ fn wants_json(arguments: &[String], variable: Option<&str>) -> bool {
     }
 }
 
-/// Writes down a failure of which its caller is told nothing.
+/// Logs a failure whose cause the caller does not learn.
 pub(crate) fn failure(origin: &Origin, cause: &dyn Error) {
     error!(
         req_id = origin.request_id,
@@ -145,7 +145,7 @@ pub(crate) fn failure(origin: &Origin, cause: &dyn Error) {
     );
 }
 
-/// Writes down that a request found no database: it may be asked again.
+/// Logs that the database was unavailable for a request, which may be retried.
 pub(crate) fn outage(origin: &Origin, cause: &dyn Error) {
     warn!(
         req_id = origin.request_id,
@@ -194,7 +194,7 @@ impl Fields {
         match key {
             "req_id" => self.req_id = Some(value),
             "method" => self.method = Some(value),
-            // Without the query: somebody may take it for the place where a token goes.
+            // Without the query, where a client may have put a token by mistake.
             "uri" => self.uri = value.split('?').next().map(str::to_owned),
             "remote_addr" => self.remote_addr = Some(value),
             "response_code" => self.response_code = value.parse().ok(),
@@ -221,7 +221,7 @@ impl Fields {
             latency_us,
             detail,
         } = self;
-        // The level of an event is part of its type, so every level needs an event of its own.
+        // The level of a tracing event is static, so every level needs a separate call.
         macro_rules! emit {
             ($level:ident) => {
                 event!(
@@ -242,7 +242,7 @@ impl Fields {
         match record.level() {
             slog::Level::Critical | slog::Level::Error => emit!(ERROR),
             slog::Level::Warning => emit!(WARN),
-            // One line for each answer; what Dropshot says of itself and of connections is detail.
+            // One line per answer; Dropshot's other messages are details.
             slog::Level::Info if response_code.is_some() => emit!(INFO),
             slog::Level::Info | slog::Level::Debug => emit!(DEBUG),
             slog::Level::Trace => emit!(TRACE),

@@ -1,7 +1,7 @@
 //! `arklow mock`: the contract, answered with its own examples.
 //!
-//! It stands behind the generated adapter as the server does, so a request is judged alike: token, media type, size, JSON,
-//! schema. Past that nothing is looked at and nothing is kept.
+//! It stands behind the generated adapter as the server does, so the adapter checks token, media type, size, JSON and
+//! schema in the same way. The mock checks nothing else and stores nothing.
 
 mod contract;
 mod prefer;
@@ -78,8 +78,8 @@ struct Mock {
     contract: Contract,
 }
 
-/// The answer that a request gets if it is valid. Chosen before that is known: who asks for what is not documented is told
-/// so first.
+/// The answer to a valid request. It is chosen before the request is checked: an undocumented preference is the first
+/// error to report.
 struct Chosen {
     status: u16,
     answer: Value,

@@ -1,4 +1,4 @@
-//! Why operations refuse, and how each reason is answered: once, for all of them.
+//! The errors of all operations, and the answer to each.
 
 use arklow_api::server::{Origin, RequestError};
 use arklow_api::types::ErrorEnvelope;
@@ -9,10 +9,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::qr::TooLong;
 use crate::{log, wire};
 
-/// What `Retry-After` says of a factor that no time unlocks: come back after an operator did.
+/// `Retry-After` for a locked factor, which only another factor or an operator unlocks.
 const FACTOR_RETRY: TimeDelta = TimeDelta::hours(1);
 
-/// Why an operation was not carried out. Nothing was changed, but perhaps by [`StoreError::Unknown`].
+/// Why an operation failed. Nothing was changed, except perhaps after [`StoreError::Unknown`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OperationError {
     #[error("/name: {0}")]
@@ -26,15 +26,15 @@ pub(crate) enum OperationError {
     #[error("the database is busy")]
     Busy,
     #[error("{}", match .0 {
-        StoreError::Unknown(_) => "the database went away: whether anything was changed is not known",
+        StoreError::Unknown(_) => "the database became unreachable: it is not known whether anything was changed",
         _ => "the database is not available: nothing was changed",
     })]
     Unavailable(#[source] StoreError),
-    #[error("nothing could be drawn")]
+    #[error("no random bytes available")]
     Entropy(#[from] NoEntropy),
     #[error("the URI does not fit into a QR code")]
     QrCode(#[from] TooLong),
-    #[error("the database did not do it")]
+    #[error("the database query failed")]
     Store(#[source] StoreError),
 }
 
@@ -55,7 +55,7 @@ impl From<StoreError> for OperationError {
 }
 
 impl OperationError {
-    /// How it is answered.
+    /// The answer to this error.
     pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> ErrorAnswer {
         let answer = |status, code| ErrorAnswer::new(status, wire::operation_error(code, self));
         let fault =
@@ -106,7 +106,7 @@ fn seconds(wait: TimeDelta) -> i64 {
 pub(crate) struct ErrorAnswer {
     pub(crate) status: u16,
     pub(crate) body: ErrorEnvelope,
-    /// After how many seconds it is worth trying again, if the status says so.
+    /// `Retry-After` in seconds, for the statuses that have it.
     pub(crate) retry_after: i64,
 }
 
@@ -127,8 +127,8 @@ impl ErrorAnswer {
     }
 }
 
-/// Makes a [`ErrorAnswer`] the answer of an operation, which declares 401, 500, 503 and what is listed
-/// here. A status that it does not declare is a fault of ours.
+/// Converts an [`ErrorAnswer`] to the answer of an operation, which declares 401, 500, 503 and the
+/// statuses listed here. Any other status is a defect.
 macro_rules! answer {
     ($answer:ident, $error:expr, [$($status:literal => $variant:ident),*] $(, $limited:ident)?) => {{
         let $crate::operation_error::ErrorAnswer {

@@ -1,4 +1,4 @@
-//! Who runs a command, as the audit records it.
+//! The actor of a command, as the audit records it.
 //!
 //! The account comes from the real uid, which the kernel knows. `USER` and `LOGNAME` never count:
 //! they hold what the caller put there.
@@ -34,7 +34,7 @@ fn append(text: &mut String, more: std::fmt::Arguments<'_>) {
 }
 
 /// The account that called `sudo`, if the variables that it sets can be true: a well-formed name
-/// of another account, with the uid beside it if this system knows the account.
+/// of another account, with the uid if this system knows the account.
 fn sudo_caller(uid: Uid, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let name = variable("SUDO_USER").filter(|name| is_account_name(name))?;
     let claimed: Option<u32> = variable("SUDO_UID").and_then(|text| text.parse().ok());

@@ -41,7 +41,7 @@ pub(crate) fn data(format: Format, human: &str, object: &Value) -> Result<(), Cl
 }
 
 /// Prints what a command lists: a head and a line for each, or an object for each, on a line. The head
-/// goes with the rows, wherever these go: a pager shows both.
+/// is on standard output as well, so that a pager shows both.
 pub(crate) fn list(
     format: Format,
     title: &str,
@@ -60,7 +60,7 @@ pub(crate) fn id(format: Format, id: &dyn Display) -> Result<(), CliError> {
     data(format, &id, &json!({ "id": id }))
 }
 
-/// Tells people what happened. Nobody has to read it, so nothing depends on its being written.
+/// Prints a message for people. It is only informative, so a failed write is ignored.
 pub(crate) fn note(message: &str) {
     if log::is_json() {
         info!(target: log::MESSAGE, "{message}");
@@ -69,7 +69,7 @@ pub(crate) fn note(message: &str) {
     }
 }
 
-/// Tells people what they must not miss.
+/// Prints a message that people must not miss.
 pub(crate) fn banner(lines: &[&str]) {
     if log::is_json() {
         warn!(target: log::MESSAGE, "{}", lines.join(" "));
@@ -88,7 +88,7 @@ fn line(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Tells what went wrong and what to do.
+/// Prints an error and its hint.
 pub(crate) fn error(error: &CliError) {
     if log::is_json() {
         error!(target: log::MESSAGE, hint = error.hint(), "{}", error::chain(error));
@@ -135,7 +135,7 @@ impl Progress {
         }
     }
 
-    /// Tells how far it is.
+    /// Prints the progress.
     pub(crate) fn tell(&mut self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);

@@ -1,4 +1,4 @@
-//! What an operator decides: limits, times, and whom to believe.
+//! The settings of an operator: limits, times, and trusted proxies.
 
 use arklow_domain::{LockoutPolicy, RateLimit, TotpWindow};
 use arklow_store::AttemptRules;
@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::address::TrustedProxies;
 use crate::cli::{FactorArgs, LimitArgs, Switch, delta};
 
-/// What an operator decides.
+/// The settings of an operator.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     /// By which codes are judged.
@@ -20,7 +20,7 @@ pub(crate) struct Policy {
     pub(crate) denied: Option<RateLimit>,
     /// How many codes may fail from one address; all of these hold.
     pub(crate) address: Vec<RateLimit>,
-    /// Whose word on where a request comes from is taken.
+    /// The proxies whose forwarding header is trusted.
     pub(crate) trusted_proxies: TrustedProxies,
     /// Under which name authenticator apps list a device.
     pub(crate) issuer: String,
@@ -50,11 +50,11 @@ pub(crate) const PER_ADDRESS: [RateLimit; 2] = [
     },
 ];
 
-/// Under which name authenticator apps list a device, unless somebody gives another.
+/// The default issuer, under which authenticator apps list a device.
 pub(crate) const ISSUER: &str = "Arklow";
 
 impl Default for Policy {
-    /// What holds if nobody decides otherwise.
+    /// The defaults of the flags.
     fn default() -> Self {
         Self {
             rules: AttemptRules {

@@ -16,7 +16,7 @@ const PIXELS: usize = 6;
 #[error("the text is too long for a QR code")]
 pub(crate) struct TooLong;
 
-/// The picture of `text`. Whoever sees it has the text.
+/// The QR code of `text`, as secret as the text.
 ///
 /// # Errors
 /// [`TooLong`]; about 2,900 bytes fit.

@@ -64,7 +64,7 @@ pub(crate) enum Hangup {
     Ignore,
 }
 
-/// The database behind a server, as the log tells of it; empty for a mock.
+/// The database behind a server, for the log; empty for a mock.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ServedDatabase {
     /// The URL, without a password.
@@ -83,7 +83,7 @@ impl ServedDatabase {
 }
 
 impl Config {
-    /// On this address, and otherwise as the flags of `serve` are when nobody gives them.
+    /// The defaults of `serve`, on this address.
     pub(crate) fn on(listen: SocketAddr) -> Self {
         Self {
             listen,
@@ -159,8 +159,8 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
 
 fn warn_of_no_limits() {
     output::banner(&[
-        "LIMITS ARE OFF (--limits off): nothing bounds how often codes are regenerated,",
-        "devices are enrolled, changes denied and codes tried. Not for users.",
+        "LIMITS ARE OFF (--limits off): there is no rate limit for regenerated codes,",
+        "enrollments, denied changes and failed codes. Not for production.",
     ]);
     warn!("the limits are off: only the failures of each user are counted");
 }
@@ -192,9 +192,8 @@ pub(crate) async fn serve(
         .map_or(Ok(()), |failure| Err(CliError::DatabaseFailed(failure)))
 }
 
-/// Serves until a signal, or until what is to be done `beside` it fails, and does what is to be done at its
-/// `end`. Calls `ready` once requests are accepted, with the address, which has the real port also if any
-/// was asked for.
+/// Serves until a signal or until the background task `beside` fails, and then runs `end`. Calls `ready` with
+/// the bound address once requests are accepted; its port is the real one if port 0 was requested.
 pub(crate) async fn until_signal<A: Api>(
     api: A,
     config: Config,
@@ -202,7 +201,7 @@ pub(crate) async fn until_signal<A: Api>(
     beside: impl Future<Output = CliError>,
     end: impl Future<Output = ()>,
 ) -> Result<(), CliError> {
-    // Before anybody learns that there is somebody to send them to.
+    // Before the address is known: no signal must be lost.
     let mut signals = Signals::listen()?;
     let (grace, hangup) = (config.shutdown_grace, config.hangup);
     let served = config.served.clone();
@@ -233,7 +232,7 @@ pub(crate) async fn until_signal<A: Api>(
         stop.send_replace(true);
         match tokio::time::timeout(grace, &mut server).await {
             Ok(Ok(())) => info!("all requests were answered"),
-            Ok(Err(error)) => warn!(%error, "the server did not end as it should"),
+            Ok(Err(error)) => warn!(%error, "the server task failed"),
             Err(_) => {
                 warn!("some requests were still running and are cut off");
                 server.abort();
@@ -344,7 +343,7 @@ impl Signals {
         })
     }
 
-    /// Which one comes next. One that came before nobody asked is not lost.
+    /// Waits for the next signal. Signals since `listen` are not lost.
     pub(crate) async fn next(&mut self) -> &'static str {
         self.stop(Hangup::Stop).await
     }

@@ -1,4 +1,4 @@
-//! What tests of operations stand on: a server on a real database, with a clock they move.
+//! Support for tests of operations: a server on a real database, with a clock that tests move.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -82,7 +82,7 @@ pub(crate) struct TestApp {
     scratch: Arc<Scratch>,
 }
 
-/// Somebody who may replace the codes of a device for a quarter of an hour.
+/// A user with an MFA-fresh session of 15 minutes and a confirmed device.
 pub(crate) struct Ada {
     pub(crate) user_id: UserId,
     pub(crate) session_id: SessionId,
@@ -168,7 +168,7 @@ impl TestApp {
         let (scratch, store) = database().await;
         let (sources, clock) = sources();
         let keyring = Keyring::generate(sources.random.as_ref()).unwrap();
-        // Nobody writes it: nothing is reloaded.
+        // The file does not exist, so the keys are never reloaded.
         let file = scratch.path().join("keys");
         let keys = Keys::new(keyring, file, Arc::clone(&sources.clock));
         let app = Arc::new(App::new(store, keys, sources, policy));
@@ -362,7 +362,7 @@ impl TestApp {
         assert_eq!(disabled.await.unwrap(), DisableUser::Disabled);
     }
 
-    /// Whether `code` was good for one use; failures lock nobody here.
+    /// Whether `code` was accepted; failures do not lock the user here.
     pub(crate) async fn db_redeem(&self, ada: &Ada, code: &str) -> bool {
         let present = VerifyCode {
             user_id: ada.user_id,

@@ -1,4 +1,4 @@
-//! From the words of the domain to those of the contract.
+//! From domain types to the types of the contract.
 
 use std::error::Error;
 use std::time::Duration;
@@ -184,7 +184,7 @@ pub(crate) fn operation_error(code: &str, reason: &dyn Error) -> ErrorEnvelope {
     }
 }
 
-/// A code that is too short to be one is malformed, whoever finds out.
+/// A code below the schema's minimum length is malformed, too.
 fn code_of(violation: &Violation) -> &'static str {
     match (violation.place, &*violation.pointer, &*violation.rule) {
         (In::Body, "/code", "minLength") => "MALFORMED_CODE",

@@ -30,7 +30,7 @@ async fn run_list(args: ListAuditArgs, sources: &Sources) -> Result<(), CliError
     };
     let format = Format::from_flag(args.output.json);
     match closing(&store, print(&store, filter, format)).await {
-        // Whoever reads has seen enough, as `head` has.
+        // The reader closed the pipe, as `head` does.
         Err(CliError::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }

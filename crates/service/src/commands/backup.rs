@@ -1,4 +1,4 @@
-//! `arklow backup`: one file with all of an SQLite database, and a manifest beside it.
+//! `arklow backup`: copies an SQLite database into one file, with a manifest.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -17,9 +17,9 @@ use crate::cli::BackupArgs;
 use crate::error::CliError;
 use crate::output::{self, Format};
 
-/// What the manifest says that it is.
+/// The format that the manifest names.
 const FORMAT: &str = "arklow-backup-v1";
-/// Read and written by its owner, and nobody else.
+/// Only its owner may read and write the file.
 pub(super) const MODE: u32 = 0o600;
 /// The largest manifest that is read.
 const MAX_MANIFEST: u64 = 1024 * 1024;
@@ -82,7 +82,7 @@ impl BackupFileError {
             Self::Store(_) | Self::File { .. } => None,
             Self::Exists(_) => Some("name another file, or replace this one with --replace"),
             Self::DatabaseExists(_) => Some(
-                "`--replace` puts the backup in its place and keeps it under another name beside",
+                "use `--replace` to restore the backup and keep the present database under another name",
             ),
             Self::IsDatabase(_) | Self::NotAFile(_) => Some("name another file"),
             Self::AtWork(_) => Some("wait until it has ended"),
@@ -167,7 +167,7 @@ async fn make(args: &BackupArgs, sources: &Sources) -> Result<Value, BackupFileE
     let text = with_contents(text, &contents);
 
     if args.replace {
-        // First, and on the disk: a manifest must never stand beside a file that it does not describe.
+        // First, and synced: a manifest must never describe another file.
         match fs::remove_file(&manifest) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(BackupFileError::file(&manifest)(error));
@@ -212,7 +212,7 @@ pub(super) fn with_contents(mut object: Value, contents: &BackupContents) -> Val
     object
 }
 
-/// When the backup was made, by the manifest beside it; `None` without one. An error if it is that of another file.
+/// The time of the backup by its manifest; `None` without one. An error if the manifest describes another file.
 pub(super) fn check_manifest(file: &Path) -> Result<Option<String>, BackupFileError> {
     let path = manifest_of(file);
     let text = match File::open(&path) {
@@ -250,7 +250,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// The files that SQLite keeps beside a database that is in use.
+/// The files that SQLite keeps for a database that is in use.
 pub(super) fn beside(path: &Path) -> [PathBuf; 3] {
     ["-wal", "-shm", "-journal"].map(|suffix| with_suffix(path, suffix))
 }

@@ -1,8 +1,9 @@
 //! `arklow keys`: the root keys, and how one takes the place of another while servers go on.
 //!
-//! A rotation writes the new key into the key file first, beside the active one, and waits until
-//! the servers have read it. Only then it makes the key active and protects anything with it. From then on each batch of devices is a transaction of its own, so
-//! that it can be stopped anywhere and gone on with later.
+//! A rotation writes the new key into the key file first, next to the active one, and waits until the
+//! servers have read it: each holds a shared lock on the file that it has read. Then the rotation makes
+//! the key active and re-seals with it. Each batch of devices is a separate transaction, so a stopped
+//! rotation continues where it was.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -169,7 +170,7 @@ async fn run_rotate(args: RotateKeysArgs, sources: &Sources) -> Result<(), CliEr
     }
 }
 
-/// The key file, which nobody else may change meanwhile, and its keys.
+/// The locked key file, which no other command can change, and its keys.
 async fn lock(
     store: &Store,
     path: &Path,
@@ -178,7 +179,7 @@ async fn lock(
     // What is wrong with the file is said better by this.
     let opened = keys::open(store, path, Making::ByHand, sources).await?;
     let file = Exclusive::lock(path, &opened.keyring)?;
-    // Under the lock: somebody else may just have put another key into the file.
+    // Under the lock: another command may just have added a key to the file.
     let keyring = keys::open(store, path, Making::ByHand, sources)
         .await?
         .keyring;
@@ -344,7 +345,7 @@ async fn run_retire(args: RetireKeyArgs, sources: &Sources) -> Result<(), CliErr
         if key == keyring.active() {
             return Err(CliError::ActiveKey(key));
         }
-        // The database first: from then on nobody protects anything with the key.
+        // The database first: from then on no server seals with the key.
         let now = sources.clock.now();
         match store.retire_key(key, now, operator(&args.actor)).await? {
             RetireKey::Retired => output::note(&format!("key {key} is retired")),

@@ -1,4 +1,4 @@
-//! `arklow migrate`: the tables of the database, brought up to date by whoever runs it.
+//! `arklow migrate`: applies and lists migrations.
 
 use std::process::ExitCode;
 

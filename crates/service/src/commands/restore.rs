@@ -28,7 +28,7 @@ pub(crate) async fn run(args: RestoreArgs, sources: &Sources) -> Result<(), CliE
     let url = &args.database.database_url;
     let database = url.sqlite_path().ok_or(BackupError::OnServer);
     let database = database.map_err(|error| CliError::Restore(error.into()))?;
-    // The file itself: SQLite has its WAL beside what a link leads to.
+    // The file itself: SQLite keeps its WAL next to the target of a link.
     let target = database
         .canonicalize()
         .unwrap_or_else(|_| database.to_owned());
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: RestoreArgs, sources: &Sources) -> Result<(), CliE
 
     let kept = old.is_some().then_some(kept);
     if made_at.is_none() {
-        output::note("there is no manifest beside the backup; the file itself was checked");
+        output::note("the backup has no manifest; the file itself was checked");
     }
     if let Some(kept) = &kept {
         output::note(&format!(
@@ -130,7 +130,7 @@ fn remove(path: &PathBuf) {
     drop(fs::remove_file(path));
 }
 
-/// The file that is in the way, if any. It must not be in use, and may be replaced only if somebody said so.
+/// The existing file, if any. It must not be in use, and `--replace` must allow replacing it.
 async fn judge_target(
     target: &Path,
     replace: bool,
@@ -215,7 +215,7 @@ async fn put_in_place(
     kept: &Path,
     directory: &Path,
 ) -> Result<(), BackupFileError> {
-    // Closed, it has no WAL of its own.
+    // A closed database has no WAL.
     if let Some(left) = beside(temporary.path())
         .into_iter()
         .find(|path| path.exists())

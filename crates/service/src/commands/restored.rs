@@ -1,7 +1,8 @@
-//! `arklow restored`: what a restored backup would bring back to life, and what it cannot know.
+//! `arklow restored`: invalidates what a restored backup would revive.
 //!
-//! The sessions come first: whatever they still do before they are over, such as making new backup
-//! codes, dies with the codes after them. Sessions that began meanwhile are ended at last.
+//! Sessions end first: changes that they still make, such as new backup codes, are invalidated with the
+//! codes after them. Sessions that were created meanwhile end last. A single transaction over millions
+//! of rows would block every server, so the work is split into batches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -99,7 +100,7 @@ pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), Cli
     let aside = aside.map_err(|error| CliError::Restore(error.into()))?;
     if let Some(aside) = aside {
         output::note(&format!(
-            "a WAL of another database lay beside this one and is now `{}`",
+            "renamed the WAL of another database to `{}`",
             aside.display()
         ));
     }
@@ -236,7 +237,7 @@ struct Steps {
 }
 
 impl Steps {
-    /// Counts a batch, and waits if another one follows. An error tells of a signal.
+    /// Counts a batch, and waits if another one follows. Fails after a signal.
     async fn are_over(&mut self, more: bool) -> Result<bool, Option<StoreError>> {
         if !more {
             return Ok(true);
@@ -292,7 +293,7 @@ async fn report_held(
     }
 }
 
-/// What records of the audit, kept elsewhere, tell of the time after the backup.
+/// The changes after the backup, by audit records that were kept elsewhere.
 struct Replay {
     since: DateTime<Utc>,
     first: Option<DateTime<Utc>>,

@@ -109,7 +109,7 @@ async fn run_list(args: ListUsersArgs, sources: &Sources) -> Result<(), CliError
         after: args.after,
         search: args.search,
         disabled_since: args.disabled.then_some(DateTime::UNIX_EPOCH),
-        // One more tells whether more follow.
+        // One more row shows whether more follow.
         limit: args.limit + 1,
     };
     let mut users = closing(&store, async {

@@ -35,7 +35,7 @@ impl Contract {
         let operations = items.flat_map(PathItem::operations).map(|operation| {
             let answers = operation.responses.iter().filter_map(|(status, response)| {
                 let response = response.in_components(&document.components.responses)?;
-                // A class of statuses or `default` is nothing that could be asked for by number.
+                // A class of statuses or `default` cannot be requested by number.
                 let status = status.parse().ok()?;
                 Some((status, document.components.examples(response)))
             });
@@ -51,8 +51,8 @@ impl Contract {
 }
 
 impl Operation {
-    /// The answer that is asked for, or else the first example of the first success; the error says what there is, and
-    /// quotes nothing of what was asked.
+    /// The requested answer, or by default the first example of the first success. The error lists the choices and
+    /// does not quote the request.
     pub(crate) fn choose(&self, asked: &Preferences) -> Result<(u16, &Example), String> {
         let candidates: Vec<u16> = match (&asked.code, &asked.example) {
             (Some(code), _) => {

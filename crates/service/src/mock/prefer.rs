@@ -1,4 +1,4 @@
-//! What a request prefers of its answer (RFC 7240), as far as the mock heeds it.
+//! The preferences of a request (RFC 7240) that the mock supports.
 
 /// Which of the documented answers a request wants.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ const DEPTH: usize = 32;
 
 /// A value of `schema`, the same each time; `named` is what `#/components/schemas/` refers to.
 ///
-/// An example that the schema itself gives comes first. What a pattern allows is not found out: such a schema needs one.
+/// An example that the schema itself gives comes first. Patterns are not evaluated: a schema with a pattern needs an example.
 pub(crate) fn sample(schema: &Value, named: &Map<String, Value>) -> Value {
     sample_at(schema, named, DEPTH)
 }

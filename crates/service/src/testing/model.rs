@@ -1,5 +1,5 @@
 //! Random sequences of all operations by several users and sessions, each answer compared with that
-//! of a small model. What fails is shrunk to the shortest sequence that does.
+//! of a small model. A failing sequence is shrunk to the shortest one that fails.
 //!
 //! `PROPTEST_CASES` and `PROPTEST_MAX_SHRINK_ITERS` make a run longer.
 
@@ -46,7 +46,7 @@ struct Who {
 enum Which {
     /// Of those that the caller has.
     Own(usize),
-    /// Of all that were ever made, by whomever.
+    /// Of all sets that were ever created, of any user.
     Any(usize),
 }
 
@@ -188,7 +188,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        // Failures of one address are not of the database, and have tests of their own.
+        // The limit for an address is not in the database and has separate tests.
         let app = TestApp::with_policy(Policy {
             address: Vec::new(),
             denied: Some(RateLimit {
@@ -298,7 +298,7 @@ impl World {
         expected
     }
 
-    /// What the model says of a code that is presented; does what follows from it.
+    /// The expected result for a code; updates the model.
     fn judge(&mut self, who: Who, which: Option<usize>, code: Code, goal: Goal) -> Said {
         let now = self.now();
         let user = &self.users[who.user];

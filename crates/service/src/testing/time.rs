@@ -1,4 +1,4 @@
-//! What a moving clock does to codes, locks, enrollments and step-ups.
+//! The effects of a moving clock on codes, locks, enrollments and step-ups.
 
 use arklow_api::server::{
     PostV1SelfMfaEnrollConfirmAnswer as Confirmed, PostV1SelfMfaEnrollStartAnswer as Started,
