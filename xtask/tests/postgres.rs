@@ -19,6 +19,7 @@ fn suites_hold_on_postgres() {
         .args([
             "test",
             "--workspace",
+            "--lib",
             "--bins",
             "--test",
             "store",

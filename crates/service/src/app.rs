@@ -9,7 +9,7 @@ use arklow_domain::{Keyring, Random, SystemRandom, UnreadableSecret};
 use arklow_store::{Store, StoreError};
 use chrono::{DateTime, Utc};
 
-use crate::address::AddressLimiter;
+use crate::client_ip::AddressLimiter;
 use crate::denials::Denials;
 use crate::keys::Keys;
 use crate::policy::Policy;

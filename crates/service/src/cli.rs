@@ -1,7 +1,24 @@
 //! The command line: the flags, the variables behind them, and what is wrong usage.
 
+mod audit;
+mod backup;
+mod copy;
+mod dev;
+mod device;
+pub(crate) mod error;
+mod keys;
+mod migrate;
+pub(crate) mod open;
+mod operator;
+pub(crate) mod output;
+mod restore;
+mod restored;
+mod session;
+mod user;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use arklow_domain::{
@@ -16,6 +33,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use tracing::Level;
 
+use self::error::CliError;
+use crate::app::Sources;
+use crate::log;
 use crate::policy::ISSUER;
 
 /// The default address to listen on.
@@ -182,6 +202,49 @@ impl Command {
             | Self::Audit(_) => false,
         }
     }
+}
+
+/// Runs the command that the arguments of the process name.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return log::wrong_usage(&error),
+    };
+    log::start(cli.log, cli.command.serves());
+    match start(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn start(command: Command) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(CliError::Runtime)?;
+    let outcome = runtime.block_on(run(command, Sources::system()));
+    // What is still running was given its time; it must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Migrate(command) => return migrate::run(command).await,
+        Command::Dev(args) => dev::run(args, sources).await,
+        Command::Mock(args) => crate::mock::run(args).await,
+        Command::Serve(args) => crate::http::server::run(*args, sources).await,
+        Command::User(command) => user::run(command, &sources).await,
+        Command::Session(command) => session::run(command, &sources).await,
+        Command::Device(command) => device::run(command, &sources).await,
+        Command::Keys(command) => keys::run(command, &sources).await,
+        Command::Copy(args) => copy::run(args).await,
+        Command::Backup(args) => backup::run(args, &sources).await,
+        Command::Restore(args) => restore::run(args, &sources).await,
+        Command::Restored(args) => restored::run(args, &sources).await,
+        Command::Audit(command) => audit::run(command, &sources).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Debug, Subcommand)]

@@ -161,7 +161,7 @@ async fn write(store: &Store, denied: Vec<DeniedAttempts>) {
     }
     let attempts: i64 = denied.iter().map(|denied| denied.attempts).sum();
     if let Err(cause) = store.record_denied(denied).await {
-        let error = crate::error::chain(&cause);
+        let error = crate::cli::error::chain(&cause);
         error!(
             attempts,
             error, "cannot write {attempts} denied changes into the audit"

@@ -28,7 +28,7 @@ use xattr::FileExt as _;
 use zeroize::Zeroizing;
 
 use crate::app::{Clock, Sources};
-use crate::error::chain;
+use crate::cli::error::chain;
 
 /// The largest key file; it has 86 bytes for each key.
 const MAX_BYTES: usize = 64 * 1024;
@@ -988,7 +988,7 @@ mod tests {
         fs::write(&path, "hunter2\n").unwrap();
         let error = refused(&store, &path).await;
         assert!(matches!(error, KeysError::Malformed { .. }), "{error:?}");
-        assert!(!crate::error::chain(&error).contains("hunter2"));
+        assert!(!crate::cli::error::chain(&error).contains("hunter2"));
     }
 
     #[tokio::test]

@@ -19,10 +19,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::cli::error::chain;
+use crate::cli::output;
 use crate::cli::{LogArgs, LogFormat, LogLevel};
-use crate::error::chain;
-use crate::output;
-use crate::serve::ServedDatabase;
+use crate::http::server::ServedDatabase;
 
 /// Under which name Dropshot's events stand in the log.
 const DROPSHOT: &str = "dropshot";

@@ -24,10 +24,10 @@ use serde_json::{Value, json};
 use self::contract::Contract;
 use self::prefer::Preferences;
 use crate::cli::MockArgs;
-use crate::error::CliError;
-use crate::output::{self, Format};
-use crate::serve::{self, Config};
-use crate::wire;
+use crate::cli::error::CliError;
+use crate::cli::output::{self, Format};
+use crate::http::server::{self, Config};
+use crate::http::wire;
 
 /// What the binary was built from.
 const CONTRACT: &str = include_str!("../../../openapi.yaml");
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: MockArgs) -> Result<(), CliError> {
     };
     let nothing_else = std::future::pending();
     let mock = Mock { contract };
-    serve::until_signal(mock, Config::on(args.listen), ready, nothing_else, async {}).await
+    server::until_signal(mock, Config::on(args.listen), ready, nothing_else, async {}).await
 }
 
 fn print(format: Format, url: &str) -> Result<(), CliError> {

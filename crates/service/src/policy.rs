@@ -4,8 +4,8 @@ use arklow_domain::{LockoutPolicy, RateLimit, TotpWindow};
 use arklow_store::AttemptRules;
 use chrono::TimeDelta;
 
-use crate::address::TrustedProxies;
 use crate::cli::{FactorArgs, LimitArgs, Switch, delta};
+use crate::client_ip::TrustedProxies;
 
 /// The settings of an operator.
 #[derive(Debug, Clone)]

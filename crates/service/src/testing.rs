@@ -40,9 +40,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 use throwaway::Throwaway;
 
-use crate::api::Server;
 use crate::app::{App, Clock, Sources};
-use crate::auth::Caller;
+use crate::http::api::Server;
+use crate::http::auth::Caller;
 use crate::keys::Keys;
 use crate::policy::Policy;
 

@@ -23,7 +23,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::time::seed_of;
 use super::{TestApp, origin};
-use crate::auth::Caller;
+use crate::http::auth::Caller;
 use crate::policy::Policy;
 
 const USERS: usize = 2;

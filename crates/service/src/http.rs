@@ -1,0 +1,24 @@
+//! The API over HTTP: the server, and the operations behind it. Knows no command line.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `server` | from an open database to a listening server, and back |
+//! | `listener` | accepting connections, and their limits |
+//! | `docs` | the documentation in the browser |
+//! | `api` | the generated trait, answered by `ops` |
+//! | `auth` | from a token to a caller |
+//! | `ops` | the operations, one file each |
+//! | `attempts`, `operation_error` | verifying a code, for every operation; how each error is answered |
+//! | `wire` | from the types of the domain to those of the contract |
+//! | `qr` | the QR code of a provisioning URI |
+
+pub(crate) mod api;
+mod attempts;
+pub(crate) mod auth;
+mod docs;
+mod listener;
+mod operation_error;
+mod ops;
+mod qr;
+pub(crate) mod server;
+pub(crate) mod wire;

@@ -1,0 +1,45 @@
+//! A device of the caller goes, with its seed and its codes.
+
+use arklow_api::server::{
+    DeleteV1SelfMfaRemoveAnswer as Answer, DeleteV1SelfMfaRemoveRequest as Request,
+};
+use arklow_api::types::{RemoveDeviceEnvelope, VerificationType};
+use arklow_store::{Attempt, Goal};
+use chrono::{DateTime, Utc};
+use tracing::info;
+
+use crate::app::App;
+use crate::http::attempts::{self, Kind};
+use crate::http::auth::Caller;
+use crate::http::operation_error::{self, OperationError};
+use crate::http::wire;
+
+/// How an error is answered.
+pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
+    let answer = error.answer(caller.origin(), now);
+    operation_error::answer!(Answer, answer, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
+}
+
+/// Removes the device if the code is one of it.
+pub(crate) async fn run(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+) -> Result<RemoveDeviceEnvelope, OperationError> {
+    let body = request.body;
+    let kind = match body.verification_type {
+        VerificationType::Totp => Kind::Totp,
+        VerificationType::BackupCode => Kind::BackupCode,
+    };
+    let goal = Goal::Remove;
+    let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;
+    if let Attempt::Accepted(accepted) = &outcome {
+        let id = accepted.device.id;
+        info!(
+            req_id = caller.origin().request_id,
+            device.id = %id,
+            "device `{id}` was removed"
+        );
+    }
+    Ok(wire::removal(&outcome))
+}

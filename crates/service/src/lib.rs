@@ -1,0 +1,30 @@
+//! The server of `arklow`, and the commands around it. The binary only calls [`main`].
+//!
+//! | module | what it holds | knows nothing of |
+//! |---|---|---|
+//! | `cli` | the commands, each with its flags; their messages and errors | Dropshot |
+//! | `http` | the API: connections, operations, the documentation in the browser | the command line |
+//! | `mock` | the API answered with the examples of the contract | the command line |
+//! | `keys` | the key file | both |
+//! | `app`, `policy` | what operations work with; the settings of an operator | both |
+//! | `client_ip`, `denials` | where a request comes from, and the limit for it; the limit for denied changes | both |
+//! | `log` | the log on standard error | both |
+
+mod app;
+mod cli;
+mod client_ip;
+mod denials;
+mod http;
+mod keys;
+mod log;
+mod mock;
+mod policy;
+#[cfg(test)]
+mod testing;
+
+use std::process::ExitCode;
+
+/// Runs the command that the arguments of the process name, and returns its exit code.
+pub fn main() -> ExitCode {
+    cli::main()
+}
