@@ -1,41 +1,15 @@
-//! The dependencies of the operations.
-//!
-//! The only place where the clock is read and where random bytes come from; everything else takes
-//! both as arguments, so that tests decide them.
+//! What operations work with: the store, the keys, the sources, the policy and the limits.
 
 use std::sync::Arc;
 
-use arklow_domain::{Keyring, Random, SystemRandom, UnreadableSecret};
+use arklow_domain::{Keyring, Random, UnreadableSecret};
 use arklow_store::{Store, StoreError};
-use chrono::{DateTime, Utc};
 
 use crate::client_ip::AddressLimiter;
 use crate::denials::Denials;
 use crate::keys::Keys;
 use crate::policy::Policy;
-
-/// Tells the time.
-pub(crate) trait Clock: Send + Sync {
-    /// The time. Asked once per request: two answers are two times.
-    fn now(&self) -> DateTime<Utc>;
-}
-
-/// Where time and random bytes come from.
-#[derive(Clone)]
-pub(crate) struct Sources {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Arc<dyn Random>,
-}
-
-impl Sources {
-    /// The clock and the generator of the operating system.
-    pub(crate) fn system() -> Self {
-        Self {
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom::new()),
-        }
-    }
-}
+use crate::sources::{Clock, Sources};
 
 /// What operations work with.
 pub(crate) struct App {
@@ -82,17 +56,5 @@ impl App {
             ) if self.keys.reload(&self.store, &keyring).await => ask(self.keys.current()).await,
             outcome => outcome,
         }
-    }
-}
-
-struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the clock that is to be used instead"
-    )]
-    fn now(&self) -> DateTime<Utc> {
-        Utc::now()
     }
 }

@@ -209,7 +209,18 @@ fn lock(failures: &Mutex<Failures>) -> MutexGuard<'_, Failures> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::PER_ADDRESS;
+
+    /// Ten in five minutes, and fifty an hour.
+    const PER_ADDRESS: [RateLimit; 2] = [
+        RateLimit {
+            count: 10,
+            per: TimeDelta::minutes(5),
+        },
+        RateLimit {
+            count: 50,
+            per: TimeDelta::hours(1),
+        },
+    ];
 
     const HERE: &str = "192.0.2.1";
 

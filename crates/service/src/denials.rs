@@ -16,7 +16,7 @@ use arklow_store::{AuditEvent, AuditOrigin, DeniedAttempts, Store};
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{error, warn};
 
-use crate::app::Clock;
+use crate::sources::Clock;
 
 /// How many sessions at their limit a user may have before all of the user's are refused.
 const SESSIONS: usize = 5;
@@ -161,7 +161,7 @@ async fn write(store: &Store, denied: Vec<DeniedAttempts>) {
     }
     let attempts: i64 = denied.iter().map(|denied| denied.attempts).sum();
     if let Err(cause) = store.record_denied(denied).await {
-        let error = crate::cli::error::chain(&cause);
+        let error = crate::log::chain(&cause);
         error!(
             attempts,
             error, "cannot write {attempts} denied changes into the audit"

@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `server` | from an open database to a listening server, and back |
+//! | `server` | binds the address, serves until a signal, and drains |
 //! | `listener` | accepting connections, and their limits |
 //! | `docs` | the documentation in the browser |
 //! | `api` | the generated trait, answered by `ops` |

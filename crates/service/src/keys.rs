@@ -27,8 +27,8 @@ use tracing::{debug, error, info, warn};
 use xattr::FileExt as _;
 use zeroize::Zeroizing;
 
-use crate::app::{Clock, Sources};
-use crate::cli::error::chain;
+use crate::log::chain;
+use crate::sources::{Clock, Sources};
 
 /// The largest key file; it has 86 bytes for each key.
 const MAX_BYTES: usize = 64 * 1024;
@@ -988,7 +988,7 @@ mod tests {
         fs::write(&path, "hunter2\n").unwrap();
         let error = refused(&store, &path).await;
         assert!(matches!(error, KeysError::Malformed { .. }), "{error:?}");
-        assert!(!crate::cli::error::chain(&error).contains("hunter2"));
+        assert!(!crate::log::chain(&error).contains("hunter2"));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 //! | `keys` | the key file | both |
 //! | `app`, `policy` | what operations work with; the settings of an operator | both |
 //! | `client_ip`, `denials` | where a request comes from, and the limit for it; the limit for denied changes | both |
+//! | `sources`, `signals` | the clock and the random bytes; the signals that stop a process | both |
 //! | `log` | the log on standard error | both |
 
 mod app;
@@ -19,6 +20,8 @@ mod keys;
 mod log;
 mod mock;
 mod policy;
+mod signals;
+mod sources;
 #[cfg(test)]
 mod testing;
 

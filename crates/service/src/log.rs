@@ -6,12 +6,13 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arklow_api::server::Origin;
+use clap::{Args, ValueEnum};
 use slog::{Drain, KV as _, Key, Never, OwnedKVList, Record, Serializer};
 use tracing::{Level, error, event, info, warn};
 use tracing_subscriber::Layer as _;
@@ -19,16 +20,69 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::error::chain;
-use crate::cli::output;
-use crate::cli::{LogArgs, LogFormat, LogLevel};
-use crate::http::server::ServedDatabase;
-
 /// Under which name Dropshot's events stand in the log.
 const DROPSHOT: &str = "dropshot";
 
 /// Under which name messages stand in the log; they are there at every level.
 pub(crate) const MESSAGE: &str = "arklow::message";
+
+/// What is logged on standard error, and how.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LogArgs {
+    /// How much is logged; never a token, a code, a seed or a key.
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        env = "ARKLOW_LOG",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub(crate) log_level: LogLevel,
+    /// How messages and the log look on standard error: `json` is one object per line, from the first
+    /// line on. `auto` is `json` for `serve`, `dev` and `mock` unless standard error is a terminal,
+    /// and `human` otherwise.
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        env = "ARKLOW_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "auto"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Auto,
+    Human,
+    Json,
+}
 
 /// Whether standard error takes JSON only.
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -74,6 +128,15 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
     }));
 }
 
+/// The database behind a server, as the log names it; empty for a mock.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct ServedDatabase {
+    /// The URL, without a password.
+    pub(crate) url: Option<String>,
+    /// The newest migration that its tables have.
+    pub(crate) migration: Option<String>,
+}
+
 /// Logs that a server accepts requests.
 pub(crate) fn started(address: SocketAddr, served: &ServedDatabase) {
     let (database, migration) = (served.url.as_deref(), served.migration.as_deref());
@@ -88,7 +151,7 @@ pub(crate) fn started(address: SocketAddr, served: &ServedDatabase) {
             "started, listening on http://{address}"
         );
     } else {
-        output::note(&format!("listening on http://{address}"));
+        note(&format!("listening on http://{address}"));
         info!(version, database, migration, address = %address, "started");
     }
 }
@@ -134,6 +197,46 @@ fn wants_json(arguments: &[String], variable: Option<&str>) -> bool {
             serves && !io::stderr().is_terminal()
         }
     }
+}
+
+/// Prints a message for people. It is only informative, so a failed write is ignored.
+pub(crate) fn note(message: &str) {
+    if is_json() {
+        info!(target: MESSAGE, "{message}");
+    } else {
+        line(message);
+    }
+}
+
+/// Prints a message that people must not miss.
+pub(crate) fn banner(lines: &[&str]) {
+    if is_json() {
+        warn!(target: MESSAGE, "{}", lines.join(" "));
+        return;
+    }
+    let width = lines.iter().map(|text| text.chars().count()).max();
+    let width = width.unwrap_or_default();
+    line("");
+    for text in lines {
+        line(&format!("*** {text:<width$} ***"));
+    }
+    line("");
+}
+
+fn line(text: &str) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// An error and its causes, as one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// Logs a failure whose cause the caller does not learn.

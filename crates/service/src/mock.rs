@@ -1,4 +1,4 @@
-//! `arklow mock`: the contract, answered with its own examples.
+//! The API of `arklow mock`: the contract, answered with its own examples.
 //!
 //! It stands behind the generated adapter as the server does, so the adapter checks token, media type, size, JSON and
 //! schema in the same way. The mock checks nothing else and stores nothing.
@@ -6,6 +6,8 @@
 mod contract;
 mod prefer;
 mod sample;
+
+use std::error::Error;
 
 use arklow_api::server::{
     Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, GetV1SelfAnswer,
@@ -23,64 +25,30 @@ use serde_json::{Value, json};
 
 use self::contract::Contract;
 use self::prefer::Preferences;
-use crate::cli::MockArgs;
-use crate::cli::error::CliError;
-use crate::cli::output::{self, Format};
-use crate::http::server::{self, Config};
 use crate::http::wire;
 
 /// What the binary was built from.
 const CONTRACT: &str = include_str!("../../../openapi.yaml");
 
 /// A token of the right form. The mock takes any.
-const TOKEN: &str = "arks_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-
-/// Serves until a signal.
-pub(crate) async fn run(args: MockArgs) -> Result<(), CliError> {
-    if !args.listen.ip().is_loopback() {
-        return Err(CliError::NotLoopback {
-            command: "mock",
-            address: args.listen,
-        });
-    }
-    let contract = Contract::read(CONTRACT).map_err(|error| CliError::Server(error.into()))?;
-    let format = Format::from_flag(args.json);
-    let ready = |address| {
-        output::banner(&[
-            "A MOCK: every answer is an example of the contract, whatever was sent.",
-            "Nothing is stored, no code is looked at, any well-formed token will do.",
-        ]);
-        print(format, &format!("http://{address}"))
-    };
-    let nothing_else = std::future::pending();
-    let mock = Mock { contract };
-    server::until_signal(mock, Config::on(args.listen), ready, nothing_else, async {}).await
-}
-
-fn print(format: Format, url: &str) -> Result<(), CliError> {
-    let human = format!(
-        "token: {TOKEN}\n\
-         \n\
-         Ten backup codes, and how it looks when there are none:\n\
-         \n\
-         curl -sS -X POST {url}/v1/self/mfa/regenerate/totp -H 'content-type: application/json' \
-         -H 'x-arklow-auth: {TOKEN}' -d '{{\"device_id\":\"1\"}}'\n\
-         curl -sS -X POST {url}/v1/self/mfa/regenerate/totp -H 'content-type: application/json' \
-         -H 'x-arklow-auth: {TOKEN}' -d '{{\"device_id\":\"1\"}}' -H 'prefer: code=429'\n\
-         \n\
-         `prefer: code=STATUS` asks for another documented status, `example=NAME` for another example.\n"
-    );
-    output::data(format, &human, &json!({ "url": url, "token": TOKEN }))
-}
+pub(crate) const TOKEN: &str = "arks_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// Answers every operation with an example.
-struct Mock {
+pub(crate) struct Mock {
     contract: Contract,
+}
+
+impl Mock {
+    /// A mock of the contract that the binary was built from.
+    pub(crate) fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let contract = Contract::read(CONTRACT)?;
+        Ok(Self { contract })
+    }
 }
 
 /// The answer to a valid request. It is chosen before the request is checked: an undocumented preference is the first
 /// error to report.
-struct Chosen {
+pub(crate) struct Chosen {
     status: u16,
     answer: Value,
 }

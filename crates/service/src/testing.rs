@@ -40,11 +40,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 use throwaway::Throwaway;
 
-use crate::app::{App, Clock, Sources};
+use crate::app::App;
+use crate::cli::serve::ServeArgs;
 use crate::http::api::Server;
 use crate::http::auth::Caller;
 use crate::keys::Keys;
 use crate::policy::Policy;
+use crate::sources::{Clock, Sources};
 
 /// A clock that stands still until it is moved.
 pub(crate) struct TestClock(Mutex<DateTime<Utc>>);
@@ -101,6 +103,11 @@ impl Ada {
     pub(crate) fn token(&self) -> &str {
         self.token.expose()
     }
+}
+
+/// What `serve` decides by if no flag is given.
+pub(crate) fn default_policy() -> Policy {
+    ServeArgs::defaults().policy()
 }
 
 /// Where all test requests come from.
@@ -161,7 +168,7 @@ fn totp_request(device_id: &str, code: &TotpCode) -> TotpCodeRequest {
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
-        Self::with_policy(Policy::default()).await
+        Self::with_policy(default_policy()).await
     }
 
     pub(crate) async fn with_policy(policy: Policy) -> Self {

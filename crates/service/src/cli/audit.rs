@@ -6,10 +6,32 @@ use arklow_store::{AuditFilter, AuditRecord, Store};
 use serde_json::{Value, json};
 
 use super::open::{closing, open_existing};
-use crate::app::Sources;
+use crate::cli::args::{DatabaseArgs, ListOutputArgs, Since};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
-use crate::cli::{AuditCommand, ListAuditArgs};
+use crate::sources::Sources;
+use arklow_domain::UserId;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List the records, oldest first.
+    List(ListAuditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListAuditArgs {
+    /// Only those of this user.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Option<UserId>,
+    /// Only those since then: RFC 3339, such as 2026-11-25T08:00:00Z, or how long ago, such as 24h.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: ListOutputArgs,
+}
 
 /// How many records are read at once: a list may be longer than memory.
 const PAGE: u32 = 1_000;

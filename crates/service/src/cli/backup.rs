@@ -12,10 +12,25 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ring::digest;
 use serde_json::{Value, json};
 
-use crate::app::Sources;
-use crate::cli::BackupArgs;
+use crate::cli::args::{DatabaseArgs, OutputArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
+use crate::sources::Sources;
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to make.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Replace FILE if it exists.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// The format that the manifest names.
 const FORMAT: &str = "arklow-backup-v1";

@@ -6,9 +6,35 @@ use arklow_store::{CopyError, CopyProgress};
 use serde_json::json;
 
 use super::open::{closing, open_existing_by};
-use crate::cli::CopyArgs;
+use crate::cli::args::{DatabaseUrlParser, OutputArgs};
 use crate::cli::error::{CliError, DatabaseFlag};
 use crate::cli::output::{self, Format, Progress};
+use arklow_store::DatabaseUrl;
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Where the rows are: `sqlite:` and the path of a file.
+    #[arg(
+        long,
+        env = "ARKLOW_COPY_FROM",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = DatabaseUrlParser("--from")
+    )]
+    pub(crate) from: DatabaseUrl,
+    /// Where they are to be: `postgres://` and so on.
+    #[arg(
+        long,
+        env = "ARKLOW_COPY_TO",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = DatabaseUrlParser("--to")
+    )]
+    pub(crate) to: DatabaseUrl,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 pub(crate) async fn run(args: CopyArgs) -> Result<(), CliError> {
     // Before anything is opened: what is wrong with the flags is said better by this.

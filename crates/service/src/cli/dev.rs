@@ -7,19 +7,54 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arklow_domain::{DeviceId, ProvisioningUri, Seed, TotpStep, UserId};
-use arklow_store::{DatabaseUrl, Options, Store};
+use arklow_store::{DatabaseUrl, Store};
 use serde_json::json;
 
-use crate::app::{App, Sources};
+use crate::app::App;
+use crate::cli::args::{ActorArgs, LISTEN, OutputArgs, Switch, address};
 use crate::cli::device::{self, Confirmation};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
+use crate::cli::serve::ServeArgs;
 use crate::cli::session;
-use crate::cli::{ActorArgs, DevArgs, DevCodeArgs, DevCommand, Switch};
 use crate::cli::{open, user};
-use crate::http::server::{self, Config, ServedDatabase};
+use crate::http::server::{self, Config};
 use crate::keys::{self, Keys, Making};
 use crate::policy::Policy;
+use crate::signals::Hangup;
+use crate::sources::Sources;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevCommand {
+    /// Print the current code of a device, as an authenticator app would.
+    Code(DevCodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevCodeArgs {
+    /// The `otpauth://` URI of the device, which `arklow dev` prints.
+    #[arg(value_name = "URI")]
+    pub(crate) uri: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct DevArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<DevCommand>,
+    /// The loopback address to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = LISTEN, value_parser = address)]
+    pub(crate) listen: SocketAddr,
+    /// Whether the documentation is served at /swagger/ui.
+    #[arg(long, value_name = "ON_OR_OFF", default_value = "on")]
+    pub(crate) docs: Switch,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// How long the demo session lives, MFA-verified all the time.
 const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
@@ -42,15 +77,18 @@ pub(crate) async fn run(args: DevArgs, sources: Sources) -> Result<(), CliError>
         .map_err(CliError::TemporaryDirectory)?;
     let file = directory.path().join("arklow.db");
     let url = DatabaseUrl::sqlite(&file).map_err(CliError::TemporaryPath)?;
-    let opened = Store::open(&url, Options::default()).await;
+    let defaults = ServeArgs::defaults();
+    let opened = Store::open(&url, defaults.store_options()).await;
     let store = opened.map_err(|cause| CliError::Throwaway(cause.into()))?;
     let format = Format::from_flag(args.json);
     let config = Config {
-        docs: args.docs,
-        served: ServedDatabase::of(&url, &store),
-        ..Config::on(args.listen)
+        listen: args.listen,
+        docs: args.docs.is_on(),
+        hangup: Hangup::Stop,
+        served: open::served(&url, &store),
+        ..defaults.config()
     };
-    match serve_demo(&store, &url, config, format, sources).await {
+    match serve_demo(&store, &url, config, defaults.policy(), format, sources).await {
         // At its end, which has closed the store.
         Ok(()) => Ok(()),
         failed => open::closing(&store, async { failed }).await,
@@ -61,6 +99,7 @@ async fn serve_demo(
     store: &Store,
     database: &DatabaseUrl,
     config: Config,
+    policy: Policy,
     format: Format,
     sources: Sources,
 ) -> Result<(), CliError> {
@@ -70,7 +109,7 @@ async fn serve_demo(
         .map_err(|cause| CliError::Throwaway(cause.into()))?
         .keyring;
     let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
-    let app = App::new(store.clone(), keys, sources.clone(), Policy::default());
+    let app = App::new(store.clone(), keys, sources.clone(), policy);
     let demo = Demo::create(&app, &sources).await;
     let demo = demo.map_err(|cause| CliError::Throwaway(cause.into()))?;
     let docs = config.docs;
@@ -134,7 +173,7 @@ impl Demo {
         &self,
         format: Format,
         address: SocketAddr,
-        docs: Switch,
+        docs: bool,
         database: &DatabaseUrl,
     ) -> Result<(), CliError> {
         let Self {
@@ -145,7 +184,7 @@ impl Demo {
         } = self;
         let url = format!("http://{address}");
         let token = session.token.expose();
-        let docs = (docs == Switch::On).then(|| format!("{url}/swagger/ui"));
+        let docs = docs.then(|| format!("{url}/swagger/ui"));
         let read = docs.as_ref().map(|docs| format!("docs:      {docs}\n"));
         let read = read.unwrap_or_default();
         let uri = uri.expose();

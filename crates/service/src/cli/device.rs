@@ -5,10 +5,87 @@ use arklow_store::{AuditOrigin, CreateDevice, NewDevice, RemoveDevice, ResetStep
 use serde_json::json;
 
 use super::open::{closing, existing_keys, open_existing, operator};
-use crate::app::Sources;
+use crate::cli::args::{ActorArgs, DatabaseArgs, ISSUER, KeysArgs, ListArgs, OutputArgs, issuer};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
-use crate::cli::{CreateDeviceArgs, DeviceCommand, ListArgs, RemoveDeviceArgs, ResetStepArgs};
+use crate::sources::Sources;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Create a TOTP device; print its id and the otpauth URI for an authenticator app.
+    Create(CreateDeviceArgs),
+    /// List all devices that a user ever had, newest first, removed ones too.
+    List(ListArgs),
+    /// Remove a device without a code of it; its seed and its backup codes are gone at once.
+    Remove(RemoveDeviceArgs),
+    /// Make the TOTP codes of a device work again after the clock of a server was ahead.
+    ///
+    /// A code that is accepted makes all earlier ones unusable. With a clock that is ahead, those are
+    /// also codes of the time to come. This sets the device back to the present: codes that the app
+    /// has shown so far stay unusable, the next one works. Set the clock right first.
+    ResetStep(ResetStepArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResetStepArgs {
+    #[command(flatten)]
+    pub(crate) which: ResetStepTarget,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ResetStepTarget {
+    /// Which device.
+    #[arg(long)]
+    pub(crate) id: Option<DeviceId>,
+    /// All devices that are ahead of the clock.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveDeviceArgs {
+    /// Which device.
+    #[arg(long)]
+    pub(crate) id: DeviceId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateDeviceArgs {
+    /// Whose device.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: UserId,
+    /// What its owner calls it.
+    #[arg(long)]
+    pub(crate) name: DeviceName,
+    /// Take it as confirmed, as if its owner had shown that it works.
+    #[arg(long)]
+    pub(crate) confirmed: bool,
+    /// Under which name authenticator apps list the device; give what `serve` has.
+    #[arg(long, env = "ARKLOW_ISSUER", default_value = ISSUER, value_parser = issuer)]
+    pub(crate) issuer: String,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 pub(crate) async fn run(command: DeviceCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
@@ -201,8 +278,8 @@ async fn run_reset_step(args: ResetStepArgs, sources: &Sources) -> Result<(), Cl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::ISSUER;
     use crate::cli::user;
-    use crate::policy::ISSUER;
     use crate::testing::{database, sources};
 
     fn pending(user_id: UserId) -> Totp<'static> {

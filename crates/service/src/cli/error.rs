@@ -14,7 +14,9 @@ use chrono::{DateTime, Utc};
 use crate::cli::backup::BackupFileError;
 use crate::cli::output;
 use crate::cli::restored::Invalidated;
+use crate::http::server::ServerError;
 use crate::keys::KeysError;
+use crate::signals::SignalsError;
 
 /// The flag that names a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +41,10 @@ impl fmt::Display for DatabaseFlag {
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    #[error("the address {0} is in use (--listen)")]
-    AddressInUse(SocketAddr),
-    #[error("cannot listen on {address} (--listen)")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
     #[error(
         "`arklow {command}` serves this machine only, and {address} is no loopback address (--listen)"
     )]
@@ -165,36 +163,17 @@ pub(crate) enum CliError {
     Output(#[source] io::Error),
     #[error("cannot start the threads of the server")]
     Runtime(#[source] io::Error),
-    #[error("cannot listen for signals")]
-    Signals(#[source] io::Error),
-    #[error(
-        "cannot serve {asked} connections (--max-connections): this process may open {limit} files, \
-         which leaves {possible}"
-    )]
-    TooFewDescriptors {
-        asked: usize,
-        limit: u64,
-        possible: usize,
-    },
-    #[error("cannot start the server")]
-    Server(#[source] Box<dyn Error + Send + Sync>),
-    #[error("the server ended unexpectedly: {0}")]
-    Ended(String),
-    #[error("cannot use the database any more")]
-    DatabaseFailed(#[source] StoreError),
-    #[error("stopped at once by a second signal; running requests were cut off")]
-    Interrupted,
 }
 
 impl CliError {
     /// What to do next, where the message does not say it already.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::AddressInUse(_) => Some(
+            Self::Server(ServerError::AddressInUse(_)) => Some(
                 "is another `arklow` running?  Stop it, or use `--listen 127.0.0.1:0` for any \
                  free port",
             ),
-            Self::Listen { .. } => {
+            Self::Server(ServerError::Listen { .. }) => {
                 Some("use an address of this machine, such as `--listen 127.0.0.1:0`")
             }
             Self::NotLoopback { .. } => Some(
@@ -342,10 +321,10 @@ impl CliError {
                 "`arklow keys list` tells which key, the log above which devices do not open: remove \
                  them with `arklow device remove`, and run this again",
             ),
-            Self::TooFewDescriptors { .. } => {
+            Self::Server(ServerError::TooFewDescriptors { .. }) => {
                 Some("lower --max-connections, or raise the hard limit: `ulimit -Hn`, LimitNOFILE")
             }
-            Self::DatabaseFailed(_) => Some(
+            Self::Server(ServerError::DatabaseFailed(_)) => Some(
                 "check the disk, its free space and the kernel's log, then start it again: answered \
                  changes are in the database file and the `-wal` file beside it, so keep both",
             ),
@@ -358,9 +337,7 @@ impl CliError {
             | Self::Output(_)
             | Self::Runtime(_)
             | Self::Signals(_)
-            | Self::Server(_)
-            | Self::Ended(_)
-            | Self::Interrupted => None,
+            | Self::Server(_) => None,
         }
     }
 
@@ -371,18 +348,6 @@ impl CliError {
             _ => ExitCode::FAILURE,
         }
     }
-}
-
-/// An error and its causes, as one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

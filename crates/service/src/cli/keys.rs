@@ -15,12 +15,74 @@ use serde_json::json;
 use tracing::error;
 
 use super::open::{closing, existing_keys, key_path, open_existing, operator};
-use crate::app::Sources;
+use crate::cli::args::{ActorArgs, DatabaseArgs, KeysArgs, ListOutputArgs, OutputArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
-use crate::cli::{GenerateKeysArgs, KeysCommand, ListKeysArgs, RetireKeyArgs, RotateKeysArgs};
-use crate::http::server::Signals;
 use crate::keys::{self, Exclusive, KeysError, Making};
+use crate::signals::Signals;
+use crate::sources::Sources;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateKeysArgs {
+    /// The file to make, with mode 0600; one that exists is left alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key file with a new key, for a database that has none yet.
+    Generate(GenerateKeysArgs),
+    /// List the keys, and how much needs each of them.
+    List(ListKeysArgs),
+    /// Put a new key into the key file and protect everything with it, while servers go on.
+    ///
+    /// Stopped in the middle, it goes on where it was when it is run again.
+    Rotate(RotateKeysArgs),
+    /// Take a key that nothing needs out of use and out of the key file.
+    Retire(RetireKeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKeysArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: ListOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeysArgs {
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetireKeyArgs {
+    /// Which key; `arklow keys list` tells.
+    #[arg(long)]
+    pub(crate) id: KeyId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// How many devices share a transaction: few, for servers wait while it runs.
 const BATCH: u32 = 100;

@@ -6,9 +6,36 @@ use arklow_store::{Options, Store};
 use serde_json::json;
 
 use super::open::{check_tables, unopened};
+use crate::cli::args::{DatabaseArgs, OutputArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
-use crate::cli::{MigrateCommand, MigrateStatusArgs, MigrateUpArgs};
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Make the changes that the tables lack; several processes take turns.
+    Up(MigrateUpArgs),
+    /// List the changes that the tables have and lack, and change nothing.
+    ///
+    /// Exit code 3 if changes are pending, 0 if none is.
+    Status(MigrateStatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateUpArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateStatusArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// What `arklow migrate status` ends with if changes are pending; `--help` documents it.
 const PENDING: u8 = 3;

@@ -9,15 +9,25 @@ use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
 use chrono::TimeDelta;
 use tracing::warn;
 
-use crate::app::Sources;
+use crate::cli::args::{ActorArgs, KeysArgs, Switch, WhichUser};
 use crate::cli::error::{CliError, DatabaseFlag};
 use crate::cli::output;
-use crate::cli::{ActorArgs, KeysArgs, Switch, WhichUser};
+use crate::http::server::ServerError;
 use crate::keys::{KeysError, Making};
+use crate::log::ServedDatabase;
+use crate::sources::Sources;
 
 /// Opens the database.
 pub(crate) async fn open(url: &DatabaseUrl, options: Options) -> Result<Store, CliError> {
     Store::open(url, options).await.map_err(unopened(url))
+}
+
+/// The database as the log names it.
+pub(super) fn served(url: &DatabaseUrl, store: &Store) -> ServedDatabase {
+    ServedDatabase {
+        url: Some(url.to_string()),
+        migration: store.newest_migration(),
+    }
 }
 
 /// The error for a database that does not open.
@@ -171,7 +181,7 @@ pub(crate) async fn closing<T>(
 ) -> Result<T, CliError> {
     let outcome = work.await;
     // Who sends a second signal does not want to wait.
-    if !matches!(outcome, Err(CliError::Interrupted)) {
+    if !matches!(outcome, Err(CliError::Server(ServerError::Interrupted))) {
         store.close().await;
     }
     outcome

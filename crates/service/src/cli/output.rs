@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tracing::{error, info, warn};
+use tracing::error;
 
-use crate::cli::error::{self, CliError};
-use crate::log;
+use crate::cli::error::CliError;
+use crate::log::{self, chain};
+pub(crate) use crate::log::{banner, note};
 
 /// Whether data is printed for people or for programs.
 #[derive(Debug, Clone, Copy)]
@@ -60,41 +61,13 @@ pub(crate) fn id(format: Format, id: &dyn Display) -> Result<(), CliError> {
     data(format, &id, &json!({ "id": id }))
 }
 
-/// Prints a message for people. It is only informative, so a failed write is ignored.
-pub(crate) fn note(message: &str) {
-    if log::is_json() {
-        info!(target: log::MESSAGE, "{message}");
-    } else {
-        line(message);
-    }
-}
-
-/// Prints a message that people must not miss.
-pub(crate) fn banner(lines: &[&str]) {
-    if log::is_json() {
-        warn!(target: log::MESSAGE, "{}", lines.join(" "));
-        return;
-    }
-    let width = lines.iter().map(|text| text.chars().count()).max();
-    let width = width.unwrap_or_default();
-    line("");
-    for text in lines {
-        line(&format!("*** {text:<width$} ***"));
-    }
-    line("");
-}
-
-fn line(text: &str) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
-}
-
 /// Prints an error and its hint.
 pub(crate) fn error(error: &CliError) {
     if log::is_json() {
-        error!(target: log::MESSAGE, hint = error.hint(), "{}", error::chain(error));
+        error!(target: log::MESSAGE, hint = error.hint(), "{}", chain(error));
         return;
     }
-    note(&format!("error: {}", error::chain(error)));
+    note(&format!("error: {}", chain(error)));
     if let Some(hint) = error.hint() {
         note(&format!("  hint: {hint}"));
     }

@@ -18,11 +18,30 @@ use super::backup::{
 };
 use super::open::{POLL_EVERY, POLLS, closing, key_path, open, operator};
 use super::restored::{self, Invalidated};
-use crate::app::Sources;
-use crate::cli::RestoreArgs;
+use crate::cli::args::{ActorArgs, DatabaseArgs, KeysArgs, OutputArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
 use crate::keys::{self, Making};
+use crate::sources::Sources;
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup, a file that `arklow backup` made.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Replace the database if it exists; the old one is kept under another name.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 pub(crate) async fn run(args: RestoreArgs, sources: &Sources) -> Result<(), CliError> {
     let url = &args.database.database_url;

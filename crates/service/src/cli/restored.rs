@@ -21,12 +21,38 @@ use serde_json::{Value, json};
 
 use super::open::{check_tables, closing, key_path, open_existing, operator};
 use super::user::{print_users, user_object};
-use crate::app::Sources;
-use crate::cli::RestoredArgs;
+use crate::cli::args::{ActorArgs, DatabaseArgs, KeysArgs, OutputArgs, Since};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format, Progress};
-use crate::http::server::Signals;
 use crate::keys;
+use crate::signals::Signals;
+use crate::sources::Sources;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoredArgs {
+    /// When the backup was made: RFC 3339, or how long ago, such as 24h. Deals with devices that were
+    /// removed and users who were disabled since then, and lists the users to look at.
+    ///
+    /// Without --audit the command cannot know which these are. So all users are disabled and all
+    /// devices are locked: look at each user with `arklow user show`, remove devices that they no longer own, then
+    /// allow access again with `arklow user enable` and `arklow user unlock`.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    /// A file with the lines of `arklow audit list --json`, kept elsewhere: what was removed and disabled
+    /// by these records since --since is so again, and all else stays as the backup has it.
+    #[arg(long, value_name = "FILE", requires = "since")]
+    pub(crate) audit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// How many rows share a transaction.
 const BATCH: u32 = 10_000;

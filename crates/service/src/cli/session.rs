@@ -8,10 +8,55 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::json;
 
 use super::open::{closing, open_existing, operator};
-use crate::app::Sources;
+use crate::cli::args::{ActorArgs, DatabaseArgs, ListArgs, MfaTtl, OutputArgs, SessionTtl};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
-use crate::cli::{CreateSessionArgs, ListArgs, RevokeSessionArgs, SessionCommand};
+use crate::sources::Sources;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Create a session and print its token, which is shown this once.
+    Create(CreateSessionArgs),
+    /// List all sessions that a user ever had, newest first.
+    List(ListArgs),
+    /// Revoke a session: from now on its token is refused, on running servers too.
+    Revoke(RevokeSessionArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateSessionArgs {
+    /// Whose session.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: UserId,
+    /// How long the session lives, at most 30 days.
+    #[arg(long, value_name = "DURATION", default_value = "12h")]
+    pub(crate) ttl: SessionTtl,
+    /// How long it counts as MFA-verified, at most 24 hours and no longer than it lives.
+    ///
+    /// Without this flag it does not count as MFA-verified at all.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) mfa_verified_for: Option<MfaTtl>,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeSessionArgs {
+    /// Which session.
+    #[arg(long)]
+    pub(crate) id: SessionId,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 pub(crate) async fn run(command: SessionCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
@@ -32,9 +77,9 @@ pub(crate) struct Created {
 
 async fn run_create(args: CreateSessionArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let mfa = args.mfa_verified_for;
+    let mfa = args.mfa_verified_for.map(MfaTtl::get);
     let origin = operator(&args.actor);
-    let created = create(&store, args.user, args.ttl, mfa, origin, sources);
+    let created = create(&store, args.user, args.ttl.get(), mfa, origin, sources);
     let session = closing(&store, created).await?;
 
     let expires_at = output::time(session.expires_at);

@@ -12,13 +12,126 @@ use serde_json::{Value, json};
 
 use super::audit;
 use super::open::{closing, find_user, open_existing, operator};
-use crate::app::Sources;
+use crate::cli::args::{ActorArgs, DatabaseArgs, ListOutputArgs, OutputArgs, WhichUser};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
-use crate::cli::{
-    CreateUserArgs, DisableUserArgs, EnableUserArgs, ListUsersArgs, ShowUserArgs, UnlockUserArgs,
-    UserCommand,
-};
+use crate::sources::Sources;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Create a user and print the id.
+    Create(CreateUserArgs),
+    /// List users in the order of their ids.
+    List(ListUsersArgs),
+    /// Show all about a user: locks, failures, devices, sessions and the last records of the audit.
+    Show(ShowUserArgs),
+    /// Disable a user: from now on none of their sessions is live, on running servers too.
+    Disable(DisableUserArgs),
+    /// Enable a disabled user. Sessions from before stay over.
+    Enable(EnableUserArgs),
+    /// Unlock a user's second factors, and forget the failures that locked them.
+    Unlock(UnlockUserArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListUsersArgs {
+    /// Only users whose e-mail address contains this text, in any case.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    /// Only users who are disabled.
+    #[arg(long)]
+    pub(crate) disabled: bool,
+    /// How many users are listed, at most.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "100",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    pub(crate) limit: u32,
+    /// Only users after this one: the last id of the page before.
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<UserId>,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: ListOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowUserArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    /// How many devices, live sessions and records of the audit are shown, at most.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "10",
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnableUserArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnlockUserArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateUserArgs {
+    /// What the user is called.
+    #[arg(long)]
+    pub(crate) name: UserName,
+    /// The user's e-mail address; no two users share one.
+    #[arg(long)]
+    pub(crate) email: Email,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DisableUserArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    #[command(flatten)]
+    pub(crate) actor: ActorArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 pub(crate) async fn run(command: UserCommand, sources: &Sources) -> Result<(), CliError> {
     match command {

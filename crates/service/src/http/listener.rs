@@ -55,17 +55,6 @@ pub(crate) struct Timeouts {
     pub(crate) write: Duration,
 }
 
-impl Default for Timeouts {
-    /// 10 s, 75 s (longer than proxies keep connections) and 10 s.
-    fn default() -> Self {
-        Self {
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            write: Duration::from_secs(10),
-        }
-    }
-}
-
 /// How many connections there may be.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {

@@ -1,31 +1,27 @@
-//! Serving: from an open database to a listening server, and back.
+//! Serves the API: binds the address, accepts requests until a signal, and drains.
 
 use std::error::Error;
 use std::future::Future;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arklow_api::server::{Api, Served, Settings, api_description};
-use arklow_store::{DatabaseUrl, Options, Store};
+use arklow_store::StoreError;
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::app::{App, Sources};
-use crate::cli::error::CliError;
-use crate::cli::{ServeArgs, Switch};
-use crate::cli::{open, output};
+use crate::app::App;
 use crate::client_ip::TrustedProxies;
 use crate::http::api::Server;
-use crate::http::listener::{Limits, Listener, Timeouts};
-use crate::http::{docs, wire};
-use crate::keys::Keys;
-use crate::log;
-use crate::policy::Policy;
+use crate::http::docs;
+pub(crate) use crate::http::listener::Timeouts;
+use crate::http::listener::{Limits, Listener};
+use crate::log::{self, ServedDatabase};
+use crate::signals::{Hangup, Signals, SignalsError};
 
 /// How many connections there may be, if the process may open enough files.
 const MAX_CONNECTIONS: usize = 4096;
@@ -40,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) settings: Settings,
     /// Whether there is documentation to look at.
-    pub(crate) docs: Switch,
+    pub(crate) docs: bool,
     /// How long running requests may take after a signal.
     pub(crate) shutdown_grace: Duration,
     pub(crate) hangup: Hangup,
@@ -57,122 +53,44 @@ pub(crate) struct Config {
     pub(crate) served: ServedDatabase,
 }
 
-/// What SIGHUP does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hangup {
-    /// Stops the server, as SIGTERM does: its terminal has closed.
-    Stop,
-    /// Is logged: there is nothing to reload.
-    Ignore,
-}
-
-/// The database behind a server, for the log; empty for a mock.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct ServedDatabase {
-    /// The URL, without a password.
-    pub(crate) url: Option<String>,
-    /// The last change that its tables have.
-    pub(crate) migration: Option<String>,
-}
-
-impl ServedDatabase {
-    pub(crate) fn of(url: &DatabaseUrl, store: &Store) -> Self {
-        Self {
-            url: Some(url.to_string()),
-            migration: store.newest_migration(),
-        }
-    }
-}
-
-impl Config {
-    /// The defaults of `serve`, on this address.
-    pub(crate) fn on(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            settings: Settings {
-                retry_after: wire::RETRY_AFTER,
-                ..Settings::default()
-            },
-            docs: Switch::On,
-            shutdown_grace: Duration::from_secs(10),
-            hangup: Hangup::Stop,
-            max_connections: None,
-            max_connections_per_address: None,
-            trusted_proxies: TrustedProxies::default(),
-            timeouts: Timeouts::default(),
-            database_connections: Options::default().connections,
-            served: ServedDatabase::default(),
-        }
-    }
-
-    fn from_flags(args: &ServeArgs) -> Self {
-        let mut config = Self::on(args.listen);
-        config.settings.deadline = args.request_deadline;
-        config.settings.body_timeout = args.body_timeout;
-        config.docs = args.docs;
-        config.shutdown_grace = args.shutdown_grace;
-        config.hangup = Hangup::Ignore;
-        config.max_connections = args.connections.max_connections;
-        config.max_connections_per_address = args.connections.max_connections_per_address;
-        config.trusted_proxies = TrustedProxies::new(args.limits.trusted_proxies.clone());
-        config.timeouts = Timeouts {
-            header: args.connections.header_timeout,
-            idle: args.connections.idle_timeout,
-            write: args.connections.write_timeout,
-        };
-        config.database_connections = args.postgres.database_connections;
-        config
-    }
-}
-
-/// `arklow serve`.
-pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliError> {
-    let mut config = Config::from_flags(&args);
-    let url = &args.database.database_url;
-    let options = Options {
-        busy_timeout: args.busy_timeout,
-        connections: args.postgres.database_connections,
-        connect_timeout: args.postgres.connect_timeout,
-        statement_timeout: Some(args.postgres.statement_timeout),
-        ..Options::default()
-    };
-    if let Ok(keys) = open::key_path(url, &args.keys) {
-        open::check_tables(url, &keys).await?;
-    }
-    let store = open::open(url, options).await?;
-    let serving = async {
-        open::check_clock(&store, &sources, args.check_clock).await?;
-        config.served = ServedDatabase::of(url, &store);
-        let (keyring, path) = open::open_keys(&store, url, &args.keys, &sources).await?;
-        let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
-        let policy = Policy::from_flags(&args.factors, &args.limits);
-        let app = App::new(store.clone(), keys, sources, policy);
-        if args.limits.limits == Switch::Off {
-            warn_of_no_limits();
-        }
-        serve(app, config, |_| Ok(())).await
-    };
-    match serving.await {
-        // At its end, which has closed the store.
-        Ok(()) => Ok(()),
-        failed => open::closing(&store, async { failed }).await,
-    }
-}
-
-fn warn_of_no_limits() {
-    output::banner(&[
-        "LIMITS ARE OFF (--limits off): there is no rate limit for regenerated codes,",
-        "enrollments, denied changes and failed codes. Not for production.",
-    ]);
-    warn!("the limits are off: only the failures of each user are counted");
+/// Why a server did not start, or ended other than by a signal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
+    #[error("the address {0} is in use (--listen)")]
+    AddressInUse(SocketAddr),
+    #[error("cannot listen on {address} (--listen)")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        cause: io::Error,
+    },
+    #[error(
+        "cannot serve {asked} connections (--max-connections): this process may open {limit} files, \
+         which leaves {possible}"
+    )]
+    TooFewDescriptors {
+        asked: usize,
+        limit: u64,
+        possible: usize,
+    },
+    #[error("cannot start the server")]
+    Start(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the server ended unexpectedly: {0}")]
+    Ended(String),
+    #[error("cannot use the database any more")]
+    DatabaseFailed(#[source] StoreError),
+    #[error("stopped at once by a second signal; running requests were cut off")]
+    Interrupted,
 }
 
 /// Serves the application until a signal, as [`until_signal`] does, or until the database failed.
-pub(crate) async fn serve(
+pub(crate) async fn serve<E: From<ServerError>>(
     app: App,
     config: Config,
-    ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
-) -> Result<(), CliError> {
+    ready: impl FnOnce(SocketAddr) -> Result<(), E>,
+) -> Result<(), E> {
     let store = app.store.clone();
     let app = Arc::new(app);
     let server = Server::new(Arc::clone(&app));
@@ -180,7 +98,7 @@ pub(crate) async fn serve(
         tokio::select! {
             never = app.keys.watch(&store) => match never {},
             never = app.denials.watch(&store, app.clock.as_ref()) => match never {},
-            failure = store.failed() => CliError::DatabaseFailed(failure),
+            failure = store.failed() => ServerError::DatabaseFailed(failure),
         }
     };
     let end = async {
@@ -189,28 +107,28 @@ pub(crate) async fn serve(
     };
     until_signal(server, config, ready, beside, end).await?;
     // Closing writes as well.
-    store
-        .failure()
-        .map_or(Ok(()), |failure| Err(CliError::DatabaseFailed(failure)))
+    store.failure().map_or(Ok(()), |failure| {
+        Err(ServerError::DatabaseFailed(failure).into())
+    })
 }
 
 /// Serves until a signal or until the background task `beside` fails, and then runs `end`. Calls `ready` with
 /// the bound address once requests are accepted; its port is the real one if port 0 was requested.
-pub(crate) async fn until_signal<A: Api>(
+pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
     api: A,
     config: Config,
-    ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
-    beside: impl Future<Output = CliError>,
+    ready: impl FnOnce(SocketAddr) -> Result<(), E>,
+    beside: impl Future<Output = ServerError>,
     end: impl Future<Output = ()>,
-) -> Result<(), CliError> {
+) -> Result<(), E> {
     // Before the address is known: no signal must be lost.
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen().map_err(ServerError::from)?;
     let (grace, hangup) = (config.shutdown_grace, config.hangup);
     let served = config.served.clone();
     let listener = start(api, config)?;
     let address = listener
         .local_addr()
-        .map_err(|error| CliError::Server(error.into()))?;
+        .map_err(|error| ServerError::Start(error.into()))?;
     let (stop, stopped) = watch::channel(false);
     let mut server = tokio::spawn(listener.run(stopped));
     log::started(address, &served);
@@ -223,11 +141,11 @@ pub(crate) async fn until_signal<A: Api>(
         }
         failure = beside => {
             warn!("{failure}: accepting no more requests, running ones have {grace:?}");
-            Err(failure)
+            Err(failure.into())
         }
         ended = &mut server => {
             let reason = ended.err().map_or_else(|| "it gave no reason".to_owned(), |e| e.to_string());
-            return Err(CliError::Ended(reason));
+            return Err(ServerError::Ended(reason).into());
         }
     };
     let drain = async {
@@ -244,16 +162,16 @@ pub(crate) async fn until_signal<A: Api>(
     };
     tokio::select! {
         () = drain => stopped,
-        _ = signals.stop(hangup) => Err(CliError::Interrupted),
+        _ = signals.stop(hangup) => Err(ServerError::Interrupted.into()),
     }
 }
 
-fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, CliError> {
+fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, ServerError> {
     let limits = connection_limits(&config)?;
     let timeouts = config.timeouts;
-    let mut description = api_description::<A>().map_err(CliError::Server)?;
-    if config.docs == Switch::On {
-        docs::register(&mut description).map_err(|error| CliError::Server(Box::new(error)))?;
+    let mut description = api_description::<A>().map_err(ServerError::Start)?;
+    if config.docs {
+        docs::register(&mut description).map_err(|error| ServerError::Start(Box::new(error)))?;
     }
     let served = Served::new(api, config.settings);
     let config = ConfigDropshot {
@@ -267,19 +185,19 @@ fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, CliError
         .build_starter();
     let starter = starter.map_err(|error| match error {
         BuildError::BindError { address, error } if error.kind() == ErrorKind::AddrInUse => {
-            CliError::AddressInUse(address)
+            ServerError::AddressInUse(address)
         }
-        BuildError::BindError { address, error } => CliError::Listen {
+        BuildError::BindError { address, error } => ServerError::Listen {
             address,
             cause: error,
         },
-        other => CliError::Server(Box::<dyn Error + Send + Sync>::from(other)),
+        other => ServerError::Start(Box::<dyn Error + Send + Sync>::from(other)),
     })?;
     Ok(Listener::new(starter, limits, timeouts))
 }
 
 /// Raises the limit of open files, and keeps the connections below it.
-fn connection_limits(config: &Config) -> Result<Limits, CliError> {
+fn connection_limits(config: &Config) -> Result<Limits, ServerError> {
     let limit = raise_file_limit();
     let reserved =
         RESERVED_FILES + FILES_PER_DATABASE_CONNECTION * u64::from(config.database_connections);
@@ -288,7 +206,7 @@ fn connection_limits(config: &Config) -> Result<Limits, CliError> {
     let possible = usize::try_from(possible).unwrap_or(usize::MAX);
     let total = match config.max_connections {
         Some(asked) if asked as usize > possible => {
-            return Err(CliError::TooFewDescriptors {
+            return Err(ServerError::TooFewDescriptors {
                 asked: asked as usize,
                 limit,
                 possible,
@@ -326,71 +244,4 @@ fn raise_file_limit() -> u64 {
         }
     };
     holds.current.unwrap_or(u64::MAX)
-}
-
-/// The signals that ask a process to stop.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    pub(crate) fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(CliError::Signals);
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for the next signal. Signals since `listen` are not lost.
-    pub(crate) async fn next(&mut self) -> &'static str {
-        self.stop(Hangup::Stop).await
-    }
-
-    /// The next one that stops a server.
-    async fn stop(&mut self, hangup: Hangup) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => match hangup {
-                    Hangup::Stop => return "SIGHUP",
-                    Hangup::Ignore => info!(
-                        "SIGHUP: nothing to reload; keys are reloaded when their file changes, \
-                         flags need a restart"
-                    ),
-                },
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-    use crate::cli::{Cli, Command};
-
-    #[test]
-    fn flags_that_nobody_gives_are_what_dev_runs_with() {
-        let Command::Serve(args) = Cli::parse_from(["arklow", "serve"]).command else {
-            panic!("another command")
-        };
-        let (flags, mut dev) = (Config::from_flags(&args), Config::on(args.listen));
-        assert_eq!((flags.hangup, dev.hangup), (Hangup::Ignore, Hangup::Stop));
-        dev.hangup = flags.hangup;
-        assert_eq!(format!("{flags:?}"), format!("{dev:?}"));
-        let options = Options::default();
-        assert_eq!(args.busy_timeout, options.busy_timeout);
-        assert_eq!(args.postgres.database_connections, options.connections);
-        assert_eq!(args.postgres.connect_timeout, options.connect_timeout);
-        let statement_timeout = Some(args.postgres.statement_timeout);
-        assert_eq!(statement_timeout, options.statement_timeout);
-        let policy = Policy::from_flags(&args.factors, &args.limits);
-        assert_eq!(format!("{policy:?}"), format!("{:?}", Policy::default()));
-    }
 }

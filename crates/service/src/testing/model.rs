@@ -25,6 +25,7 @@ use super::time::seed_of;
 use super::{TestApp, origin};
 use crate::http::auth::Caller;
 use crate::policy::Policy;
+use crate::testing::default_policy;
 
 const USERS: usize = 2;
 const SESSIONS: usize = 2;
@@ -195,7 +196,7 @@ impl World {
                 count: DENIED as u32,
                 per: DENIED_IN,
             }),
-            ..Policy::default()
+            ..default_policy()
         })
         .await;
         let mut users = Vec::new();

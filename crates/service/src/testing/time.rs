@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Ada, TestApp, origin};
 use crate::policy::Policy;
+use crate::testing::default_policy;
 
 fn seconds(count: i64) -> TimeDelta {
     TimeDelta::seconds(count)
@@ -44,7 +45,7 @@ fn wrong(app: &TestApp, ada: &Ada) -> TotpCode {
 }
 
 fn strict() -> Policy {
-    let policy = Policy::default();
+    let policy = default_policy();
     Policy {
         rules: AttemptRules {
             window: TotpWindow::STRICT,
@@ -86,7 +87,7 @@ async fn t04_code_of_an_earlier_step_is_refused_after_a_later_one_was_accepted()
 async fn clock_of_the_app_may_be_half_a_minute_off_and_in_the_strict_profile_not_at_all() {
     for offset in [-60, -31, -30, 0, 30, 59, 60] {
         let off_by_steps = seconds(offset).num_seconds().div_euclid(30);
-        for (policy, reach) in [(Policy::default(), 1), (strict(), 0)] {
+        for (policy, reach) in [(default_policy(), 1), (strict(), 0)] {
             let app = TestApp::with_policy(policy).await;
             let ada = app.db_ada().await;
             let shown = ada.totp(app.now() + seconds(offset));
@@ -179,7 +180,7 @@ async fn t42_limits_count_nothing_from_after_the_clock() {
 async fn t42_lock_of_a_clock_that_was_ahead_ends_within_the_longest_lock() {
     let app = TestApp::with_policy(Policy {
         address: Vec::new(),
-        ..Policy::default()
+        ..default_policy()
     })
     .await;
     let ada = app.db_ada().await;
@@ -309,7 +310,7 @@ async fn step_up_ends_with_the_session_if_that_is_sooner() {
 async fn locks_last_for_15_30_60_and_60_minutes_and_end_on_their_own() {
     let app = TestApp::with_policy(Policy {
         address: Vec::new(),
-        ..Policy::default()
+        ..default_policy()
     })
     .await;
     let ada = app.db_ada().await;
