@@ -1,11 +1,12 @@
 //! The command line: every command has a file, with its flags and what it does.
 //!
-//! `args` holds the flags that commands share, `open` opens what they work on, `output` and `error`
-//! are how they report.
+//! `args` holds the flags that commands share, and `open` opens what they work on. `output`, `text`,
+//! `error` and `backup_error` are how they report; `operator` is who the audit says ran them.
 
 pub(crate) mod args;
 mod audit;
 mod backup;
+mod backup_error;
 mod copy;
 mod dev;
 mod device;
@@ -20,6 +21,7 @@ mod restore;
 mod restored;
 pub(crate) mod serve;
 mod session;
+mod text;
 mod user;
 
 use std::process::ExitCode;

@@ -11,9 +11,8 @@ use arklow_domain::{DeviceId, Email, KeyId, NoEntropy, SessionId, UserId};
 use arklow_store::{BadDatabaseUrl, CopyError, DatabaseUrl, OpenError, StoreError};
 use chrono::{DateTime, Utc};
 
-use crate::cli::backup::BackupFileError;
-use crate::cli::output;
-use crate::cli::restored::Invalidated;
+use crate::cli::backup_error::BackupFileError;
+use crate::cli::text::{self, Invalidated};
 use crate::http::server::ServerError;
 use crate::keys::KeysError;
 use crate::signals::SignalsError;
@@ -66,8 +65,8 @@ pub(crate) enum CliError {
     Store(#[from] StoreError),
     #[error(
         "cannot start: the clock says {}, and the newest record of the audit is of {}",
-        output::time(*now),
-        output::time(*newest)
+        text::time(*now),
+        text::time(*newest)
     )]
     ClockBehind {
         now: DateTime<Utc>,

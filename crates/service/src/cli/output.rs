@@ -5,12 +5,12 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tracing::error;
 
 use crate::cli::error::CliError;
+pub(crate) use crate::cli::text::{count, time};
 use crate::log::{self, chain};
 pub(crate) use crate::log::{banner, note};
 
@@ -73,14 +73,6 @@ pub(crate) fn error(error: &CliError) {
     }
 }
 
-/// How many of something, in words: `1 change`, `2 changes`.
-pub(crate) fn count(count: impl Into<u64>, one: &str, many: &str) -> String {
-    match count.into() {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
-    }
-}
-
 /// How often progress is printed where no bar is drawn.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -124,9 +116,4 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
-}
-
-/// RFC 3339, UTC, as the API writes it.
-pub(crate) fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -13,11 +13,12 @@ use arklow_store::{BackupError, DatabaseUrl, Hold, Options, OutOfUse, Store};
 use serde_json::json;
 
 use super::backup::{
-    BackupFileError, beside, check_manifest, digest_of, directory_of, sync_directory, temporary_in,
-    with_contents,
+    beside, check_manifest, digest_of, directory_of, sync_directory, temporary_in, with_contents,
 };
+use super::backup_error::BackupFileError;
 use super::open::{POLL_EVERY, POLLS, closing, key_path, open, operator};
-use super::restored::{self, Invalidated};
+use super::restored;
+use super::text::Invalidated;
 use crate::cli::args::{ActorArgs, DatabaseArgs, KeysArgs, OutputArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};

@@ -5,7 +5,6 @@
 //! of rows would block every server, so the work is split into batches.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -24,6 +23,7 @@ use super::user::{print_users, user_object};
 use crate::cli::args::{ActorArgs, DatabaseArgs, KeysArgs, OutputArgs, Since};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format, Progress};
+use crate::cli::text::Invalidated;
 use crate::keys;
 use crate::signals::Signals;
 use crate::sources::Sources;
@@ -65,44 +65,6 @@ const LISTED: u32 = 1_000;
 pub(super) const NOT_KNOWN: &str = "devices that were removed and users who were disabled after the backup was \
      made are as the backup has them: run `arklow restored --since TIME`, with the time of the backup, to deal with \
      them";
-
-/// What was done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Invalidated {
-    pub(crate) sessions: u64,
-    pub(crate) code_sets: u64,
-    /// How many devices accept no TOTP code that was shown by now.
-    pub(crate) devices: u64,
-    pub(crate) users_disabled: u64,
-    pub(crate) devices_locked: u64,
-    pub(crate) devices_removed: u64,
-}
-
-impl fmt::Display for Invalidated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ended, {} dead, {} for the next code",
-            output::count(self.sessions, "session", "sessions"),
-            output::count(
-                self.code_sets,
-                "set of backup codes is",
-                "sets of backup codes are"
-            ),
-            output::count(self.devices, "device waits", "devices wait"),
-        )?;
-        for (count, one, many) in [
-            (self.users_disabled, "user disabled", "users disabled"),
-            (self.devices_locked, "device locked", "devices locked"),
-            (self.devices_removed, "device removed", "devices removed"),
-        ] {
-            if count > 0 {
-                write!(f, ", {}", output::count(count, one, many))?;
-            }
-        }
-        Ok(())
-    }
-}
 
 pub(crate) async fn run(args: RestoredArgs, sources: &Sources) -> Result<(), CliError> {
     let now = sources.clock.now();
