@@ -8,7 +8,7 @@
 //! | `api` | the generated trait, answered by `ops` |
 //! | `auth` | from a token to a caller |
 //! | `ops` | the operations, one file each |
-//! | `attempts`, `operation_error` | verifying a code, for every operation; how each error is answered |
+//! | `attempts`, `error` | verifying a code, for every operation; how each error is answered |
 //! | `wire` | from the types of the domain to those of the contract |
 //! | `qr` | the QR code of a provisioning URI |
 
@@ -16,8 +16,8 @@ pub(crate) mod api;
 mod attempts;
 pub(crate) mod auth;
 mod docs;
+mod error;
 mod listener;
-mod operation_error;
 mod ops;
 mod qr;
 pub(crate) mod server;

@@ -15,7 +15,7 @@ use arklow_api::types::ErrorEnvelope;
 
 use crate::app::App;
 use crate::http::auth::{self, Caller};
-use crate::http::ops::users::{
+use crate::http::ops::{
     delete_v1_self_mfa_remove, get_v1_self, get_v1_self_mfa, post_v1_self_mfa_enroll_confirm,
     post_v1_self_mfa_enroll_start, post_v1_self_mfa_regenerate_totp, post_v1_self_mfa_verify_totp,
     post_v1_self_mfa_verify_totp_backup,

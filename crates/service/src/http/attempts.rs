@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::denials::Tried;
 use crate::http::auth::Caller;
-use crate::http::operation_error::OperationError;
+use crate::http::error::OperationError;
 
 /// The kind of a code.
 #[derive(Debug, Clone, Copy)]

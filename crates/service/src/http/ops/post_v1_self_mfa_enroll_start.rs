@@ -12,14 +12,14 @@ use tracing::info;
 use crate::app::App;
 use crate::http::attempts;
 use crate::http::auth::Caller;
-use crate::http::operation_error::{self, OperationError};
+use crate::http::error::{self, OperationError};
 use crate::http::qr;
 use crate::http::wire;
 
 /// How an error is answered.
 pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
     let answer = error.answer(caller.origin(), now);
-    operation_error::answer!(Answer, answer, [400 => BadRequest, 403 => Forbidden, 409 => Conflict], TooManyRequests)
+    error::answer!(Answer, answer, [400 => BadRequest, 403 => Forbidden, 409 => Conflict], TooManyRequests)
 }
 
 /// Enrolls a pending device and gives its secrets, the only time that they are shown.

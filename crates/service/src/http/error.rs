@@ -132,7 +132,7 @@ impl ErrorAnswer {
 /// statuses listed here. Any other status is a defect.
 macro_rules! answer {
     ($answer:ident, $error:expr, [$($status:literal => $variant:ident),*] $(, $limited:ident)?) => {{
-        let $crate::http::operation_error::ErrorAnswer {
+        let $crate::http::error::ErrorAnswer {
             status,
             body,
             retry_after,

@@ -1,22 +1,22 @@
-//! A step-up of the caller's session by a TOTP code.
+//! A step-up of the caller's session by a backup code, which is used up by it.
 
 use arklow_api::server::{
-    PostV1SelfMfaVerifyTotpAnswer as Answer, PostV1SelfMfaVerifyTotpRequest as Request,
+    PostV1SelfMfaVerifyTotpBackupAnswer as Answer, PostV1SelfMfaVerifyTotpBackupRequest as Request,
 };
-use arklow_api::types::VerifyTotpEnvelope;
+use arklow_api::types::VerifyBackupCodeEnvelope;
 use arklow_store::Goal;
 use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::http::attempts::{self, Kind};
 use crate::http::auth::Caller;
-use crate::http::operation_error::{self, OperationError};
+use crate::http::error::{self, OperationError};
 use crate::http::wire;
 
 /// How an error is answered.
 pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
     let answer = error.answer(caller.origin(), now);
-    operation_error::answer!(Answer, answer, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
+    error::answer!(Answer, answer, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
 }
 
 /// Uses the code up if it is right, and makes the session MFA-fresh.
@@ -24,9 +24,9 @@ pub(crate) async fn run(
     app: &App,
     caller: &Caller,
     request: Request,
-) -> Result<VerifyTotpEnvelope, OperationError> {
+) -> Result<VerifyBackupCodeEnvelope, OperationError> {
     let body = request.body;
-    let (goal, kind) = (Goal::StepUp, Kind::Totp);
+    let (goal, kind) = (Goal::StepUp, Kind::BackupCode);
     let outcome = attempts::present(app, caller, goal, &body.device_id, kind, &body.code).await?;
-    Ok(wire::totp_verification(body.device_id, &outcome))
+    Ok(wire::backup_code_verification(body.device_id, &outcome))
 }

@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::http::auth::Caller;
-use crate::http::operation_error::{self, OperationError};
+use crate::http::error::{self, OperationError};
 use crate::http::wire;
 
 /// How an error is answered.
 pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    operation_error::answer!(Answer, error.answer(caller.origin(), now), [])
+    error::answer!(Answer, error.answer(caller.origin(), now), [])
 }
 
 /// Reads the user and the memberships as they are stored.

@@ -11,13 +11,13 @@ use tracing::info;
 use crate::app::App;
 use crate::http::attempts::{self, Kind};
 use crate::http::auth::Caller;
-use crate::http::operation_error::{self, OperationError};
+use crate::http::error::{self, OperationError};
 use crate::http::wire;
 
 /// How an error is answered.
 pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
     let answer = error.answer(caller.origin(), now);
-    operation_error::answer!(
+    error::answer!(
         Answer,
         answer,
         [400 => BadRequest, 403 => Forbidden, 404 => NotFound, 409 => Conflict],
