@@ -1,4 +1,4 @@
-//! What operations work with: the store, the keys, the sources, the policy and the limits.
+//! [`App`] holds the store, the keys, the clock, the random source, the policy and the limits of operations.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::keys::Keys;
 use crate::policy::Policy;
 use crate::sources::{Clock, Sources};
 
-/// What operations work with.
+/// The dependencies of the operations.
 pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
@@ -40,20 +40,20 @@ impl App {
 }
 
 impl App {
-    /// Asks the store with the keys as they are; and once more with those of the key file, if that
-    /// has others by now and the first time needed one.
+    /// Runs a query with the current keys. If it needs a key that they lack and the key file has
+    /// changed, reads the file and runs the query once more.
     pub(crate) async fn with_keys<T, F>(
         &self,
-        ask: impl Fn(Arc<Keyring>) -> F,
+        query: impl Fn(Arc<Keyring>) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let keyring = self.keys.current();
-        match ask(Arc::clone(&keyring)).await {
+        match query(Arc::clone(&keyring)).await {
             Err(
                 StoreError::RetiredKey(_) | StoreError::Unreadable(UnreadableSecret::UnknownKey(_)),
-            ) if self.keys.reload(&self.store, &keyring).await => ask(self.keys.current()).await,
+            ) if self.keys.reload(&self.store, &keyring).await => query(self.keys.current()).await,
             outcome => outcome,
         }
     }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 /// Tells the time.
 pub(crate) trait Clock: Send + Sync {
-    /// The time. Asked once per request: two answers are two times.
+    /// The current time. An operation reads it once, so that all its rules use the same time.
     fn now(&self) -> DateTime<Utc>;
 }
 

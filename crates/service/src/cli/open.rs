@@ -1,4 +1,4 @@
-//! What commands open: the database and the keys that the flags name, with the checks before.
+//! Opens the database and the keys that the flags of a command name, after checking them.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ pub(super) async fn find_user(store: &Store, user: &WhichUser) -> Result<UserId,
     }
 }
 
-/// Where the keys lie that the flags speak of.
+/// The path of the key file that the flags name, or its default.
 pub(crate) fn key_path(database: &DatabaseUrl, args: &KeysArgs) -> Result<PathBuf, CliError> {
     Ok(match &args.keys {
         Some(path) => path.clone(),
@@ -123,7 +123,7 @@ pub(crate) async fn check_tables(url: &DatabaseUrl, keys: &Path) -> Result<(), C
     })
 }
 
-/// The keys that the flags speak of, and where they lie; says so if a file was made for them.
+/// The keys that the flags name, and the path of their file. Prints a note if it created the file.
 pub(crate) async fn open_keys(
     store: &Store,
     database: &DatabaseUrl,
@@ -174,13 +174,13 @@ pub(crate) async fn check_clock(
     }
 }
 
-/// Does `work` and closes the store, whatever came of it.
+/// Runs `work`, then closes the store, also after an error.
 pub(crate) async fn closing<T>(
     store: &Store,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
     let outcome = work.await;
-    // Who sends a second signal does not want to wait.
+    // A second signal stops at once: closing would wait for writes.
     if !matches!(outcome, Err(CliError::Server(ServerError::Interrupted))) {
         store.close().await;
     }

@@ -1,4 +1,4 @@
-//! The generated trait, answered: a switchboard. A line of logic here belongs in `ops`.
+//! Implements the generated trait by calling `ops`. Logic belongs there, not here.
 
 use std::sync::Arc;
 

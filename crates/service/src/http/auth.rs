@@ -1,6 +1,6 @@
 //! From a token to a caller.
 //!
-//! A [`Caller`] can be made nowhere else, and an operation wants one: what is not authenticated
+//! Only this module creates a [`Caller`], and every operation takes one: an unauthenticated request
 //! cannot reach it.
 
 use std::net::IpAddr;
@@ -41,7 +41,7 @@ impl Caller {
         self.address
     }
 
-    /// What the audit keeps of it. The store makes the texts harmless.
+    /// The origin as the audit records it. The store escapes and truncates the texts.
     pub(crate) fn audit_origin(&self) -> AuditOrigin {
         AuditOrigin {
             actor: None,
@@ -54,7 +54,7 @@ impl Caller {
 
 /// Finds the live session behind the credentials.
 ///
-/// Why there is none is not told: who holds a dead token learns nothing about it.
+/// The answer does not say why there is none: the holder of a dead token learns nothing about it.
 pub(crate) async fn authenticate(
     app: &App,
     origin: Origin,

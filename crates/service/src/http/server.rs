@@ -94,7 +94,7 @@ pub(crate) async fn serve<E: From<ServerError>>(
     let store = app.store.clone();
     let app = Arc::new(app);
     let server = Server::new(Arc::clone(&app));
-    let beside = async {
+    let background = async {
         tokio::select! {
             never = app.keys.watch(&store) => match never {},
             never = app.denials.watch(&store, app.clock.as_ref()) => match never {},
@@ -105,20 +105,20 @@ pub(crate) async fn serve<E: From<ServerError>>(
         app.denials.flush(&store, app.clock.now()).await;
         store.close().await;
     };
-    until_signal(server, config, ready, beside, end).await?;
+    until_signal(server, config, ready, background, end).await?;
     // Closing writes as well.
     store.failure().map_or(Ok(()), |failure| {
         Err(ServerError::DatabaseFailed(failure).into())
     })
 }
 
-/// Serves until a signal or until the background task `beside` fails, and then runs `end`. Calls `ready` with
+/// Serves until a signal or until the `background` task fails, and then runs `end`. Calls `ready` with
 /// the bound address once requests are accepted; its port is the real one if port 0 was requested.
 pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
     api: A,
     config: Config,
     ready: impl FnOnce(SocketAddr) -> Result<(), E>,
-    beside: impl Future<Output = ServerError>,
+    background: impl Future<Output = ServerError>,
     end: impl Future<Output = ()>,
 ) -> Result<(), E> {
     // Before the address is known: no signal must be lost.
@@ -139,7 +139,7 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
             info!("{signal}: accepting nothing more, running requests have {grace:?}");
             Ok(())
         }
-        failure = beside => {
+        failure = background => {
             warn!("{failure}: accepting no more requests, running ones have {grace:?}");
             Err(failure.into())
         }
