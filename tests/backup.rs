@@ -177,7 +177,7 @@ fn t37_a_file_alone_is_refused_beside_keys_that_are_in_use() {
             &["users", "--keys"],
         );
         assert!(!home.database().exists(), "none was made");
-        // On purpose: with keys of its own.
+        // On purpose, with new keys.
         fs::remove_file(home.key_file()).expect("it can be removed");
         drop(home.serve(&[]));
     }
@@ -218,7 +218,7 @@ fn t37_a_backup_put_by_hand_beside_a_foreign_wal_is_not_taken_for_its_own() {
             home.vandal().run("PRAGMA wal_checkpoint(RESTART)");
             more("last");
         }
-        // In the WAL alone, whoever moves it into the file otherwise.
+        // In the WAL alone: no checkpoint may copy it into the file.
         home.vandal()
             .run("PRAGMA wal_autocheckpoint = 0; UPDATE users SET name = 'Eve'");
         let [wal, index] = ["-wal", "-shm"].map(|suffix| with_suffix(&home.database(), suffix));
@@ -292,7 +292,7 @@ fn t37_a_backup_beside_a_foreign_wal_is_not_restored() {
             &["arklow.db-wal", "another database"],
         );
         fs::remove_file(&wal).expect("it can be removed");
-        // So is one beside the backup.
+        // So is one next to the backup.
         fs::write(format!("{file}-wal"), "a WAL").expect("it can be written");
         refused(&home, &["restore", &file], &["backup.db-wal"]);
         fs::remove_file(format!("{file}-wal")).expect("it can be removed");

@@ -119,7 +119,7 @@ async fn t14_nothing_printed_or_stored_holds_a_secret() {
     );
     assert!(!debug.contains(&totp[0]), "{debug}");
 
-    // And what operators do beside it, a rotation of the keys among it.
+    // And what operators do meanwhile, including a rotation of the keys.
     for arguments in [
         &["keys", "rotate"][..],
         &["keys", "list"],
@@ -198,7 +198,7 @@ async fn t14_nothing_printed_or_stored_holds_a_secret() {
         .assert(500, "INTERNAL");
 
     let printed = stopped(server) + &messages;
-    // Six digits may stand in any number; as a word of their own they would be a code.
+    // Six digits may be part of any number; as a separate word they would be a code.
     for code in &totp {
         let found = printed
             .split(|c: char| !c.is_ascii_alphanumeric())

@@ -292,7 +292,7 @@ async fn too_many(operation: &str, code: &str) -> Answer {
     refused
 }
 
-/// Readers wait for nobody, so what they read is made to take very long.
+/// Readers never wait for the writer, so the read itself is made very slow.
 async fn unanswered_read(operation: &str, code: &str) -> Answer {
     let deadline = match code {
         "DEADLINE_EXCEEDED" => "300ms",
@@ -322,7 +322,7 @@ async fn unanswered_read(operation: &str, code: &str) -> Answer {
     if code == "DEADLINE_EXCEEDED" {
         return scene.good(operation).await;
     }
-    // All readers are at it; whoever comes next finds none.
+    // All readers are busy; the next request finds none.
     let under_way: Vec<_> = (0..8)
         .map(|_| tokio::spawn(scene.request(operation, &Value::Null).send()))
         .collect();

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::harness::{App, CONTRACT, Home, Server, documented};
 
-#[expect(dead_code, reason = "it has a `main` of its own")]
+#[expect(dead_code, reason = "it has its own `main`")]
 #[path = "../crates/client/examples/backup_codes.rs"]
 mod example;
 

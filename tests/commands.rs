@@ -1,4 +1,4 @@
-//! The commands beside the server: what they print, what they refuse, and that they take effect at once.
+//! Commands while a server runs: what they print, what they reject, and that they take effect at once.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -727,7 +727,7 @@ fn every_message_is_a_record_when_the_log_is_json() {
     assert!(text(&help.stdout).starts_with("Multi-factor"));
     assert!(help.stderr.is_empty());
 
-    // A server says so wherever standard error is no terminal.
+    // A server does so if standard error is no terminal.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     for (arguments, code) in [

@@ -62,7 +62,7 @@ fn until_closed(stream: &mut TcpStream) -> (Duration, Vec<u8>) {
     (started.elapsed(), sent)
 }
 
-/// `arklow serve` in a shell with limits of its own.
+/// `arklow serve` in a shell with other limits.
 fn serve_under(home: &Home, limits: &str, arguments: &[&str]) -> Server {
     let arklow = home.arklow();
     let mut shell = Command::new("sh");

@@ -145,8 +145,8 @@ fn every_other_answer_is_the_envelope_with_its_codes() {
     );
 }
 
-/// The contract says of a name what the domain does, with each character up to the last that is white space, but for invisible
-/// ones: where one belongs is beyond patterns.
+/// The contract and the domain agree on names, for each character up to the last white space. Invisible characters are
+/// excepted: a pattern cannot express where they are allowed.
 #[test]
 fn names_that_match_the_contract_are_names() {
     let schema = &CONTRACT["components"]["schemas"]["StartEnrollmentRequest"]["properties"]["name"];

@@ -281,7 +281,7 @@ async fn body_over_64_kib_is_413_before_it_has_arrived() {
     let ada = home.caller("ada");
     let server = home.serve(&[]);
 
-    // Declared: not a byte of it is wanted.
+    // Declared: the server reads not a byte of it.
     let mut declared = Wire::begin(&server, &[&key(&ada), JSON, "content-length: 1073741824"]);
     declared.envelope().assert(413, "PAYLOAD_TOO_LARGE");
 
@@ -574,7 +574,7 @@ async fn t33_no_request_gets_an_answer_that_is_much_longer_than_a_few_kib() {
         assert!(answer.status().is_client_error());
         assert!(answer.bytes().await.expect("a body").len() < 8 * 1024);
     }
-    // Requests whose answers nobody reads.
+    // Requests whose answers the client does not read.
     let key = key(&ada);
     let length = format!("content-length: {}", bodies[0].len());
     let unread: Vec<Wire> = (0..64)
@@ -803,7 +803,7 @@ async fn t41_path_that_can_be_read_in_two_ways_runs_no_operation() {
     assert_eq!(wire.envelope().status, 200, "the path itself is");
 }
 
-/// What the README says of the limits: an unknown route is Dropshot's to answer.
+/// As the README states, Dropshot answers an unknown route.
 #[tokio::test]
 async fn unknown_route_is_answered_by_dropshot() {
     let home = Home::new();

@@ -50,7 +50,7 @@ pub(crate) fn arklow() -> Command {
     command
 }
 
-/// Says that a test does not run for lack of something, which CI has.
+/// Prints that a test is skipped because something is missing, which must not happen in CI.
 ///
 /// Not by `eprintln!`: of a test that passes libtest shows nothing that is printed so.
 #[track_caller]
@@ -280,7 +280,7 @@ impl Home {
         )
     }
 
-    /// The database, beside the server.
+    /// The server's database.
     pub(crate) async fn store(&self) -> Store {
         let url = self.url().parse().expect("a URL");
         Store::open(
@@ -339,7 +339,7 @@ impl Home {
         Arc::new(Keyring::parse(&text).expect("the key file is one"))
     }
 
-    /// Copies the database, which nobody may be using on a server; the name of the copy.
+    /// Copies the database, which must not be in use, and returns the name of the copy.
     pub(crate) fn back_up(&self) -> String {
         self.throwaway.back_up(self.path())
     }
@@ -624,7 +624,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
-        // Elsewhere than on Linux nobody tells: then it is not looked at.
+        // Only Linux has this file; elsewhere the check is skipped.
         let status = std::fs::read_to_string(status).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.split_whitespace().next());
@@ -824,7 +824,7 @@ impl Answer {
         App::scan(&string(&self.body["data"]["provisioning_uri"]))
     }
 
-    /// Whether a verification says that the code was right.
+    /// Whether a verification accepted the code.
     #[track_caller]
     pub(crate) fn is_valid(&self) -> bool {
         assert_eq!(self.status, 200, "{:?}", self.body);
@@ -858,7 +858,7 @@ pub(crate) fn place(operation: &str) -> (&'static str, &'static str) {
         .unwrap_or_else(|| panic!("there is no operation `{operation}`"))
 }
 
-/// What the contract says of an operation's answer with this status.
+/// The contract's description of an operation's answer with this status.
 #[track_caller]
 pub(crate) fn documented(operation: &str, status: u16) -> &'static Value {
     let (path, method) = place(operation);

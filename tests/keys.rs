@@ -90,7 +90,7 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
             rounds
         }
     });
-    // Beside the load, not in its place.
+    // During the load, not instead of it.
     let mut command = home.arklow();
     command.args(["keys", "rotate", "--json", "--actor", "ops"]);
     let rotated = tokio::task::spawn_blocking(move || command.output());
@@ -104,7 +104,7 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
     let rotated: Value = serde_json::from_slice(&rotated.stdout).expect("one object");
     assert!(rotated["moved"].as_u64() >= Some(6_002), "{rotated}");
     println!(
-        "rotated {} devices beside {rounds} rounds of a server",
+        "rotated {} devices during {rounds} rounds of a server",
         rotated["moved"]
     );
 
@@ -303,7 +303,7 @@ impl Volume {
         text.lines().filter(|line| line.starts_with("key ")).count()
     }
 
-    /// What lies beside the file.
+    /// The other files in the folder of the key file.
     fn beside(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.home.path().join("volume")).expect("a folder");
         let names = files.map(|file| file.expect("a file").file_name());
@@ -566,7 +566,7 @@ fn what_a_crash_left_beside_the_key_file_is_removed() {
     let text_of_keys = std::fs::read(volume.file()).expect("the key file");
     let active = home.keyring().active().to_string();
     let leave = || {
-        // As this version and earlier ones name it; and what is somebody else's.
+        // The names of this version and of earlier ones, and files of other programs.
         for name in ["keys.new", ".tmpAb3dEf"] {
             std::fs::write(beside(name), &text_of_keys).expect("a file");
         }

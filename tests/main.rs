@@ -6,9 +6,9 @@
 //! | `cases` | one request for each documented answer |
 //! | `authenticator` | from the QR picture to a step-up and back, with an app and a reader that are not ours |
 //! | `threats` | each known attack, and that it fails |
-//! | `timing` | answers that must not be told apart take the same time |
+//! | `timing` | answers that must be indistinguishable take the same time |
 //! | `regenerate` | what a regeneration does and refuses |
-//! | `faults` | what a broken request is told, byte by byte where a client library would not send it |
+//! | `faults` | the answers to broken requests, sent byte by byte where a client library would not send them |
 //! | `connections` | how many there may be, and peers that send nothing or do not read |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `disk` | what is left of an SQLite file when a server stops, descriptors run out, or the WAL is taken away |
@@ -16,8 +16,8 @@
 //! | `backup` | backups, restoring them, and what is no backup |
 //! | `canary` | nothing that the process prints holds a secret |
 //! | `client` | the client as a service uses it, and its stand-ins for the server |
-//! | `mock` | the mock server: every answer of the contract, and requests judged as by the server |
-//! | `keys` | rotating and retiring root keys beside a server |
+//! | `mock` | the mock server: every answer of the contract, and requests checked as by the server |
+//! | `keys` | rotating and retiring root keys while a server runs |
 //! | `outages` | PostgreSQL behind pools, hosts that are mute, standbys and failovers |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |

@@ -1,4 +1,4 @@
-//! `arklow mock`: every answer that the contract documents can be had, and a request is judged as the server judges it.
+//! `arklow mock`: it can return every documented answer, and it checks a request as the server does.
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -247,7 +247,7 @@ async fn faulty_requests_are_answered_as_the_server_answers_them() {
     mocked.assert(400, "MALFORMED_CODE");
 }
 
-/// A page elsewhere is to come through its own server; that any page may ask is nobody's default.
+/// A page of another origin must use its own server as a proxy: by default no other page may send requests.
 #[tokio::test]
 async fn pages_of_other_origins_are_not_let_in() {
     let mock = mock();

@@ -1,4 +1,4 @@
-//! Who did it: each command that changes a database leaves a record of the account that ran it.
+//! The actor: each command that changes a database leaves a record of the account that ran it.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt as _;

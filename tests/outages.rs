@@ -1,5 +1,5 @@
 //! PostgreSQL as it is deployed: behind pools, on several hosts, with standbys, and with hosts that do not answer. Each
-//! test has servers of its own, which `tests/throwaway-postgres` starts; they run when it is PostgreSQL's turn.
+//! test starts its own servers with `tests/throwaway-postgres`; they run in the PostgreSQL run of the suites.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
@@ -38,7 +38,7 @@ fn serve_on(home: &Home, url: &str, arguments: &[&str]) -> Server {
     )
 }
 
-/// The URL of the home's database, with these hosts in place of its own.
+/// The URL of the home's database, with these hosts.
 fn with_hosts(cluster: &Cluster, home: &Home, hosts: &str) -> String {
     home.url()
         .replace(&format!("localhost:{}", cluster.port), hosts)
@@ -51,7 +51,7 @@ struct Pool {
 }
 
 impl Pool {
-    /// `None` if there is none to be had.
+    /// `None` if none is available.
     fn start(cluster: &Cluster, arguments: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let primary = cluster.folder.path().display().to_string();
@@ -189,7 +189,7 @@ async fn pool_of_sessions_holds_what_the_server_itself_holds() {
     };
     let url = with_hosts(&cluster, &home, &pool.address);
     let ada = home.caller("ada");
-    // Two servers: what one prepares is in nobody's way.
+    // Two servers: the prepared statements of one do not affect the other.
     let servers = [serve_on(&home, &url, FEW), serve_on(&home, &url, FEW)];
     let answers =
         join_all((0..40).map(|turn| servers[turn % 2].regenerate(&ada.token, &ada.device)));
@@ -198,7 +198,7 @@ async fn pool_of_sessions_holds_what_the_server_itself_holds() {
     }
     let output = output_on(&home, &url, &["migrate", "up"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    // What Debian 12 has is for sessions only; a newer one keeps statements apart if it is told to.
+    // Debian 12's version is for sessions only; a newer one separates prepared statements if configured.
     let modern = Pool::start(&cluster, &["transaction", "200"]).expect("as above");
     let url = with_hosts(&cluster, &home, &modern.address);
     let output = output_on(&home, &url, &["migrate", "up"]);
@@ -554,7 +554,7 @@ async fn t45_reads_go_on_while_commits_wait_for_a_standby() {
     let stuck = raw.count("pg_stat_activity WHERE wait_event = 'SyncRep'");
     assert!((1..=7).contains(&stuck), "{stuck} commits wait");
 
-    // A command does not wait without end, either, and does not say that nothing was changed.
+    // A command does not wait forever either, and does not claim that nothing was changed.
     let started = Instant::now();
     let create = [
         "user",

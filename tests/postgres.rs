@@ -1,5 +1,5 @@
-//! What only a server can do: go away and come back, be full, ask for TLS.  Each test has a server of its own, which
-//! `tests/throwaway-postgres` starts; they run when it is PostgreSQL's turn.
+//! Events of a database server: it goes away and comes back, is full, requires TLS. Each test starts its own server with
+//! `tests/throwaway-postgres`; they run in the PostgreSQL run of the suites.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use crate::harness::{Caller, Home, NO_LIMITS, Server, TEST_TIMEOUT, arklow, skip, text};
 use crate::throwaway::{Raw, on_postgres};
 
-/// How much longer than it is told to wait a program may take on a slow machine.
+/// How much longer than its time limit a program may take on a slow machine.
 pub(crate) const MARGIN: Duration = Duration::from_secs(5);
 
-/// A server that nobody else uses.
+/// A private server.
 pub(crate) struct Cluster {
     pub(crate) folder: TempDir,
     /// The password, and the port.
@@ -28,7 +28,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// `None` if it is not PostgreSQL's turn, or if there is none to be had.
+    /// `None` in the SQLite run, or if no PostgreSQL is installed.
     pub(crate) fn start() -> Option<Self> {
         Self::with(&[])
     }
@@ -80,7 +80,7 @@ impl Cluster {
         Raw::open(&self.url("localhost", "postgres", "sslmode=disable"))
     }
 
-    /// As a machine that fails: without a word to anybody, and nothing written at the end.
+    /// Fails like a machine: without closing connections, and without a last write.
     pub(crate) fn crash(&self) {
         script("stop", self.folder.path(), &["immediate"]).expect("it stops");
     }
@@ -164,7 +164,7 @@ impl Known {
         }
     }
 
-    /// Regenerates until it is told to stop. An answer is a set of codes or 503 with a time to come back.
+    /// Regenerates until `stop` is set. An answer is a set of codes or 503 with a time to come back.
     async fn regenerate(&mut self, servers: &[Server], first: usize, stop: &AtomicBool) {
         let mut turn = first;
         while !stop.load(Ordering::SeqCst) {
@@ -186,7 +186,7 @@ impl Known {
         }
     }
 
-    /// Whether the database knows all that was answered, and nothing that nobody asked for.
+    /// Checks that the database has every acknowledged change and no other.
     async fn check(&self, home: &Home) {
         let (store, keyring) = (home.store().await, home.keyring());
         let device = self.caller.device.parse().expect("an id");
@@ -482,7 +482,7 @@ fn sslmode_means_what_it_means_to_libpq() {
         let (done, said) = status(host, parameters);
         assert!(done, "{host} {parameters}: {said}");
     }
-    // Another name than that of the certificate, and an authority that nobody knows.
+    // A name that is not in the certificate, and an unknown authority.
     for (host, parameters) in [
         ("127.0.0.1", verify.as_str()),
         ("localhost", "sslmode=verify-full"),
@@ -515,7 +515,10 @@ fn sslmode_means_what_it_means_to_libpq() {
     assert!(status("localhost", "sslmode=prefer").0);
     assert!(status("localhost", &verify).0);
     let mut raw = Raw::try_open(&cluster.url("localhost", "postgres", "sslmode=disable"));
-    assert!(raw.as_mut().is_err(), "without TLS nobody gets in");
+    assert!(
+        raw.as_mut().is_err(),
+        "the server accepts no connection without TLS"
+    );
 }
 
 #[test]
@@ -721,7 +724,7 @@ fn commands_have_none_of_the_limits_of_a_server() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(seen(&new), ["0 0 5s"]);
 
-    // A lock and a statement that was too slow are told apart.
+    // A lock timeout and a slow statement are distinguished.
     let mut vandal = home.vandal();
     vandal.lock();
     let output = home.output(&["restored"]);
@@ -847,7 +850,7 @@ async fn copy_that_is_killed_has_copied_nothing_and_can_be_run_again() {
         killed += 1;
         assert_eq!(new.vandal().count("users") + new.vandal().count("audit"), 0);
     }
-    assert!(killed > 0, "it was faster than anybody could kill it");
+    assert!(killed > 0, "it ended before it could be killed");
     let output = copy(&old, &new).output().expect("the binary runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(new.vandal().count("audit"), old.vandal().count("audit"));

@@ -154,7 +154,7 @@ impl Blocks {
     fn settle(&mut self, until: usize, synced: bool, numbers: &mut Numbers) {
         let count = until.saturating_sub(self.gone).min(self.pending.len());
         for change in self.pending.drain(..count) {
-            // After a failed sync nobody knows what the disk has, and the kernel does not try again.
+            // After a failed sync the content of the disk is unknown, and the kernel does not try again.
             if synced || numbers.below(2) == 0 {
                 apply(&mut self.durable, &change);
             }
@@ -217,7 +217,7 @@ struct Disk {
     /// What a sync that has begun will settle: by thread, a file and a number of its changes, or one of names.
     begun: BTreeMap<u32, (Option<usize>, usize)>,
     gone_names: usize,
-    /// How often the WAL began anew, and how often the database was synced.
+    /// How often the WAL was restarted, and how often the database was synced.
     wal_starts: usize,
     checkpoints: usize,
     numbers: Numbers,
@@ -339,7 +339,7 @@ fn set_name(names: &mut BTreeMap<Name, usize>, name: Name, file: Option<usize>) 
     };
 }
 
-/// What one caller was told: the codes, and how long the log was by then.
+/// The acknowledgements of one caller: the codes, and the length of the recorded log at that time.
 type Acknowledged = Vec<(u64, Vec<String>)>;
 
 /// Callers with a device each, and a server or two that are watched.
@@ -426,7 +426,7 @@ impl Trial {
         made.into_inner()
     }
 
-    /// Whether the WAL began anew twice, and the database was synced.
+    /// Whether the WAL was restarted twice, and the database was synced.
     fn has_begun_anew(&self) -> bool {
         let (mut starts, mut syncs) = (0, 0);
         for Recorded { record, file, .. } in Log::open(&self.log) {
@@ -499,7 +499,7 @@ impl Trial {
     }
 
     /// Cuts the power at so many places in the log, the end among them. How many of them lost something, with the first
-    /// loss; how often the WAL began anew; how many checkpoints there were.
+    /// loss; how often the WAL was restarted; how many checkpoints there were.
     async fn cut(&self, mut disk: Disk, cuts: usize, seed: u64) -> Cuts {
         let count = Log::open(&self.log).count();
         let mut numbers = Numbers(seed);
@@ -548,7 +548,7 @@ async fn cut_under_load(
     let servers: Vec<&Server> = servers.iter().collect();
     let mut made = 0;
     let mut rounds = 0;
-    // A pause lets a checkpoint come to its end, after which the WAL begins anew.
+    // A pause lets a checkpoint finish, after which the WAL restarts.
     while rounds < 3 || (rounds < 20 && words.is_empty() && !trial.has_begun_anew()) {
         let round = trial.load(&servers, changes / 3).await;
         assert!(round >= changes / 3, "{round}: {}", servers[0].printed());
@@ -570,7 +570,7 @@ async fn cut_under_load(
 #[track_caller]
 fn assert_nothing_lost(done: &Cuts) {
     assert!(done.losses.is_empty(), "{done:?}");
-    assert!(done.wal_starts > 1, "the WAL did not begin anew: {done:?}");
+    assert!(done.wal_starts > 1, "the WAL was not restarted: {done:?}");
     assert!(done.checkpoints > 1, "there was no checkpoint: {done:?}");
 }
 
@@ -671,7 +671,7 @@ async fn fail(fault: &Fault, stop: &str) -> Result<bool, String> {
         let errors = printed
             .lines()
             .filter(|line| line.contains("\"ERROR\"") && !line.contains("\"req_id\""));
-        // Where it happened, and where it ends the server; each request that failed may have a line of its own.
+        // One where it happened, and one where it ends the server; each failed request may have another.
         if *call == "sync" && !is_of_the_header && !(1..=2).contains(&errors.count()) {
             return Err(format!("not logged, or too often:\n{printed}"));
         }

@@ -106,7 +106,7 @@ fn test_command_is_the_one_that_ci_runs() {
     );
 }
 
-/// What the README and the pages in `docs` say of flags is true: those that are not Cargo's are known to some command's help.
+/// Every flag in the README and in the pages of `docs` is Cargo's or is in the help of some command.
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
     const CARGO: [&str; 5] = [

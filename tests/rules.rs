@@ -21,7 +21,7 @@ fn now() -> i64 {
 
 const HOUR: i64 = 3_600_000_000;
 
-/// How many records say that a change of this session was denied, and of how many attempts.
+/// The number of denial records of this session, and the number of attempts that they stand for.
 fn denied(home: &Home, session: &str) -> (i64, i64) {
     let mut vandal = home.vandal();
     let of_it = format!("audit WHERE outcome = 'denied' AND session_id = {session}");
@@ -79,7 +79,7 @@ async fn t34_a_session_that_floods_denials_neither_fills_the_audit_nor_slows_oth
     let beside = median(times);
     let sent = sent.into_inner();
     println!(
-        "a regeneration takes {alone:?} alone and {beside:?} beside a flood of {sent} denials"
+        "a regeneration takes {alone:?} alone and {beside:?} during a flood of {sent} denials"
     );
     // Both sides of the flood run on the same processors, so it costs some.
     assert!(
@@ -94,7 +94,7 @@ async fn t34_a_session_that_floods_denials_neither_fills_the_audit_nor_slows_oth
     assert_eq!(server.wait().code(), Some(0));
     let (records, attempts) = denied(&home, &session);
     assert!(records <= 21, "{records} records");
-    assert_eq!(attempts, sent, "the audit says how many there were");
+    assert_eq!(attempts, sent, "the audit has the number of attempts");
     let listed = text(
         &home
             .output(&["audit", "list", "--user", &eve.user, "--since", "1h"])

@@ -249,7 +249,7 @@ async fn dev_gives_all_that_a_first_request_needs() {
     let database = std::path::Path::new(database);
     assert!(database.exists());
 
-    // With the URI anybody is an authenticator app.
+    // The URI is all that an authenticator app needs.
     let uri = string(&demo["provisioning_uri"]);
     let output = arklow()
         .args(["dev", "code", &uri])

@@ -1,5 +1,5 @@
-//! Known attacks, and that they fail: one test for each threat, by its number in `docs/security.md`. Those of a crash, of
-//! broken messages, of races between regenerations, of timing and of moving clocks are in files of their own, under the
+//! Known attacks, and that they fail: one test for each threat, by its number in `docs/security.md`. The tests of
+//! crashes, broken messages, races between regenerations, timing and moving clocks are in other files, with the
 //! same numbers.
 
 use std::collections::BTreeSet;
@@ -564,7 +564,7 @@ async fn t13_a_page_of_another_origin_cannot_make_a_browser_act() {
     let server = home.serve(&[]);
     let ada = home.caller("ada");
     for operation in [START, CONFIRM, VERIFY, REDEEM, REGENERATE, REMOVE] {
-        // What a form can send: no header of its own, and one of three media types.
+        // What a form can send: no custom header, and one of three media types.
         for media_type in [
             "application/x-www-form-urlencoded",
             "multipart/form-data; boundary=x",
@@ -646,7 +646,7 @@ async fn t15_secrets_moved_to_another_row_do_not_open() {
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
     let codes = server_codes(&server, &eve).await;
     server_codes(&server, &ada).await;
-    // Eve's seed and codes in Ada's row: whoever can write rows gets no way in.
+    // Eve's seed and codes in Ada's row: an attacker who can write rows gains nothing.
     home.vandal().run(&format!(
         "UPDATE devices SET (seed, code_mac_key, code_macs) = \
          (SELECT seed, code_mac_key, code_macs FROM devices WHERE id = {}) WHERE id = {}",
@@ -1211,7 +1211,7 @@ async fn t30_a_stolen_session_changes_no_factor() {
         home.outcomes(AuditEvent::DeviceRemoved).await,
         ["failure: wrong_code"]
     );
-    // What the owner is to be told is in the outbox, and nothing of what failed.
+    // The outbox has the owner's notifications, and none for failures.
     let of_the_session = "outbox WHERE kind <> 'mfa.admin.device_created'";
     assert_eq!(home.vandal().count(of_the_session), 1);
 }

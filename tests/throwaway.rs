@@ -36,7 +36,7 @@ pub(crate) fn on_postgres() -> bool {
     POSTGRES.is_some()
 }
 
-/// A database that nobody else has, empty. On a server it is dropped with the value.
+/// A private, empty database. On a server it is dropped with the value.
 pub(crate) struct Throwaway {
     url: String,
     place: Option<Place>,
@@ -91,7 +91,7 @@ impl Throwaway {
         &self.url
     }
 
-    /// Copies the database, which nobody may be using on a server; the name of the copy.
+    /// Copies the database, which must not be in use, and returns the name of the copy.
     pub(crate) fn back_up(&self, folder: &Path) -> String {
         let Some(Place { server, name }) = &self.place else {
             let copy = folder.join("backup.db").display().to_string();
@@ -118,7 +118,7 @@ impl Throwaway {
         server.run(&format!("ALTER DATABASE {copy} RENAME TO {name}"));
     }
 
-    /// A connection beside whatever uses the database.
+    /// Another connection to the database.
     pub(crate) fn raw(&self) -> Raw {
         Raw::open(&self.url)
     }
@@ -209,7 +209,7 @@ impl Raw {
         }
     }
 
-    /// Begins a transaction beside which nobody can write.
+    /// Begins a transaction that blocks all other writers.
     #[track_caller]
     pub(crate) fn lock(&mut self) {
         match self.conn() {

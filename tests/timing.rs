@@ -1,5 +1,5 @@
-//! How long answers take that must not be told apart: thousands of samples of each kind, in turns, so that whatever else
-//! the machine does meets all kinds alike.
+//! The time of answers that must be indistinguishable: thousands of samples of each kind, interleaved, so that other load on
+//! the machine affects all kinds alike.
 //!
 //! The effect size is Cliff's delta: how much more often a sample of one kind is slower than one of the other than the
 //! other way round, from -1 to 1. For two kinds that do not differ it strays by 0.018 with 2,000 samples of each.
@@ -78,7 +78,7 @@ fn median(samples: &[Duration]) -> Duration {
     sorted[sorted.len() / 2]
 }
 
-/// Prints what was measured, and fails if two kinds can be told apart.
+/// Prints the measurements, and fails if two kinds can be distinguished.
 fn compare(what: &str, names: [&str; 3], samples: &[Vec<Duration>; 3]) {
     for (name, samples) in names.iter().zip(samples) {
         let median = median(samples);
@@ -172,7 +172,7 @@ async fn t08_wrong_used_and_foreign_codes_take_the_same_time() {
             let took = watch.time(&body, 200).await;
             samples[kind].push(took);
         }
-        // Three failures lock nobody yet.
+        // Three failures do not lock the user yet.
         vandal.run("UPDATE users SET mfa_failures = 0");
     }
     compare("code", ["wrong", "used", "foreign"], &samples);

@@ -24,7 +24,7 @@ export default defineConfig({
   use: {
     actionTimeout: 120_000,
     browserName: "chromium",
-    // An answer of the page to somebody who has asked for less motion is tested; otherwise nothing waits for it.
+    // Tests run with reduced motion, so that nothing waits for animations.
     contextOptions: { reducedMotion: "reduce" },
     screenshot: "only-on-failure",
     trace: "retain-on-failure",

@@ -70,7 +70,7 @@ test("goes from the QR code to a step-up, through the codes, and back", async ({
   await page.getByRole("button", { name: "Verify", exact: true }).click();
   await expect(device).toContainText("9 backup codes left");
 
-  // New codes; the former are dead, whoever asks.
+  // New codes; the former ones no longer work.
   await page.getByRole("button", { name: "New backup codes for Ada's phone" }).click();
   await page.getByRole("button", { name: "Make new codes" }).click();
   await expect(page.getByRole("heading", { name: "Save your new backup codes" })).toBeVisible();
@@ -132,7 +132,7 @@ test("asks for a code when the service does, and goes on where it was", async ({
   await page.getByRole("button", { name: "Make new codes" }).click();
   await expect(page.getByRole("heading", { name: "Verify that it is you" })).toBeVisible();
 
-  // Whoever does not want to is back where they were, and nothing has happened.
+  // Canceling returns to the page, and nothing has changed.
   await page.keyboard.press("Escape");
   await expect(page.getByRole("heading", { name: "Make new backup codes?" })).toBeVisible();
   await page.getByRole("button", { name: "Keep the old ones" }).click();
@@ -214,7 +214,7 @@ test("prints the codes and nothing else", async ({ arklow, site, page }) => {
   await picture(page, "security-page-print");
 });
 
-test("says what is wrong, and when to try again", async ({ page }) => {
+test("shows what is wrong, and when to try again", async ({ page }) => {
   const strict = await Arklow.start(["--lock-after", "2", "--lock-for", "10m"]);
   const { url: site, stop } = await serve(strict);
   await page.clock.install();
@@ -252,7 +252,7 @@ test("says what is wrong, and when to try again", async ({ page }) => {
     await enterCode(page, phone.code(), "Verify");
     await expect(page.locator(".status").getByText("You are verified until")).toBeVisible();
 
-    // Nothing answers, then somebody else does.
+    // First no server answers, then another one does.
     await page.getByRole("button", { name: "Verify now" }).click();
     await page.context().setOffline(true);
     await enterCode(page, phone.code(), "Verify");

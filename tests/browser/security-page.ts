@@ -1,4 +1,4 @@
-// The built security page behind its proxy, and what somebody with a phone does on it.
+// The built security page behind its proxy, and the steps of a user with a phone.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { createServer } from "node:net";

@@ -1,11 +1,11 @@
-// The documentation at `/swagger/ui`, as somebody who reads it and tries it out sees it.
+// The documentation at `/swagger/ui`, as its readers see and try it.
 
 import type { Locator, Page } from "@playwright/test";
 import { expect, NOTHING, picture, test } from "./test.js";
 
 const REGENERATE = "#operations-users-post_v1_self_mfa_regenerate_totp";
 
-test("shows every operation, and asks nobody else for anything", async ({ arklow, page, complaints }) => {
+test("shows every operation, and sends no request to another host", async ({ arklow, page, complaints }) => {
   await page.goto(`${arklow.url}/swagger/ui`);
   await expect(page.locator(".opblock")).toHaveCount(8);
   // Tags without an operation are left out.

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the stages that `.ci/run` runs on the code, on anybody's machine.
+//! `cargo xtask ci`: the stages of `.ci/run` that need nothing but Cargo.
 //!
 //! `.ci/run` has more of them, which ask for a tool or for the network; a test holds the two together.
 

@@ -30,7 +30,7 @@ pub(crate) fn document(spec: &Path, out: &Path, check: bool) -> anyhow::Result<(
         || spec.display().to_string(),
         |name| name.to_string_lossy().into_owned(),
     );
-    // The header names the document, not where somebody keeps it, so that two people get the same files.
+    // The header names the document without its folder, so that every machine generates the same files.
     let options = Options {
         command: format!("cargo xtask codegen --spec {name} --out DIR"),
         scaffold: true,
@@ -113,7 +113,7 @@ impl<'a> Output<'a> {
         Ok(surplus)
     }
 
-    /// Files that somebody wrote by hand stay.
+    /// Files that were written by hand stay.
     fn refuse_to_overwrite(&self) -> anyhow::Result<()> {
         let paths = self.files.iter().map(|file| file.path.clone());
         for path in paths.chain(self.surplus()?) {

@@ -36,8 +36,8 @@ pub(crate) enum Part {
     /// that is HEAD itself: then, and where there is no such branch, with the latest tag `v…` before it, or else with the
     /// commit before it. What is gone has its place in the old file, `openapi.yaml@REVISION:LINE`.
     ///
-    /// A break on the level `wire` breaks who sends requests or reads answers; one on the level `source` breaks who
-    /// compiles against generated names. Fails if a break has no entry in `contract-breaks.md`, whose head says how to
+    /// A break on the level `wire` breaks clients that send requests or read answers; one on the level `source` breaks
+    /// code that uses generated names. Fails if a break has no entry in `contract-breaks.md`, which explains how to
     /// write one.
     Diff {
         /// The revision to compare with.
@@ -52,7 +52,7 @@ pub(crate) enum Part {
     },
 }
 
-/// Lints and runs, or does the one thing that was asked for.
+/// Lints and runs, or only the selected part.
 pub(crate) fn run(part: Option<Part>) -> anyhow::Result<()> {
     match part {
         None => {
@@ -83,7 +83,7 @@ fn must(command: &mut Command, what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether `stamp` says that a tool was installed from `wanted`, so that it need not be again.
+/// Whether `stamp` shows that a tool was already installed from `wanted`.
 fn is_installed(stamp: &Path, wanted: &str) -> bool {
     std::fs::read_to_string(stamp).is_ok_and(|text| text == wanted)
 }

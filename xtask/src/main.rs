@@ -91,7 +91,7 @@ enum Task {
     },
     /// Measures how fast the server is, against the raw database and against peers.
     ///
-    /// Needs wrk, and for all figures PostgreSQL, Node and Python; says which it could not measure.
+    /// Needs wrk, and for all figures PostgreSQL, Node and Python; lists the figures that it could not measure.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Arguments),
     /// Serves users while ten times as many connections are opened as the server allows. Needs Linux.

@@ -36,7 +36,7 @@ pub(crate) fn install(folder: &Path) -> anyhow::Result<()> {
     fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))
 }
 
-/// Refuses if Node is missing or too old, and says what to install.
+/// Fails if Node is missing or too old, and names what to install.
 fn find() -> anyhow::Result<()> {
     let found = match version("node") {
         Some(version) if major(&version) >= Some(OLDEST) && self::version("npm").is_some() => {

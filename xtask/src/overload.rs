@@ -23,7 +23,7 @@ use crate::{root, server, target};
 
 /// How many attacking connections there are for each that the server allows.
 const FACTOR: u32 = 10;
-/// In what time every attacking connection is opened anew. A silent connection lasts at least a tenth of that, which a
+/// The period in which every attacking connection is reopened. A silent connection lasts at least a tenth of that, which a
 /// user of a busy machine needs to send a request.
 const RENEWAL: Duration = Duration::from_secs(20);
 /// How many users there are, each with one request at a time.
@@ -362,7 +362,7 @@ impl Attack {
     }
 }
 
-/// Somebody who behaves.
+/// A user who behaves well.
 struct User {
     address: SocketAddr,
     token: String,

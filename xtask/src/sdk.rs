@@ -1,6 +1,6 @@
 //! `cargo xtask sdk`: what the TypeScript package has that is derived from the contract, and the package's tests.
 //!
-//! Knows no TypeScript: `scripts/generate.mjs` of the package says what is derived, and how.
+//! Knows no TypeScript: `scripts/generate.mjs` of the package derives the types.
 
 use std::fs;
 use std::path::Path;

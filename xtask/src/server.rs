@@ -10,7 +10,7 @@ use crate::{root, target};
 /// Builds the server and says where it is.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let mut build = Command::new("cargo");
-    // What `cargo xtask` was told of xtask makes build scripts, such as that of ring, run anew.
+    // Cargo's variables for xtask would make build scripts, such as that of ring, run again.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {

@@ -35,10 +35,10 @@ components:
 /// The folders that hold generated files only.
 const GENERATED: [&str; 2] = ["crates/api/src/generated", "crates/client/src/generated"];
 
-/// A folder of its own for a test, with a document in it.
-struct Desk(TempDir);
+/// A temporary folder with a document.
+struct Workspace(TempDir);
 
-impl Desk {
+impl Workspace {
     fn with_document(document: impl AsRef<[u8]>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         fs::write(folder.path().join("ping.yaml"), document).expect("the document can be written");
@@ -163,12 +163,12 @@ fn this_repository_is_current_and_checking_it_writes_nothing() {
 
 #[test]
 fn checking_a_repository_lists_changed_missing_and_surplus_files() {
-    let desk = Desk::with_repository();
-    desk.append("crates/api/src/generated/types.rs", "// by hand\n");
-    desk.remove("crates/client/src/generated/mod.rs");
-    desk.write("crates/api/src/generated/old/gone.rs", "// @generated\n");
-    let before = desk.state();
-    desk.codegen_here(&["--check"]).assert_failed(
+    let workspace = Workspace::with_repository();
+    workspace.append("crates/api/src/generated/types.rs", "// by hand\n");
+    workspace.remove("crates/client/src/generated/mod.rs");
+    workspace.write("crates/api/src/generated/old/gone.rs", "// @generated\n");
+    let before = workspace.state();
+    workspace.codegen_here(&["--check"]).assert_failed(
         "stale:
   crates/api/src/generated/types.rs
   crates/client/src/generated/mod.rs
@@ -176,19 +176,19 @@ fn checking_a_repository_lists_changed_missing_and_surplus_files() {
 run `cargo xtask codegen` and commit the result
 ",
     );
-    assert!(before == desk.state(), "something was written");
+    assert!(before == workspace.state(), "something was written");
 }
 
 #[test]
 fn generating_a_repository_mends_what_checking_lists_and_leaves_the_rest() {
-    let desk = Desk::with_repository();
-    let before = desk.state();
-    desk.append("crates/api/src/generated/types.rs", "// by hand\n");
-    desk.remove("crates/client/src/generated/mod.rs");
-    desk.write("crates/api/src/generated/gone.rs", "// @generated\n");
-    desk.codegen_here(&[]).assert_done();
-    let after = desk.state();
-    desk.codegen_here(&["--check"]).assert_done();
+    let workspace = Workspace::with_repository();
+    let before = workspace.state();
+    workspace.append("crates/api/src/generated/types.rs", "// by hand\n");
+    workspace.remove("crates/client/src/generated/mod.rs");
+    workspace.write("crates/api/src/generated/gone.rs", "// @generated\n");
+    workspace.codegen_here(&[]).assert_done();
+    let after = workspace.state();
+    workspace.codegen_here(&["--check"]).assert_done();
 
     assert!(before.keys().eq(after.keys()), "the same files");
     let rewritten: Vec<&str> = before
@@ -207,30 +207,30 @@ fn generating_a_repository_mends_what_checking_lists_and_leaves_the_rest() {
 
 #[test]
 fn refusing_the_document_of_a_repository_leaves_its_crates_alone() {
-    let desk = Desk::with_repository();
-    desk.write("openapi.yaml", "openapi: 4.0.0\n");
-    let before = desk.state();
-    let ended = desk.codegen_here(&[]);
+    let workspace = Workspace::with_repository();
+    workspace.write("openapi.yaml", "openapi: 4.0.0\n");
+    let before = workspace.state();
+    let ended = workspace.codegen_here(&[]);
     assert_eq!(ended.code, Some(1));
     assert!(
         ended.stderr.starts_with("openapi.yaml:1:"),
         "{}",
         ended.stderr
     );
-    assert!(before == desk.state(), "something was written");
+    assert!(before == workspace.state(), "something was written");
 }
 
 #[test]
 fn any_document_becomes_two_crates() {
-    let desk = Desk::with_document(DOCUMENT);
-    let ended = desk.generate(&[]);
+    let workspace = Workspace::with_document(DOCUMENT);
+    let ended = workspace.generate(&[]);
     ended.assert_done();
     assert!(
         ended.stderr.ends_with("wrote out/api and out/client\n"),
         "{}",
         ended.stderr
     );
-    let written: Vec<_> = state(desk.0.path(), ["out"]).into_keys().collect();
+    let written: Vec<_> = state(workspace.0.path(), ["out"]).into_keys().collect();
     assert_eq!(
         written,
         [
@@ -249,21 +249,24 @@ fn any_document_becomes_two_crates() {
         ]
         .map(PathBuf::from)
     );
-    desk.generate(&["--check"]).assert_done();
+    workspace.generate(&["--check"]).assert_done();
 }
 
 #[test]
 fn generating_again_writes_nothing() {
-    let desk = Desk::with_document(DOCUMENT);
-    desk.generate(&[]).assert_done();
-    let before = desk.state();
-    desk.generate(&[]).assert_done();
-    assert!(before == desk.state(), "something was written");
+    let workspace = Workspace::with_document(DOCUMENT);
+    workspace.generate(&[]).assert_done();
+    let before = workspace.state();
+    workspace.generate(&[]).assert_done();
+    assert!(before == workspace.state(), "something was written");
 }
 
 #[test]
 fn files_do_not_tell_where_the_document_lies() {
-    let (one, other) = (Desk::with_document(DOCUMENT), Desk::with_document(DOCUMENT));
+    let (one, other) = (
+        Workspace::with_document(DOCUMENT),
+        Workspace::with_document(DOCUMENT),
+    );
     one.generate(&[]).assert_done();
     let (spec, out) = (other.path("ping.yaml"), other.path("out"));
     xtask(
@@ -277,8 +280,8 @@ fn files_do_not_tell_where_the_document_lies() {
         ],
     )
     .assert_done();
-    let contents = |desk: &Desk| -> Vec<_> {
-        let files = desk.state().into_iter();
+    let contents = |workspace: &Workspace| -> Vec<_> {
+        let files = workspace.state().into_iter();
         files
             .map(|(path, (contents, _))| (path, contents))
             .collect()
@@ -288,84 +291,90 @@ fn files_do_not_tell_where_the_document_lies() {
 
 #[test]
 fn checking_two_crates_lists_what_is_stale_and_names_the_command() {
-    let desk = Desk::with_document(DOCUMENT);
-    desk.generate(&[]).assert_done();
-    desk.append("out/api/src/generated/types.rs", "// by hand\n");
-    desk.remove("out/client/Cargo.toml");
-    let before = desk.state();
-    desk.generate(&["--check"]).assert_failed(
+    let workspace = Workspace::with_document(DOCUMENT);
+    workspace.generate(&[]).assert_done();
+    workspace.append("out/api/src/generated/types.rs", "// by hand\n");
+    workspace.remove("out/client/Cargo.toml");
+    let before = workspace.state();
+    workspace.generate(&["--check"]).assert_failed(
         "stale:
   api/src/generated/types.rs
   client/Cargo.toml
 run `cargo xtask codegen --spec ping.yaml --out out` and commit the result
 ",
     );
-    assert!(before == desk.state(), "something was written");
+    assert!(before == workspace.state(), "something was written");
 }
 
 #[test]
 fn checking_what_was_never_generated_lists_everything_and_makes_no_folder() {
-    let desk = Desk::with_document(DOCUMENT);
-    let ended = desk.generate(&["--check"]);
+    let workspace = Workspace::with_document(DOCUMENT);
+    let ended = workspace.generate(&["--check"]);
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.stderr.matches("\n  ").count(), 12, "{}", ended.stderr);
-    assert!(!desk.path("out").exists());
+    assert!(!workspace.path("out").exists());
 }
 
 #[test]
 fn refusals_come_all_at_once_with_places_and_hints_and_nothing_is_written() {
-    let desk = Desk::with_document(
+    let workspace = Workspace::with_document(
         DOCUMENT
             .replace("operationId: get_v1_ping", "callbacks: {}")
             .replace("properties:", "patternProperties: {}, properties:"),
     );
     for more in [&[][..], &["--check"]] {
-        desk.generate(more).assert_failed(
+        workspace.generate(more).assert_failed(
             "ping.yaml:8:5: GET `/v1/ping` has no operationId
   hint: it names the method of the trait and of the client
 ping.yaml:9:7: `callbacks` of an operation is not carried
-  hint: requests that the server sends are not generated; keep them in a document of their own
+  hint: requests that the server sends are not generated; move them to a separate document
 ping.yaml:19:43: `patternProperties` of a schema is not carried
   hint: use `additionalProperties`
 3 refusals; nothing was written
 ",
         );
-        assert!(!desk.path("out").exists());
+        assert!(!workspace.path("out").exists());
     }
 }
 
 #[test]
 fn document_that_is_missing_is_named_with_the_cause() {
-    let desk = Desk::with_document(DOCUMENT);
-    desk.remove("ping.yaml");
-    desk.generate(&[])
+    let workspace = Workspace::with_document(DOCUMENT);
+    workspace.remove("ping.yaml");
+    workspace
+        .generate(&[])
         .assert_failed("cannot read ping.yaml: No such file or directory (os error 2)\n");
-    assert!(!desk.path("out").exists());
+    assert!(!workspace.path("out").exists());
 }
 
 #[test]
 fn document_that_is_a_folder_is_named_with_the_cause() {
-    let desk = Desk::with_document(DOCUMENT);
-    desk.codegen(&["--spec", ".", "--out", "out"])
+    let workspace = Workspace::with_document(DOCUMENT);
+    workspace
+        .codegen(&["--spec", ".", "--out", "out"])
         .assert_failed("cannot read .: Is a directory (os error 21)\n");
-    assert!(!desk.path("out").exists());
+    assert!(!workspace.path("out").exists());
 }
 
 #[test]
 fn document_that_is_not_utf8_is_an_error() {
-    let desk = Desk::with_document(b"openapi: 3.1.0 # caf\xe9\n");
-    desk.generate(&[]).assert_failed("ping.yaml is not UTF-8\n");
-    assert!(!desk.path("out").exists());
+    let workspace = Workspace::with_document(b"openapi: 3.1.0 # caf\xe9\n");
+    workspace
+        .generate(&[])
+        .assert_failed("ping.yaml is not UTF-8\n");
+    assert!(!workspace.path("out").exists());
 }
 
 #[test]
 fn document_and_folder_need_each_other() {
-    let desk = Desk::with_document(DOCUMENT);
-    desk.codegen(&["--spec", "ping.yaml"])
+    let workspace = Workspace::with_document(DOCUMENT);
+    workspace
+        .codegen(&["--spec", "ping.yaml"])
         .assert_misused("--out <DIR>");
-    desk.codegen(&["--out", "out"])
+    workspace
+        .codegen(&["--out", "out"])
         .assert_misused("--spec <FILE>");
-    assert!(!desk.path("out").exists());
+    assert!(!workspace.path("out").exists());
 }
 
 #[test]
@@ -386,36 +395,37 @@ fn file_that_was_written_by_hand_is_neither_overwritten_nor_removed() {
         ("out/api/src/generated/notes.txt", b"mine\n"),
     ];
     for (path, text) in files {
-        let desk = Desk::with_document(DOCUMENT);
-        desk.write(path, text);
-        let before = desk.state();
-        desk.generate(&[]).assert_failed(&format!(
+        let workspace = Workspace::with_document(DOCUMENT);
+        workspace.write(path, text);
+        let before = workspace.state();
+        workspace.generate(&[]).assert_failed(&format!(
             "{path} exists and was not generated; move it away or choose another folder\n"
         ));
-        assert!(before == desk.state(), "something was written");
+        assert!(before == workspace.state(), "something was written");
     }
 }
 
 #[test]
 fn what_an_earlier_run_left_is_listed_and_removed() {
-    let desk = Desk::with_document(DOCUMENT);
-    desk.generate(&[]).assert_done();
-    let before = desk.state();
-    desk.write("out/api/src/generated/gone.rs", "// @generated\n");
-    desk.generate(&["--check"]).assert_failed(
+    let workspace = Workspace::with_document(DOCUMENT);
+    workspace.generate(&[]).assert_done();
+    let before = workspace.state();
+    workspace.write("out/api/src/generated/gone.rs", "// @generated\n");
+    workspace.generate(&["--check"]).assert_failed(
         "stale:
   api/src/generated/gone.rs (no longer generated)
 run `cargo xtask codegen --spec ping.yaml --out out` and commit the result
 ",
     );
-    desk.generate(&[]).assert_done();
-    assert!(before.keys().eq(desk.state().keys()), "the same files");
+    workspace.generate(&[]).assert_done();
+    assert!(before.keys().eq(workspace.state().keys()), "the same files");
 }
 
 #[test]
 fn folder_that_is_a_file_is_an_error() {
-    let desk = Desk::with_document(DOCUMENT);
-    desk.write("out", "a file");
-    desk.generate(&[])
+    let workspace = Workspace::with_document(DOCUMENT);
+    workspace.write("out", "a file");
+    workspace
+        .generate(&[])
         .assert_failed("cannot create out/api: Not a directory (os error 20)\n");
 }

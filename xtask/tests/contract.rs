@@ -59,7 +59,7 @@ impl Repository {
     }
 }
 
-/// Runs git as nobody's configuration would have it.
+/// Runs git without any user's configuration.
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     command

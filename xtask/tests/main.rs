@@ -21,7 +21,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Says that a test does not run for lack of something, which CI has.
+/// Prints that a test is skipped because something is missing, which must not happen in CI.
 ///
 /// Not by `eprintln!`: of a test that passes libtest shows nothing that is printed so.
 #[track_caller]

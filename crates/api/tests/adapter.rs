@@ -258,7 +258,7 @@ async fn trait_is_called_without_http() {
     assert_eq!(answer.status(), 200);
 }
 
-/// What Dropshot understands of the generated trait is what Progenitor is told, so that neither side drifts.
+/// Dropshot's description of the generated trait equals the document that Progenitor reads.
 #[test]
 fn dropshot_describes_what_the_lowered_document_says() {
     let mut stub = stub_api_description().expect("the routes are fine");

@@ -516,7 +516,7 @@ fn whole(number: &serde_json::Number) -> Option<serde_json::Number> {
 fn advice(key: &str) -> Option<&'static str> {
     Some(match key {
         "webhooks" | "callbacks" => {
-            "requests that the server sends are not generated; keep them in a document of their own"
+            "requests that the server sends are not generated; move them to a separate document"
         }
         "trace" => "Dropshot has no TRACE routes",
         "$ref" => "write the path item out where it is used",

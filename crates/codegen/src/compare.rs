@@ -1,8 +1,9 @@
-//! What a new version of a document breaks for those who were built against the old one.
+//! Compares two versions of a document: which changes break programs that were built against the old one.
 //!
-//! Two levels: the wire, for who sends and reads JSON, and the source, for who was generated from the document. Judges by
-//! JSON Schema's own rules: a request may be allowed more than before, an answer may say less. What it does not
-//! understand it calls broken if it differs. A fault in a component is found once, and says which operations use it.
+//! There are two levels: the wire, for programs that send and read JSON, and the source, for code that is generated from the
+//! document. By the rules of JSON Schema a request may allow more than before, and an answer may contain less. A difference
+//! that this module has no rule for counts as a break. A break in a component is reported once, with the operations that use
+//! it.
 
 mod schema;
 mod source;
@@ -42,7 +43,7 @@ pub enum Version {
     New,
 }
 
-/// A change that breaks somebody.
+/// A breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Break {
     /// Names the change as long as it is the same: its kind and the JSON Pointer of what changed.
@@ -74,7 +75,7 @@ pub struct Incomparable {
 ///
 /// # Errors
 ///
-/// The first thing that makes either text no document with references of its own.
+/// The first reason why either text is not a document, or has references to other documents.
 pub fn compare(old: &str, new: &str) -> Result<Vec<Break>, Incomparable> {
     let read = |text, version| {
         let root = spec::read(text).and_then(|root| {

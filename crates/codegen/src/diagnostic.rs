@@ -1,4 +1,4 @@
-//! What the generator says about a document: where, what, and what to do.
+//! Diagnostics about a document: the place, the problem, and a hint.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a generated file is: a path, a text, and a first line that says where it comes from.
+//! A generated file: a path, a text, and a first line that names its source.
 
 use proc_macro2::TokenStream;
 
@@ -18,7 +18,7 @@ pub struct GeneratedFile {
 ///
 /// # Errors
 ///
-/// Tokens that are not Rust are a fault of the emitter; the text says which.
+/// Tokens that are not Rust are a defect of the emitter; the error shows them.
 pub(crate) fn rust(
     path: &str,
     about: &str,

@@ -300,7 +300,7 @@ pub(crate) struct Header {
 
 #[derive(Debug)]
 pub(crate) enum HeaderValue {
-    /// The schema allows only this value, so nobody has to give it.
+    /// The schema allows only this value, so an implementation does not pass it.
     Fixed(String),
     Text,
     Integer,

@@ -56,7 +56,7 @@ pub struct Generated {
 pub fn generate(text: &str, options: &Options) -> Result<Generated, Vec<Diagnostic>> {
     let root = spec::read(text).map_err(|diagnostic| vec![diagnostic])?;
     let api = analyze::analyze(&root)?;
-    // Past this point a failure is one of the generator; it is told like a refusal, with the document's place.
+    // From here on a failure is a defect of the generator; it is reported like a rejection, with the place in the document.
     emit_all(&api, options).map_err(|error| {
         let diagnostic = Diagnostic::new(
             Location { line: 1, column: 1 },

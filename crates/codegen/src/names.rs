@@ -40,7 +40,7 @@ pub(crate) fn is_needed_by_builders(name: &str) -> bool {
     ["header_map", "new", "send"].contains(&name)
 }
 
-/// The name that Progenitor makes of a parameter's, by rules of its own.
+/// The name that Progenitor derives from a parameter's name, by its rules.
 pub(crate) fn progenitor_name(wire: &str) -> String {
     let text = match wire {
         "+1" => "plus1".to_owned(),

@@ -88,7 +88,7 @@ const MEASURED: &[Mutation] = &[
         (Wire, "operation-removed", Old, "    delete:")
     ),
     mutation!(
-        "nobody asks for credentials",
+        "credentials are not required",
         "security:",
         "security:\n  - key: []\n"
             => "",
@@ -432,7 +432,7 @@ const SCHEMAS: &[Mutation] = &[
         (Wire, "request-alternative-removed", Old, "        - $ref: '#/components/schemas/ByOwner'")
     ),
     mutation!(
-        "alternatives are told apart by a property",
+        "alternatives are distinguished by a property",
         "    Removal:",
         "      oneOf:\n"
             => "      discriminator: { propertyName: kind }\n      oneOf:\n",
@@ -452,7 +452,7 @@ const SCHEMAS: &[Mutation] = &[
             => "        - $ref: '#/components/schemas/ByOwner'\n        - type: string\n",
     ),
     mutation!(
-        "a keyword that nobody knows is new",
+        "an unknown keyword is new",
         "    ByCode:",
         "      type: object\n"
             => "      type: object\n      dependentRequired: { code: [owner] }\n",
@@ -462,7 +462,7 @@ const SCHEMAS: &[Mutation] = &[
         "a description is new",
         "    Owner:",
         "      type: object\n"
-            => "      description: Who has it.\n      type: object\n",
+            => "      description: The owner.\n      type: object\n",
     ),
     mutation!(
         "a union of one is written without it",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use arklow_codegen::Options;
 
-/// A folder beside this file.
+/// A folder next to this file.
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests")

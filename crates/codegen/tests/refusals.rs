@@ -1,4 +1,4 @@
-//! Each file of `refusals/` is refused with the text beside it.
+//! Each file of `refusals/` is rejected with the diagnostics of the `.txt` file of the same name.
 
 use std::fs;
 

@@ -278,7 +278,7 @@ impl Git<'_> {
                 self.root.display()
             );
         }
-        // Git tells what to do about it.
+        // Git's message has the remedy.
         if said.contains("dubious ownership") {
             bail!("{}", said.trim());
         }

@@ -1,4 +1,4 @@
-//! Schemathesis against a server of our own, on a database of its own.
+//! Schemathesis against a temporary server on a temporary database.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -145,7 +145,7 @@ impl Desk {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.arklow);
         let database = self.scratch.join("contract.db");
-        // What the developer's own server is told must not reach this one.
+        // The developer's environment variables must not reach this server.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ARKLOW_") {
                 command.env_remove(name);

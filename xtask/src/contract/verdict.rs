@@ -1,4 +1,4 @@
-//! What a run must have reached, beside finding no fault: a run that was refused everywhere finds none.
+//! The goals of a run, besides finding no failure: a run whose requests were all rejected finds none.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 const PHASES: [&str; 4] = ["examples", "coverage", "fuzzing", "stateful"];
 
-/// Where an answer says that the operation did what it is for, and not only that it answered: there stands neither null
-/// nor false. An operation that is not listed has to answer with a success.
+/// The value in an answer that shows that the operation reached its goal: it is neither null nor false. An operation
+/// that is not listed has to answer with a success.
 const PROOFS: [(&str, &str); 5] = [
     (
         "post_v1_self_mfa_enroll_confirm",
@@ -30,7 +30,7 @@ struct Reached {
 
 /// Gives a table of what was reached, or an error that lists what was not.
 ///
-/// `document` is the contract as the generator lowers it, `har` has the requests of a run, `report` what it says of itself.
+/// `document` is the contract as the generator lowers it, `har` has the requests of a run, `report` is its own summary.
 pub(super) fn judge(document: &Value, har: &Value, report: &Value) -> anyhow::Result<String> {
     let mut missing = Vec::new();
     for phase in PHASES {

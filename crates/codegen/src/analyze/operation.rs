@@ -139,18 +139,18 @@ impl Analyzer {
             match (below.iter().find(|(other, _)| *other != segment), variable) {
                 (Some((other, line)), Some(_)) => {
                     let message = format!(
-                        "the path variable `{segment}` stands beside `{other}` of line {line}"
+                        "the path variable `{segment}` and `{other}` of line {line} are at the same place"
                     );
                     self.refuse(at, message)
-                        .hint("Dropshot cannot route a variable beside another segment");
+                        .hint("Dropshot cannot route a variable and another segment at the same place of a path");
                     return;
                 }
                 (Some((other, line)), None) if other.starts_with('{') => {
                     let message = format!(
-                        "the path segment `{segment}` stands beside the variable `{other}` of line {line}"
+                        "the path segment `{segment}` and the variable `{other}` of line {line} are at the same place"
                     );
                     self.refuse(at, message)
-                        .hint("Dropshot cannot route a variable beside another segment");
+                        .hint("Dropshot cannot route a variable and another segment at the same place of a path");
                     return;
                 }
                 _ => {}
@@ -525,7 +525,7 @@ impl Analyzer {
             &node,
             "a response",
             &["description", "content", "headers"],
-            // Links say which request may follow; they change no type and no route.
+            // Links describe possible next requests; they change no type and no route.
             &["summary", "links"],
         );
         let content = node

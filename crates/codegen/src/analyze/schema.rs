@@ -27,7 +27,7 @@ const ANNOTATIONS: &[&str] = &[
 /// Deeper inline schemas are refused: rustc and every walk over them are recursive.
 const MAX_DEPTH: usize = 32;
 
-/// What a schema says beside its shape.
+/// The keywords of a schema besides its shape.
 struct Inline<'a> {
     node: &'a Node,
     /// The name it gets if it needs one.
@@ -426,7 +426,7 @@ impl Analyzer {
         });
         if let Some(Entry { key, key_at, .. }) = saying {
             self.refuse(*key_at, format!("`{key}` in a schema without `type`"))
-                .hint("say which `type` is meant");
+                .hint("add the `type`");
         }
         Schema::Any
     }
@@ -489,7 +489,7 @@ impl Analyzer {
                 limits.exclusive_minimum = self.number(node, "exclusiveMinimum");
                 limits.exclusive_maximum = self.number(node, "exclusiveMaximum");
             }
-            // In 3.0 these are flags beside `minimum` and `maximum`.
+            // In 3.0 these are flags in addition to `minimum` and `maximum`.
             Version::V30 => {
                 if self.flag(node, "exclusiveMinimum") {
                     limits.exclusive_minimum = limits.minimum.take();
@@ -714,7 +714,7 @@ impl Analyzer {
             TypeKind::Alias(schema @ (Schema::Nullable(_) | Schema::Null | Schema::Any)) => schema,
             TypeKind::Alias(schema) => Schema::Nullable(Box::new(schema)),
             kind => {
-                // A component that may be null keeps its name for the whole; its content gets one of its own.
+                // A nullable component keeps its name; its content gets another one.
                 let name = if self.components.contains_key(name) {
                     format!("{name}Value")
                 } else {
@@ -736,7 +736,7 @@ impl Analyzer {
     }
 }
 
-/// The field of a struct for the keys that have no field of their own.
+/// The field of a struct for the keys without a field.
 const ADDITIONAL: &str = "additional_properties";
 
 const LIMITS: &[&str] = &[

@@ -1,4 +1,4 @@
-//! What can be said only when all types are known: whether unions can be told apart, and where types contain themselves.
+//! Checks that need all types: whether the branches of a union can be distinguished, and which types contain themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,7 +181,7 @@ fn are_distinct(types: &Types, one: &Schema, other: &Schema) -> bool {
     }
 }
 
-/// `within` are the names that led here: what contains itself in place has no shape of its own.
+/// `within` are the names that led here: a type that contains itself without a box has no shape.
 fn shape(types: &Types, schema: &Schema, within: &[&str]) -> Shape {
     let json = |kind| Shape::Json(BTreeSet::from([kind]));
     match schema {
@@ -236,7 +236,7 @@ fn struct_shape(types: &Types, of: &Struct) -> Shape {
     }
 }
 
-/// A nested union is told apart by a tag that all its branches have.
+/// A nested union is distinguished by a tag that all its branches have.
 fn union_shape(types: &Types, variants: &[Variant], within: &[&str]) -> Shape {
     let mut common: Option<BTreeMap<String, BTreeSet<String>>> = None;
     for variant in variants {

@@ -30,7 +30,7 @@ impl fmt::Display for Direction {
 enum Change {
     Fewer,
     More,
-    /// Both, or nobody knows.
+    /// Both, or unknown.
     Other,
 }
 
@@ -47,7 +47,7 @@ const ANNOTATIONS: [&str; 9] = [
     "discriminator",
 ];
 
-/// Keywords that have rules of their own below.
+/// Keywords that have rules below.
 const JUDGED: [&str; 15] = [
     "type",
     "nullable",
@@ -498,7 +498,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Keywords that nobody here understands must be the same.
+    /// Keywords without a rule must be equal.
     fn rest(&mut self, old: &Spot, new: &Spot) {
         let keys = [old, new].map(|spot| spot.node.entries().iter().map(|entry| entry.key.clone()));
         let keys: BTreeSet<String> = keys.into_iter().flatten().collect();

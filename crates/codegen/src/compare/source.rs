@@ -1,4 +1,4 @@
-//! What breaks who compiles against generated code: the names that generators make of those in the document.
+//! Breaks for code that compiles against generated code: the names that generators derive from the document.
 //!
 //! Names only. That a field became optional is judged on the wire, where its direction counts.
 
@@ -89,7 +89,7 @@ fn components(section: &str, old: &Rc<Node>, new: &Rc<Node>, findings: &mut Find
         let section = Spot::root(root)
             .get("components", root)
             .and_then(|all| all.get(section, root));
-        // Without following references: a component that is one has a name of its own.
+        // Without following references: a component that is a reference has its own name.
         section.map_or_else(Vec::new, |spot| {
             let entries = spot.node.entries().iter().map(|entry| {
                 let pointer = super::pointer(&spot.pointer, &entry.key);

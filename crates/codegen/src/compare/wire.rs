@@ -1,4 +1,4 @@
-//! What breaks who sends requests and reads answers: operations, parameters, bodies, statuses, headers, credentials.
+//! Breaks for clients on the wire: operations, parameters, bodies, statuses, headers, credentials.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ pub(super) fn operations(root: &Rc<Node>) -> Vec<Operation> {
             }
             let mut parameters = list(&spot, "parameters", root);
             let own: Vec<_> = parameters.iter().map(|own| key_of(own, &path)).collect();
-            // What the operation says of a parameter goes before what its path says.
+            // A parameter of the operation overrides one of its path.
             let inherited = shared.iter().filter(|of| !own.contains(&key_of(of, &path)));
             parameters.extend(inherited.cloned());
             operations.push(Operation {
@@ -74,7 +74,7 @@ fn without_names(path: &str) -> String {
     parts.collect()
 }
 
-/// What a parameter is told from others by: on the wire the place of a variable in the path, not its name.
+/// The identity of a parameter. For a path variable this is its position: the name is not on the wire.
 fn key_of(parameter: &Spot, path: &str) -> (String, String) {
     let place = parameter.text("in").unwrap_or_default();
     let name = parameter.text("name").unwrap_or_default();
@@ -246,7 +246,7 @@ impl Comparison<'_> {
                     self.contents(old, new, Direction::Response);
                     self.headers(old, new);
                 }
-                // A failure that does not happen any more breaks nobody.
+                // Removing a failure breaks no client.
                 None if is_failure(status) => {}
                 None => self.removed(
                     "response-removed",
@@ -342,7 +342,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Whoever could call must be able to; and what asked for credentials must go on to.
+    /// Every former caller must still be able to call, and an operation that required credentials must still do so.
     fn security(&mut self, before: &Spot, after: &Spot) {
         let old = alternatives(before, self.old);
         let new = alternatives(after, self.new);

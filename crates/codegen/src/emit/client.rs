@@ -37,12 +37,12 @@ pub(crate) fn emit(
     }
     let tokens = told(|| Generator::new(&settings).generate_tokens(&document))?;
     match own_type(&tokens) {
-        Some(name) => Err(format!("Progenitor made a type `{name}` of its own")),
+        Some(name) => Err(format!("Progenitor generated its own type `{name}`")),
         None => Ok(mend::client(api, tokens)),
     }
 }
 
-/// Stand-ins for the server, for the tests of whoever uses the client: an extension of `httpmock`.
+/// Mocks of the server, for tests of programs that use the client: an extension of `httpmock`.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The document lowered to OpenAPI 3.0.3, for Progenitor.
 //!
-//! Progenitor's methods have one success type and one error type, and it reads neither `default` beside a success nor
-//! several media types. What the lowering drops is said in notes, an operation at a time.
+//! Progenitor's methods have one success type and one error type, and it reads neither `default` in addition to a
+//! success nor several media types. Notes list what the lowering drops, per operation.
 
 use serde_json::{Map, Value, json};
 
@@ -112,7 +112,7 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<String>) -> Value {
 }
 
 fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<String>) -> Value {
-    // Progenitor would make a type of its own for every limited parameter; the server enforces the limits.
+    // Progenitor would generate a type for every limited parameter; the server enforces the limits.
     let plain = match without_limits(&of.field.schema) {
         // A parameter has no way to be null.
         Schema::Nullable(inner) => *inner,
@@ -139,7 +139,7 @@ fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<String>) -> 
     described(value, of.field.description.as_ref())
 }
 
-/// Outside of components Progenitor makes types of its own of limits and formats, such as `uuid::Uuid`, `[String; 2]` and
+/// Outside of components Progenitor generates types for limits and formats, such as `uuid::Uuid`, `[String; 2]` and
 /// `NonZeroU32`; ours have none.
 fn without_limits(schema: &Schema) -> Schema {
     match schema {
@@ -229,7 +229,7 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
             Status::Range(4..) => {
                 responses.insert(key(answer.status), response(shown));
             }
-            // Beside a success Progenitor takes `default` for another success.
+            // In addition to a success, Progenitor treats `default` as another success.
             Status::Default => {
                 if !has_success {
                     responses.insert(key(Status::Range(2)), response(answer));

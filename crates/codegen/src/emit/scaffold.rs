@@ -1,4 +1,4 @@
-//! What makes two crates of the generated files, for documents that have no crates of their own.
+//! The other files of the two crates, for documents that have no crates yet.
 
 /// The manifest of the api crate.
 pub(crate) fn api_manifest(package: &str) -> String {
@@ -63,7 +63,7 @@ publish = false
 doctest = false
 
 [features]
-# Stand-ins for the server, for the tests of whoever uses the client.
+# Mocks of the server, for tests of programs that use the client.
 mock = ["dep:httpmock", "dep:regex"]
 
 [dependencies]

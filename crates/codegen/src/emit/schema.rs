@@ -25,7 +25,7 @@ pub(crate) fn definition(def: &TypeDef, dialect: Dialect) -> Value {
         TypeKind::Alias(schema) => json(schema, dialect),
     };
     if let (Some(description), Some(object)) = (&def.description, value.as_object_mut())
-        // 3.0 ignores what stands beside a `$ref`.
+        // 3.0 ignores the siblings of a `$ref`.
         && dialect == Dialect::OpenApi30
         && !object.contains_key("$ref")
     {
@@ -144,7 +144,7 @@ fn property(field: &Field, dialect: Dialect) -> Value {
 fn nullable(inner: Value, dialect: Dialect) -> Value {
     match dialect {
         Dialect::Draft202012 => json!({ "anyOf": [inner, { "type": "null" }] }),
-        // Keywords beside a `$ref` are ignored in 3.0, hence the wrapper.
+        // 3.0 ignores the siblings of a `$ref`, hence the wrapper.
         Dialect::OpenApi30 if inner.get("$ref").is_some() => {
             json!({ "allOf": [inner], "nullable": true })
         }

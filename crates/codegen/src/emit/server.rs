@@ -650,7 +650,7 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
     }
 }
 
-/// What Dropshot is told of an operation's parameters: names, places and JSON types.
+/// The description of an operation's parameters for Dropshot: names, locations and JSON types.
 fn parameters(api: &Api, operation: &Operation) -> TokenStream {
     let name = format_ident!("{}Parameters", operation.type_name);
     let mut described = Vec::new();
@@ -767,7 +767,7 @@ fn routes(api: &Api) -> TokenStream {
         let parameters = format_ident!("{}Parameters", operations[0].type_name);
         let mut methods: Vec<String> = operations.iter().map(|of| of.method.verb()).collect();
         let of_method = |verb: &str| operations.iter().find(|of| of.method.verb() == verb);
-        // HEAD is answered where GET is, unless the document says how.
+        // HEAD is answered like GET, unless the document declares HEAD.
         let head = of_method("GET").filter(|_| of_method("HEAD").is_none()).map(|get| {
             methods.push("HEAD".to_owned());
             let (id, name) = (&get.name, ident(&get.name));

@@ -37,7 +37,7 @@ impl Nullables<'_> {
 /// How presence and null of a field are kept apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
-    /// Always there; its type says whether null is a value.
+    /// Always present; its type decides whether null is a value.
     Required,
     /// Always there and nullable: serde would take an absent `Option` for null.
     RequiredNullable,
@@ -103,7 +103,7 @@ pub(super) fn structure(
         Additional::Kept(values) => {
             let values = rust_type(values, path);
             quote! {
-                /// Keys that have no field of their own.
+                /// Keys without a field.
                 #[serde(flatten)]
                 pub additional_properties: ::std::collections::BTreeMap<String, #values>,
             }

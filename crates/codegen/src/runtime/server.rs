@@ -1,4 +1,4 @@
-//! What all operations of the adapter share: reading requests, finding faults, writing answers.
+//! The runtime of the adapter, for all operations: reads requests, detects errors, writes answers.
 //!
 //! Knows no operation and no type of the document.
 
@@ -569,7 +569,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError
     }
 }
 
-/// The parameters of an operation, as Dropshot is told of them.
+/// The parameters of an operation, as described to Dropshot.
 pub(super) trait Parameters: Send + Sync + 'static {
     /// The path's variables, as strings.
     type Path: DeserializeOwned + serde::Serialize + schemars::JsonSchema + Send + Sync + 'static;
@@ -603,7 +603,7 @@ pub(super) struct Nothing {}
 
 /// A request of which nothing was judged yet.
 ///
-/// This extractor fails for a path that is none of the document's, and for nothing else: an error of its own can carry
+/// This extractor fails only for a path that the document does not have: its error can carry
 /// neither headers nor the document's error type.
 pub(super) struct Input<P> {
     path: Value,
@@ -818,7 +818,7 @@ fn whole_body(message: impl Into<String>, rule: &str) -> Violation {
     }
 }
 
-/// What the schema says of a request that has no body.
+/// The violation of a request without a required body.
 fn missing_body() -> Violation {
     whole_body("is missing", "required")
 }
@@ -898,7 +898,7 @@ async fn read_body(
     let collect = async {
         let mut bytes = Vec::new();
         while let Some(frame) = body.body.frame().await {
-            // A connection that broke: nobody reads the answer.
+            // The connection broke, so the answer has no reader.
             let frame = frame
                 .map_err(|_| RequestError::InvalidRequest(vec![whole_body("broke off", "json")]))?;
             if let Ok(data) = frame.into_data() {
@@ -937,7 +937,7 @@ fn parse_json(bytes: &[u8], violations: &mut Violations) -> Result<Value, (Strin
             Ok(value)
         });
     value.map_err(|error| {
-        // The parser's own words may quote the input, so only the place and the kind are told.
+        // The parser's message may quote the input, so only the position and the kind are reported.
         let kind = if error.is_eof() {
             "ends too early"
         } else {
@@ -1197,7 +1197,7 @@ where
     description.register(endpoint.visible(false))
 }
 
-/// Answers the methods that `route` does not have, which Dropshot would do in a shape of its own.
+/// Answers the methods that `route` does not have. Dropshot would answer them in its own format.
 pub(super) fn refuse_other_methods<C, P, F, R>(
     description: &mut ApiDescription<C>,
     route: &'static Route,

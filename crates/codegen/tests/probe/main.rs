@@ -10,7 +10,7 @@ use vendor_api::server::*;
 use vendor_api::types;
 use vendor_client::{Client, Error};
 
-/// Echoes what it was asked; `org_id` 500 panics and 503 never answers.
+/// Echoes the request; `org_id` 500 panics and 503 never answers.
 struct Vendor;
 
 /// Who is calling: the credential, for the assertions.
@@ -59,7 +59,7 @@ impl Api for Vendor {
                 return serde_json::from_value(answer).unwrap();
             }
             "302" => {
-                let body = types::RequestError {
+                let body = types::Fault {
                     data: (),
                     errors: Vec::new(),
                 };
@@ -187,7 +187,7 @@ fn every_case_can_be_routed() {
     wire_api::server::stub_api_description().unwrap();
 }
 
-/// What Dropshot understands of the trait is what Progenitor is told.
+/// Dropshot's description of the trait equals the document that Progenitor reads.
 fn dropshot_and_document_agree() {
     let stub = stub_api_description().unwrap().tag_config(dropshot::TagConfig::default());
     let described = stub.openapi("Vendor", "0.1.0".parse().unwrap()).json().unwrap();

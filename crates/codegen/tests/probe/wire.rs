@@ -1,5 +1,5 @@
-//! What arrives is what was given: a server that says which operation ran and what it saw, called by its generated client
-//! and by hand.
+//! Values arrive unchanged: a server that reports which operation ran and its arguments, called by its generated client and
+//! by hand.
 
 use std::io::{Read, Write};
 use std::sync::Arc;

@@ -16,8 +16,7 @@ use crate::support::{Database, Owner, by_operator, minutes, new_session, now, pr
 
 const MICROSECOND: TimeDelta = TimeDelta::microseconds(1);
 
-/// What `replace_backup_codes` says to somebody, and whether it left everything as it was but for
-/// a record of the denial.
+/// Runs `replace_backup_codes`, and checks that a denial changes nothing except its audit record.
 async fn refusal(db: &Database, replace: ReplaceBackupCodes) -> Result<ReplacedCodes, Denial> {
     let records = async || {
         let filter = AuditFilter::default();
@@ -30,7 +29,7 @@ async fn refusal(db: &Database, replace: ReplaceBackupCodes) -> Result<ReplacedC
         .iter()
         .map(|record| matches!(record.outcome, AuditOutcome::Denied(_)))
         .collect();
-    // Without a session there is nobody to write down.
+    // Without a session there is no user for a record.
     let expected: &[bool] = match outcome {
         Err(Denial::SessionEnded) => &[],
         _ => &[true],
@@ -184,7 +183,7 @@ async fn redeeming_says_when_the_device_was_used() {
         panic!("{outcome:?}")
     };
     assert_eq!(device.last_used_at, Some(now()));
-    // Enrolled, replaced, redeemed, replaced, all in the same microsecond.
+    // Created, replaced, redeemed, replaced, all in the same microsecond.
     assert_eq!(device.updated_at, now() + MICROSECOND * 3);
 }
 

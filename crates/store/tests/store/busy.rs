@@ -10,7 +10,7 @@ use crate::support::{Database, by_operator, now};
 use crate::throwaway::Raw;
 
 const TEST_TIMEOUT: Duration = Duration::from_millis(300);
-/// How much longer than its patience a question may take on a slow machine.
+/// How much longer than its timeout a job may take on a slow machine.
 const MARGIN: Duration = Duration::from_millis(2000);
 
 async fn impatient() -> Database {

@@ -117,7 +117,7 @@ async fn rotation_moves_everything_and_the_former_key_can_go() {
 async fn removal_beside_a_rotation_stays_and_does_not_stop_it() {
     let db = Database::new().await;
     if !on_postgres() {
-        // SQLite has one writer: there is no beside.
+        // SQLite has one writer, so the transactions cannot overlap.
         return;
     }
     let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
@@ -203,7 +203,7 @@ async fn nothing_is_protected_with_a_retired_key() {
     let recorded = db.store.record_key(key, check, now()).await.unwrap();
     assert_eq!(recorded, RecordKey::Retired);
 
-    // Nor a device that is enrolled, nor new codes for one that another key protects.
+    // Nor a new device, nor new codes for a device that another key protects.
     let device = db.new_device(ada);
     let owner = Owner {
         user_id: ada,

@@ -1,4 +1,4 @@
-//! What limits cost, whatever else is on record.
+//! The cost of rate limits, with many other audit records.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ async fn limits_cost_the_same_beside_a_hundred_thousand_denials() {
         db_denials(&db, ada.user_id, event, 100_000);
     }
     let (beside_many, alone) = (measure(&db, ada).await, measure(&db, bob).await);
-    println!("beside 200,000 denials {beside_many:?}, without any {alone:?}");
+    println!("with 200,000 denials {beside_many:?}, without any {alone:?}");
     assert!(
         beside_many < 3 * alone + Duration::from_millis(5),
         "{beside_many:?} and {alone:?}"

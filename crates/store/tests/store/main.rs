@@ -1,4 +1,4 @@
-//! What a store answers, asked through its public surface on real databases.
+//! The store through its public methods, on real databases.
 //!
 //! All modules but `sqlite_*` and `postgres_*` are the conformance suite: they know no backend, and
 //! get their database from `support`.

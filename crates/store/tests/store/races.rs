@@ -224,7 +224,7 @@ async fn redemption_beside_a_replacement_uses_up_a_former_code_or_none() {
         assert!(outcome.is_ok(), "{outcome:?}");
         before += usize::from(redemption.await.unwrap());
 
-        // Whoever was first: nothing of the old set is left, and the new one is whole.
+        // In either order: nothing of the old set is left, and the new one is whole.
         let set = db
             .store
             .backup_code_set(ada.user_id, ada.device_id)
@@ -239,5 +239,5 @@ async fn redemption_beside_a_replacement_uses_up_a_former_code_or_none() {
         assert_eq!(count_valid(&db, ada, &former).await, 0);
         former = new.iter().cloned().collect();
     }
-    println!("redemption beside replacement, {REDEEM_ROUNDS} rounds: {before} came before");
+    println!("redemption during replacement, {REDEEM_ROUNDS} rounds: {before} came before");
 }

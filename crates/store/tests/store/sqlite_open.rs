@@ -235,7 +235,7 @@ async fn new_file_that_somebody_writes_is_waited_for() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(
         !opening.is_finished(),
-        "the kind of the log was changed beside a writer"
+        "the journal mode was changed while a writer was active"
     );
     other.batch_execute("COMMIT").unwrap();
     opening.await.unwrap().unwrap();
@@ -268,7 +268,7 @@ const CHILD: &str = "ARKLOW_STORE_TEST_OPEN";
 
 /// Opens `path` in a process that permissions bind, and gives the name of what came of it.
 ///
-/// Root may write everywhere, so as root this test binary is run once more as `nobody`.
+/// Root may write everywhere, so as root this test binary runs again as an unprivileged user.
 fn open_as_nobody(path: &Path) -> String {
     const NOBODY: u32 = 65_534;
     let place = tempfile::tempdir_in("/tmp").unwrap();

@@ -1,4 +1,4 @@
-//! A database in a directory of its own, and what tests put into it.
+//! A database in a temporary directory, and test data for it.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::throwaway::{Raw, Throwaway};
 
-/// The time at which a test begins; nobody looks at a clock.
+/// The time at which a test begins; there is no real clock.
 pub(crate) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
 }
@@ -79,7 +79,7 @@ impl Database {
         self.throwaway.url().parse().unwrap()
     }
 
-    /// A connection beside the store, to do what the store has no question for.
+    /// A raw connection, for changes that the store has no method for.
     pub(crate) fn raw(&self) -> Raw {
         self.throwaway.raw()
     }
@@ -135,7 +135,7 @@ impl Database {
         id
     }
 
-    /// A device to be enrolled, not confirmed.
+    /// A new device, not confirmed.
     pub(crate) fn new_device(&self, user_id: UserId) -> NewDevice {
         let random = SystemRandom::new();
         let id = DeviceId::random(&random).unwrap();
@@ -238,7 +238,7 @@ pub(crate) fn presented(owner: Owner, code: PresentedCode, rules: AttemptRules) 
     }
 }
 
-/// The rules as they are if nobody changes them.
+/// The default rules.
 pub(crate) fn rules() -> AttemptRules {
     AttemptRules {
         window: TotpWindow::default(),
@@ -249,7 +249,7 @@ pub(crate) fn rules() -> AttemptRules {
     }
 }
 
-/// Rules by which failures lock nobody, for tests that look for codes that work.
+/// Rules without locks, for tests that try many codes.
 pub(crate) fn patient() -> AttemptRules {
     AttemptRules {
         lockout: LockoutPolicy {
@@ -261,7 +261,7 @@ pub(crate) fn patient() -> AttemptRules {
     }
 }
 
-/// Somebody who may replace the codes of a device.
+/// A user with an MFA-fresh session and a confirmed device.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner {
     pub(crate) user_id: UserId,

@@ -3,9 +3,9 @@
 //! - A path value such as `..` leaves its segment, because a URL parser folds it: another operation is called.
 //! - A time in a path or header is written as chrono shows it, which is not RFC 3339.
 //! - `reqwest` has no method for OPTIONS.
-//! - Progenitor sends a header `api-version` of its own, also where the document has a parameter of this name.
-//! - A path is put into a regular expression of the mocks as it is.
-//! - The mocks pass a number or a text that is a whole body by value, where a reference is wanted.
+//! - Progenitor always sends a header `api-version`, also if the document has a parameter of this name.
+//! - The mocks use a path as a regular expression without escaping it.
+//! - The mocks pass a number or a text that is a whole body by value, where a reference is required.
 
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 use quote::quote;

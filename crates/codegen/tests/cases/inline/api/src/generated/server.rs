@@ -6,7 +6,7 @@ use std::future::Future;
 use dropshot::{ApiDescription, Body, HttpError, RequestContext, StubContext};
 use http::{Response, StatusCode};
 use super::runtime::{self, BodyMode, Budget, Input, Nothing, Parameter, Reply, Route};
-pub use super::runtime::{Fault, Origin, Place, Secret, Settings, Violation};
+pub use super::runtime::{RequestError, Origin, In, Secret, Settings, Violation};
 use super::types;
 
 /// The operations of Inline 0.1.0.
@@ -17,14 +17,14 @@ pub trait Api: Send + Sync + 'static {
     type Caller: Send + Sync;
     /// Finds out who is calling.
     ///
-    /// `Err` answers the request: [`Fault::Unauthenticated`] for credentials that are not accepted.
+    /// `Err` answers the request: [`RequestError::Unauthenticated`] for credentials that are not accepted.
     fn authenticate(
         &self,
         origin: Origin,
         credentials: Credentials,
-    ) -> impl Future<Output = Result<Self::Caller, Fault>> + Send;
+    ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
     /// The body of the answer to a request that never reached its operation.
-    fn fault(&self, fault: &Fault) -> ::serde_json::Value;
+    fn fault(&self, fault: &RequestError) -> ::serde_json::Value;
     /// Renew a device
     fn post_v1_devices_renew(
         &self,
@@ -74,7 +74,7 @@ impl PostV1DevicesRenewAnswer {
             Self::Ok(_) => runtime::status(200),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
@@ -99,7 +99,7 @@ impl GetV1DevicesAnswer {
             Self::Ok(_) => runtime::status(200),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
@@ -135,9 +135,11 @@ impl<A: Api> Served<A> {
         &self,
         rqctx: &RequestContext<Self>,
         challenge: &'static str,
-        work: impl Future<Output = Result<Reply, Fault>>,
+        work: impl Future<Output = Result<Reply, RequestError>>,
     ) -> Result<Response<Body>, HttpError> {
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+        let fault_body = |fault: &RequestError| ::serde_json::to_vec(
+            &self.api.fault(fault),
+        );
         Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
     }
 }
@@ -168,7 +170,7 @@ pub fn api_description<A: Api>() -> Result<
     let mut description = routes_mod::api_description::<Adapter<A>>()?;
     async fn refuse<A: Api>(
         rqctx: RequestContext<Served<A>>,
-        fault: Fault,
+        fault: RequestError,
     ) -> Result<Response<Body>, HttpError> {
         rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
     }
@@ -259,7 +261,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::Key(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -288,7 +290,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::Key(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))

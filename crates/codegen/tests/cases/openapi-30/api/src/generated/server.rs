@@ -6,7 +6,7 @@ use std::future::Future;
 use dropshot::{ApiDescription, Body, HttpError, RequestContext, StubContext};
 use http::{Response, StatusCode};
 use super::runtime::{self, BodyMode, Budget, Input, Nothing, Parameter, Reply, Route};
-pub use super::runtime::{Fault, Origin, Place, Secret, Settings, Violation};
+pub use super::runtime::{RequestError, Origin, In, Secret, Settings, Violation};
 use super::types;
 
 /// The operations of Three Oh 1.
@@ -14,7 +14,7 @@ use super::types;
 /// One method for each, which can be called without HTTP. Over HTTP the adapter calls it; a request reaches a method only as a valid one, and where the document asks for credentials only with an authenticated caller.
 pub trait Api: Send + Sync + 'static {
     /// The body of the answer to a request that never reached its operation.
-    fn fault(&self, fault: &Fault) -> types::ErrorType;
+    fn fault(&self, fault: &RequestError) -> types::ErrorType;
     /// `GET /things/{thing-id}`
     fn get_thing(
         &self,
@@ -69,7 +69,7 @@ impl GetThingAnswer {
             Self::Default { status, .. } => *status,
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
@@ -110,9 +110,11 @@ impl<A: Api> Served<A> {
         &self,
         rqctx: &RequestContext<Self>,
         challenge: &'static str,
-        work: impl Future<Output = Result<Reply, Fault>>,
+        work: impl Future<Output = Result<Reply, RequestError>>,
     ) -> Result<Response<Body>, HttpError> {
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+        let fault_body = |fault: &RequestError| ::serde_json::to_vec(
+            &self.api.fault(fault),
+        );
         Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
     }
 }
@@ -143,7 +145,7 @@ pub fn api_description<A: Api>() -> Result<
     let mut description = routes_mod::api_description::<Adapter<A>>()?;
     async fn refuse<A: Api>(
         rqctx: RequestContext<Served<A>>,
-        fault: Fault,
+        fault: RequestError,
     ) -> Result<Response<Body>, HttpError> {
         rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
     }
@@ -234,7 +236,7 @@ impl runtime::Parameters for GetThingParameters {
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
         Parameter {
-            place: Place::Path,
+            place: In::Path,
             name: "thing-id",
             kind: runtime::Kind::Number,
         },

@@ -6,7 +6,7 @@ use std::future::Future;
 use dropshot::{ApiDescription, Body, HttpError, RequestContext, StubContext};
 use http::{Response, StatusCode};
 use super::runtime::{self, BodyMode, Budget, Input, Nothing, Parameter, Reply, Route};
-pub use super::runtime::{Fault, Origin, Place, Secret, Settings, Violation};
+pub use super::runtime::{RequestError, Origin, In, Secret, Settings, Violation};
 use super::types;
 
 /// The operations of Vendor 0.1.0.
@@ -17,14 +17,14 @@ pub trait Api: Send + Sync + 'static {
     type Caller: Send + Sync;
     /// Finds out who is calling.
     ///
-    /// `Err` answers the request: [`Fault::Unauthenticated`] for credentials that are not accepted.
+    /// `Err` answers the request: [`RequestError::Unauthenticated`] for credentials that are not accepted.
     fn authenticate(
         &self,
         origin: Origin,
         credentials: Credentials,
-    ) -> impl Future<Output = Result<Self::Caller, Fault>> + Send;
+    ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
     /// The body of the answer to a request that never reached its operation.
-    fn fault(&self, fault: &Fault) -> ::serde_json::Value;
+    fn fault(&self, fault: &RequestError) -> ::serde_json::Value;
     /// List sources
     fn get_v1_orgs_by_org_id_sources(
         &self,
@@ -253,7 +253,7 @@ impl GetV1OrgsByOrgIdSourcesAnswer {
             Self::ServerError { status, .. } => *status,
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok { body, x_total, x_next } => {
@@ -265,13 +265,13 @@ impl GetV1OrgsByOrgIdSourcesAnswer {
             }
             Self::ClientError { status, body } => {
                 if status.as_u16() / 100 != 4u16 {
-                    return Err(Fault::Internal);
+                    return Err(RequestError::Internal);
                 }
                 Ok(reply_.json(&body)?)
             }
             Self::ServerError { status, body } => {
                 if status.as_u16() / 100 != 5u16 {
-                    return Err(Fault::Internal);
+                    return Err(RequestError::Internal);
                 }
                 Ok(reply_.json(&body)?)
             }
@@ -306,7 +306,7 @@ impl PutV1OrgsByOrgIdSourcesAnswer {
             Self::Default { status, .. } => *status,
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
@@ -345,13 +345,13 @@ impl PutV1OrgsByOrgIdKeysAnswer {
             Self::ClientError { status, .. } => *status,
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
             Self::ClientError { status, body } => {
                 if status.as_u16() / 100 != 4u16 {
-                    return Err(Fault::Internal);
+                    return Err(RequestError::Internal);
                 }
                 Ok(reply_.json(&body)?)
             }
@@ -386,13 +386,13 @@ impl DeleteV1OrgsByOrgIdKeysAnswer {
             Self::ClientError { status, .. } => *status,
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::NoContent => Ok(reply_),
             Self::ClientError { status, body } => {
                 if status.as_u16() / 100 != 4u16 {
-                    return Err(Fault::Internal);
+                    return Err(RequestError::Internal);
                 }
                 Ok(reply_.json(&body)?)
             }
@@ -425,7 +425,7 @@ impl ModAckIngressActionAnswer {
             Self::Conflict(_) => runtime::status(409),
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
@@ -462,13 +462,13 @@ impl PingAnswer {
             Self::Success { status, .. } => *status,
         }
     }
-    fn into_reply(self) -> Result<Reply, Fault> {
+    fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
             Self::Ok(body) => Ok(reply_.json(&body)?),
             Self::Success { status, body } => {
                 if status.as_u16() / 100 != 2u16 {
-                    return Err(Fault::Internal);
+                    return Err(RequestError::Internal);
                 }
                 Ok(reply_.json(&body)?)
             }
@@ -504,9 +504,11 @@ impl<A: Api> Served<A> {
         &self,
         rqctx: &RequestContext<Self>,
         challenge: &'static str,
-        work: impl Future<Output = Result<Reply, Fault>>,
+        work: impl Future<Output = Result<Reply, RequestError>>,
     ) -> Result<Response<Body>, HttpError> {
-        let fault_body = |fault: &Fault| ::serde_json::to_vec(&self.api.fault(fault));
+        let fault_body = |fault: &RequestError| ::serde_json::to_vec(
+            &self.api.fault(fault),
+        );
         Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
     }
 }
@@ -537,7 +539,7 @@ pub fn api_description<A: Api>() -> Result<
     let mut description = routes_mod::api_description::<Adapter<A>>()?;
     async fn refuse<A: Api>(
         rqctx: RequestContext<Served<A>>,
-        fault: Fault,
+        fault: RequestError,
     ) -> Result<Response<Body>, HttpError> {
         rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
     }
@@ -699,7 +701,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -728,7 +730,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -757,7 +759,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -786,7 +788,7 @@ impl<A: Api> Routes for Adapter<A> {
             )? {
                 Credentials::ApiKey(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -817,7 +819,7 @@ impl<A: Api> Routes for Adapter<A> {
             } else if let Some(secret) = runtime::bearer(input.headers())? {
                 Credentials::Bearer(secret)
             } else {
-                return Err(Fault::Unauthenticated)
+                return Err(RequestError::Unauthenticated)
             };
             let caller = budget
                 .spend(served.api.authenticate(runtime::origin(&rqctx), credentials))
@@ -882,37 +884,37 @@ impl runtime::Parameters for GetV1OrgsByOrgIdSourcesParameters {
     type Header = GetV1OrgsByOrgIdSourcesHeaderDescription;
     const ALL: &'static [Parameter] = &[
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "take",
             kind: runtime::Kind::Number,
         },
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "skip",
             kind: runtime::Kind::Number,
         },
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "count_only",
             kind: runtime::Kind::Boolean,
         },
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "status",
             kind: runtime::Kind::Text,
         },
         Parameter {
-            place: Place::Query,
+            place: In::Query,
             name: "order",
             kind: runtime::Kind::Text,
         },
         Parameter {
-            place: Place::Header,
+            place: In::Header,
             name: "x-trace",
             kind: runtime::Kind::Text,
         },
         Parameter {
-            place: Place::Path,
+            place: In::Path,
             name: "org_id",
             kind: runtime::Kind::Text,
         },
@@ -934,7 +936,7 @@ impl runtime::Parameters for PutV1OrgsByOrgIdSourcesParameters {
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
         Parameter {
-            place: Place::Path,
+            place: In::Path,
             name: "org_id",
             kind: runtime::Kind::Text,
         },
@@ -956,7 +958,7 @@ impl runtime::Parameters for PutV1OrgsByOrgIdKeysParameters {
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
         Parameter {
-            place: Place::Path,
+            place: In::Path,
             name: "org_id",
             kind: runtime::Kind::Text,
         },
@@ -978,7 +980,7 @@ impl runtime::Parameters for DeleteV1OrgsByOrgIdKeysParameters {
     type Header = Nothing;
     const ALL: &'static [Parameter] = &[
         Parameter {
-            place: Place::Path,
+            place: In::Path,
             name: "org_id",
             kind: runtime::Kind::Text,
         },

@@ -500,7 +500,7 @@ pub struct Source {
         skip_serializing_if = "Option::is_none"
     )]
     pub updated_at: Option<Option<::chrono::DateTime<::chrono::Utc>>>,
-    /// Keys that have no field of their own.
+    /// Keys without a field.
     #[serde(flatten)]
     pub additional_properties: ::std::collections::BTreeMap<String, f64>,
 }
