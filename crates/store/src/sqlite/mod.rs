@@ -1,7 +1,6 @@
 //! An SQLite file: one writer and several readers in this process; other processes may use the file too.
 
 pub(crate) mod backup;
-mod checkpoint;
 pub(crate) mod copy;
 mod disk;
 pub(crate) mod locks;

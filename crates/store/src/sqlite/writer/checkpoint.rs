@@ -14,9 +14,9 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 use tracing::{debug, warn};
 
-use super::disk::{DiskFailure, DiskState};
-use super::open::{Failure, File};
 use crate::error::is_busy;
+use crate::sqlite::disk::{DiskFailure, DiskState};
+use crate::sqlite::open::{Failure, File};
 
 /// After how many answers there is a checkpoint; each leaves two to four pages in the WAL.
 const CHECKPOINT_AFTER: usize = 256;
