@@ -6,6 +6,7 @@ mod ci;
 mod codegen;
 mod contract;
 mod docs_ui;
+mod layout;
 mod overload;
 mod postgres;
 mod sdk;
