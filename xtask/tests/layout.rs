@@ -179,10 +179,18 @@ fn circles(root: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Not yet in `store`; and not in `client`, where Progenitor's code calls the hooks and these return its types.
 #[test]
-fn modules_of_the_service_import_each_other_in_one_direction() {
-    let root = repository().join("crates/service/src");
-    assert_eq!(circles(&root), [""; 0]);
+fn modules_import_each_other_in_one_direction() {
+    for root in [
+        "codegen/src",
+        "domain/src",
+        "service/src",
+        "store/src/statements",
+    ] {
+        let root = repository().join("crates").join(root);
+        assert_eq!(circles(&root), [""; 0], "{}", root.display());
+    }
 }
 
 #[test]

@@ -152,14 +152,14 @@ impl Analyzer {
             &["title", "description", "version"],
             &["summary", "termsOfService", "contact", "license"],
         );
-        api.title = readable(&self.required_text(&info, "title", "info"));
+        api.title = names::readable(&self.required_text(&info, "title", "info"));
         // `version: 1.10` is a number in YAML, and its author means the text.
         let written = info
             .get("version")
             .and_then(|node| node.as_written_number());
         api.version = match written.map(str::to_owned) {
             Some(number) => number,
-            None => readable(&self.required_text(&info, "version", "info")),
+            None => names::readable(&self.required_text(&info, "version", "info")),
         };
         api.description = self.prose(&info, "description");
     }
@@ -341,7 +341,7 @@ impl Analyzer {
 
     /// The text under `key`, for people to read.
     fn prose(&mut self, node: &Node, key: &str) -> Option<String> {
-        self.text(node, key).map(|text| readable(&text))
+        self.text(node, key).map(|text| names::readable(&text))
     }
 
     fn flag(&mut self, node: &Node, key: &str) -> bool {
@@ -474,19 +474,6 @@ impl Refusal<'_> {
             self.hint(hint);
         }
     }
-}
-
-/// A text as it can stand in a comment of Rust, which has neither lone carriage returns nor marks that turn the direction
-/// of writing.
-pub(crate) fn readable(text: &str) -> String {
-    let is_odd = |character: char| {
-        let is_turn = matches!(character, '\u{061c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        is_turn || (character.is_control() && !matches!(character, '\n' | '\t'))
-    };
-    text.replace("\r\n", "\n")
-        .chars()
-        .map(|character| if is_odd(character) { ' ' } else { character })
-        .collect()
 }
 
 /// What to do about a plain scalar where a string is meant.

@@ -20,7 +20,7 @@ fn ident(name: &str) -> proc_macro2::Ident {
 /// Document text as a doc comment.
 fn doc(text: &str) -> TokenStream {
     // Also names of the wire stand in comments.
-    let text = crate::analyze::readable(text);
+    let text = crate::names::readable(text);
     let lines = text.trim_end().lines().map(|line| {
         let line = if line.is_empty() {
             String::new()

@@ -212,6 +212,19 @@ const RESERVED_OPERATIONS: &[&str] = &[
     "try_into",
 ];
 
+/// A text that is valid in a Rust comment: without lone carriage returns, and without marks that change the direction of
+/// writing.
+pub(crate) fn readable(text: &str) -> String {
+    let is_odd = |character: char| {
+        let is_turn = matches!(character, '\u{061c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        is_turn || (character.is_control() && !matches!(character, '\n' | '\t'))
+    };
+    text.replace("\r\n", "\n")
+        .chars()
+        .map(|character| if is_odd(character) { ' ' } else { character })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

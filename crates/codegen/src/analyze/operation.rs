@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::{Analyzer, readable};
+use super::Analyzer;
 use crate::diagnostic::Location;
 use crate::ir::{
     Answer, Body, Field, Header, HeaderValue, In, Method, Operation, Parameter, Schema, Status,
@@ -572,7 +572,7 @@ impl Analyzer {
             }
             headers.push(header);
         }
-        let description = readable(&self.required_text(&node, "description", "a response"));
+        let description = names::readable(&self.required_text(&node, "description", "a response"));
         Some(Answer {
             status,
             name,

@@ -1,16 +1,18 @@
 //! Verifying a code: the statements behind [`Store::verify_code`](crate::Store::verify_code).
 
 use arklow_domain::{
-    BackupCode, CodeSet, Denial, Device, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
+    BackupCode, CodeSet, Denial, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
     TotpWindow, UserId,
 };
 use chrono::{DateTime, SubsecRound as _, Utc};
-use diesel::dsl::{case_when, count_star};
+use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
 use super::audit;
-use super::devices::{CodeSetRow, DeviceRow, ErasedColumns, bits, is_pending, later_than_before};
+use super::devices::{
+    CodeSetRow, DeviceRow, bits, count_confirmed, erase, is_pending, later_than_before,
+};
 use super::lockout::{self, Charge, Factor};
 use super::sessions::{LiveSession, find_live_session};
 use super::{Conn, Db};
@@ -23,7 +25,7 @@ use crate::{
     PresentedCode, ResetStep, VerifyCode, instant,
 };
 
-/// A code that was matched, and is used up by a guarded statement.
+/// A matching code, which a guarded statement uses up.
 enum MatchedCode {
     Step(TotpStep),
     Slot { slot: Slot, generation: i64 },
@@ -142,16 +144,6 @@ fn judge(
         None if is_locked => Err(Denial::FactorLocked),
         None => Ok(row),
     })
-}
-
-/// How many confirmed devices the user has.
-pub(crate) fn count_confirmed(conn: &mut Conn, user: UserId) -> Result<i64, QueryError> {
-    let count = devices::table
-        .filter(devices::user_id.eq(user.get()))
-        .filter(devices::confirmed_at.is_not_null())
-        .filter(devices::removed_at.is_null())
-        .select(count_star());
-    Ok(prepared!(count).get_result(conn)?)
 }
 
 fn match_step(
@@ -316,7 +308,7 @@ fn accept(
             }
         }
         Goal::Remove => {
-            let removed = remove(conn, verify.user_id, device.id, verify.now)?;
+            let removed = erase(conn, verify.user_id, device.id, verify.now)?;
             // A moment ago, in the same transaction, it was there.
             let (device, two_factor_enabled) = removed.ok_or(QueryError::Inconsistent {
                 table: "devices",
@@ -348,39 +340,6 @@ fn step_up(
         .set(sessions::mfa_not_after.eq(instant::store(not_after)));
     prepared!(update).run(conn)?;
     Ok(not_after)
-}
-
-/// Removes a device with its seed and codes; without another confirmed one, the step-up of all the
-/// user's sessions ends. The device as it was last, and whether the user has a confirmed one; `None` if
-/// it was removed already.
-pub(crate) fn remove(
-    conn: &mut Conn,
-    user: UserId,
-    device: i64,
-    now: DateTime<Utc>,
-) -> Result<Option<(Device, bool)>, QueryError> {
-    let unremoved = devices::table
-        .find(device)
-        .filter(devices::user_id.eq(user.get()))
-        .filter(devices::removed_at.is_null());
-    let row: Option<DeviceRow> = diesel::update(unremoved)
-        .set((
-            ErasedColumns::at(instant::store(now)),
-            devices::updated_at.eq(later_than_before(instant::store(now))),
-        ))
-        .returning(DeviceRow::as_returning())
-        .get_result(conn)
-        .optional()?;
-    let Some(row) = row else {
-        return Ok(None);
-    };
-    let two_factor_enabled = count_confirmed(conn, user)? > 0;
-    if !two_factor_enabled {
-        diesel::update(sessions::table.filter(sessions::user_id.eq(user.get())))
-            .set(sessions::mfa_not_after.eq(None::<i64>))
-            .execute(conn)?;
-    }
-    Ok(Some((row.into_device()?, two_factor_enabled)))
 }
 
 /// The code was wrong: records it, and locks the user or the factor if a limit is reached.

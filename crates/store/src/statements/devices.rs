@@ -5,16 +5,16 @@ use arklow_domain::{
     UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::dsl::case_when;
+use diesel::dsl::{case_when, count_star};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
-use super::{Conn, Db, attempts, audit, keys, locks};
+use super::{Conn, Db, audit, keys, locks};
 use crate::audit::NewRecord;
 use crate::devices::TOTP;
 use crate::error::QueryError;
 use crate::prepared::prepared;
-use crate::schema::{devices, users};
+use crate::schema::{devices, sessions, users};
 use crate::{AuditEvent, AuditOrigin, CreateDevice, DevicePage, NewDevice, RemoveDevice, instant};
 
 pub(crate) fn create(
@@ -139,7 +139,7 @@ pub(crate) fn remove(
         column: "user_id",
     })?;
     locks::user(conn, owner)?;
-    let removed = attempts::remove(conn, owner, device.get(), now)?;
+    let removed = erase(conn, owner, device.get(), now)?;
     let Some((removed, two_factor_enabled)) = removed else {
         return Ok(RemoveDevice::AlreadyRemoved);
     };
@@ -154,6 +154,49 @@ pub(crate) fn remove(
         device: removed,
         two_factor_enabled,
     })
+}
+
+/// How many confirmed devices the user has.
+pub(crate) fn count_confirmed(conn: &mut Conn, user: UserId) -> Result<i64, QueryError> {
+    let count = devices::table
+        .filter(devices::user_id.eq(user.get()))
+        .filter(devices::confirmed_at.is_not_null())
+        .filter(devices::removed_at.is_null())
+        .select(count_star());
+    Ok(prepared!(count).get_result(conn)?)
+}
+
+/// Removes a device with its seed and codes; without another confirmed one, the step-up of all the
+/// user's sessions ends. The device as it was last, and whether the user has a confirmed one; `None` if
+/// it was removed already.
+pub(crate) fn erase(
+    conn: &mut Conn,
+    user: UserId,
+    device: i64,
+    now: DateTime<Utc>,
+) -> Result<Option<(Device, bool)>, QueryError> {
+    let unremoved = devices::table
+        .find(device)
+        .filter(devices::user_id.eq(user.get()))
+        .filter(devices::removed_at.is_null());
+    let row: Option<DeviceRow> = diesel::update(unremoved)
+        .set((
+            ErasedColumns::at(instant::store(now)),
+            devices::updated_at.eq(later_than_before(instant::store(now))),
+        ))
+        .returning(DeviceRow::as_returning())
+        .get_result(conn)
+        .optional()?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let two_factor_enabled = count_confirmed(conn, user)? > 0;
+    if !two_factor_enabled {
+        diesel::update(sessions::table.filter(sessions::user_id.eq(user.get())))
+            .set(sessions::mfa_not_after.eq(None::<i64>))
+            .execute(conn)?;
+    }
+    Ok(Some((row.into_device()?, two_factor_enabled)))
 }
 
 /// Whether a device that was created at `created_at` can still be confirmed.

@@ -3,8 +3,7 @@
 use arklow_domain::{Denial, Device};
 use diesel::prelude::*;
 
-use super::attempts::count_confirmed;
-use super::devices::{DeviceRow, ErasedColumns, later_than_before};
+use super::devices::{DeviceRow, ErasedColumns, count_confirmed, later_than_before};
 use super::sessions::find_live_session;
 use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;
