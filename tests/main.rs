@@ -24,6 +24,7 @@
 //! | `rules` | floods of denials, wrong clocks, deceiving names, and codes as people copy them |
 //! | `docs` | the documentation at `/swagger/ui` |
 //! | `operators` | each change by a command is on record with the account that made it |
+//! | `former` | a database and a key file of an earlier build open and work |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
 
@@ -39,6 +40,7 @@ mod crash;
 mod disk;
 mod docs;
 mod faults;
+mod former;
 mod harness;
 mod keys;
 mod mock;

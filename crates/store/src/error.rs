@@ -105,7 +105,7 @@ pub enum OpenError {
     #[error("`{}` belongs to another program: choose another file", .0.display())]
     Foreign(PathBuf),
     /// A database without a WAL next to the WAL of another database, as after a backup was put in its place by hand.
-    #[error("`{}` does not belong to the database `{}`", wal.display(), path.display())]
+    #[error("`{}` belongs to another database than `{}`", wal.display(), path.display())]
     ForeignWal {
         /// The database.
         path: PathBuf,

@@ -207,10 +207,11 @@ let response = client.post_v1_self_mfa_enroll_start()
     }
     /**Regenerate MFA backup codes
 
-Replaces the backup codes of one of the caller's devices and returns the ten new ones.
+Regenerate MFA backup codes for the authenticated user.
 
-The whole set is replaced at once: when the answer is sent, all former codes are invalid and exactly the ten codes in the
-answer work. They are returned only once; the server keeps a keyed hash of each.
+Replaces the codes of one of the caller's devices and returns the ten new ones. The whole set is replaced at once: when
+the answer is sent, all former codes are invalid and exactly the ten codes in the answer work. They are returned only
+once; the server keeps a keyed hash of each.
 
 Requires an MFA-fresh session: the time must be before its `session_mfa_not_after`; otherwise the answer is 403
 MFA_REQUIRED. Regenerating proves no factor, so it does not change that time. The device must be a confirmed device of
