@@ -15,8 +15,24 @@ pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
         scaffold: false,
         client_hooks: Some("crate::transport::Transport".to_owned()),
     };
-    let files = generate(&root.join("openapi.yaml"), "openapi.yaml", &options, check)?;
+    let document = root.join("openapi.yaml");
+    let mut files = generate(&document, "openapi.yaml", &options, check)?;
+    files.push(GeneratedFile {
+        path: "api/src/generated/openapi.json".to_owned(),
+        contents: json(&fs::read_to_string(&document)?)?,
+    });
     Output::below(root, "crates/", files).sync(check, "cargo xtask codegen")
+}
+
+/// A YAML document as JSON, with its keys in the same order: what the server serves, so that it parses no YAML.
+fn json(yaml: &str) -> anyhow::Result<String> {
+    let mut json = Vec::new();
+    let mut serializer = serde_json::Serializer::pretty(&mut json);
+    serde_saphyr::with_deserializer_from_str(yaml, |deserializer| {
+        serde_transcode::transcode(deserializer, &mut serializer).map_err(serde::de::Error::custom)
+    })
+    .map_err(|error| anyhow::anyhow!("cannot convert openapi.yaml to JSON: {error}"))?;
+    Ok(String::from_utf8(json)?)
 }
 
 /// Generates two crates from any document.

@@ -6,3 +6,6 @@
 mod generated;
 
 pub use generated::*;
+
+/// The contract, `openapi.yaml`, as JSON with its keys in the same order.
+pub const CONTRACT: &str = include_str!("generated/openapi.json");

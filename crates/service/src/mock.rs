@@ -27,9 +27,6 @@ use self::contract::Contract;
 use self::prefer::Preferences;
 use crate::http::wire;
 
-/// What the binary was built from.
-const CONTRACT: &str = include_str!("../../../openapi.yaml");
-
 /// A token of the right form. The mock takes any.
 pub(crate) const TOKEN: &str = "arks_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -41,7 +38,7 @@ pub(crate) struct Mock {
 impl Mock {
     /// A mock of the contract that the binary was built from.
     pub(crate) fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let contract = Contract::read(CONTRACT)?;
+        let contract = Contract::read(arklow_api::CONTRACT)?;
         Ok(Self { contract })
     }
 }

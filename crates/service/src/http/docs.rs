@@ -67,7 +67,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 
 static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
     let yaml = contract();
-    let json = json(&yaml);
+    let json = json();
     vec![
         Page::new(
             "/swagger/ui",
@@ -241,14 +241,11 @@ fn contract() -> String {
 }
 
 /// The same document in JSON, in the same order.
-fn json(yaml: &str) -> String {
-    let mut json = Vec::new();
-    let mut serializer = serde_json::Serializer::pretty(&mut json);
-    serde_saphyr::with_deserializer_from_str(yaml, |deserializer| {
-        serde_transcode::transcode(deserializer, &mut serializer).map_err(serde::de::Error::custom)
-    })
-    .expect("the contract is YAML, and a test reads what comes of it");
-    String::from_utf8(json).expect("JSON is UTF-8")
+fn json() -> String {
+    const SERVERS: &str = "\n  \"servers\": [\n";
+    const OURS: &str =
+        "    {\n      \"url\": \"/\",\n      \"description\": \"This server\"\n    },\n";
+    arklow_api::CONTRACT.replacen(SERVERS, &format!("{SERVERS}{OURS}"), 1)
 }
 
 fn pack(bytes: &[u8]) -> Vec<u8> {

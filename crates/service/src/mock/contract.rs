@@ -29,8 +29,8 @@ pub(crate) struct Example {
 
 impl Contract {
     /// Reads a document.
-    pub(crate) fn read(text: &str) -> Result<Self, serde_saphyr::Error> {
-        let document: Document = serde_saphyr::from_str(text)?;
+    pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
+        let document: Document = serde_json::from_str(text)?;
         let items = document.paths.values();
         let operations = items.flat_map(PathItem::operations).map(|operation| {
             let answers = operation.responses.iter().filter_map(|(status, response)| {
@@ -261,39 +261,35 @@ mod tests {
 
     use super::*;
 
-    const DOCUMENT: &str = "
-paths:
-  /things:
-    parameters: []
-    get:
-      operationId: things
-      responses:
-        '200':
-          content:
-            application/json:
-              schema: { type: object, required: [count], properties: { count: { type: integer, minimum: 3 } } }
-        '404':
-          content:
-            application/json:
-              examples:
-                zebra: { value: { code: Z } }
-                ape: { $ref: '#/components/examples/Ape' }
-        '429': { $ref: '#/components/responses/Limited' }
-        default: { description: x }
-components:
-  examples:
-    Ape: { value: { code: A } }
-  headers:
-    Wait: { schema: { type: integer, minimum: 7 } }
-  responses:
-    Limited:
-      headers:
-        Retry-After: { $ref: '#/components/headers/Wait' }
-        Cache-Control: { schema: { enum: [no-store] } }
-      content:
-        application/json:
-          example: { code: L }
-";
+    const DOCUMENT: &str = r##"{
+        "paths": { "/things": { "parameters": [], "get": {
+            "operationId": "things",
+            "responses": {
+                "200": { "content": { "application/json": { "schema": {
+                    "type": "object",
+                    "required": ["count"],
+                    "properties": { "count": { "type": "integer", "minimum": 3 } }
+                } } } },
+                "404": { "content": { "application/json": { "examples": {
+                    "zebra": { "value": { "code": "Z" } },
+                    "ape": { "$ref": "#/components/examples/Ape" }
+                } } } },
+                "429": { "$ref": "#/components/responses/Limited" },
+                "default": { "description": "x" }
+            }
+        } } },
+        "components": {
+            "examples": { "Ape": { "value": { "code": "A" } } },
+            "headers": { "Wait": { "schema": { "type": "integer", "minimum": 7 } } },
+            "responses": { "Limited": {
+                "headers": {
+                    "Retry-After": { "$ref": "#/components/headers/Wait" },
+                    "Cache-Control": { "schema": { "enum": ["no-store"] } }
+                },
+                "content": { "application/json": { "example": { "code": "L" } } }
+            } }
+        }
+    }"##;
 
     fn chosen(code: Option<&str>, example: Option<&str>) -> Result<(u16, Value), String> {
         let contract = Contract::read(DOCUMENT).unwrap();
