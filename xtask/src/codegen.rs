@@ -14,6 +14,7 @@ pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
         command: "cargo xtask codegen".to_owned(),
         scaffold: false,
         client_hooks: Some("crate::transport::Transport".to_owned()),
+        adapter: Some("arklow_adapter".to_owned()),
     };
     let document = root.join("openapi.yaml");
     let mut files = generate(&document, "openapi.yaml", &options, check)?;
@@ -51,6 +52,7 @@ pub(crate) fn document(spec: &Path, out: &Path, check: bool) -> anyhow::Result<(
         command: format!("cargo xtask codegen --spec {name} --out DIR"),
         scaffold: true,
         client_hooks: None,
+        adapter: None,
     };
     let files = generate(spec, &spec.display().to_string(), &options, check)?;
     let output = Output::below(out, "", files);

@@ -15,10 +15,6 @@ mod emit;
 mod file;
 mod ir;
 mod names;
-// Emitted, not compiled here; declared so that `cargo fmt` keeps it in shape.
-#[cfg(false)]
-#[path = "runtime/server.rs"]
-mod runtime;
 mod spec;
 
 use quote::quote;
@@ -37,7 +33,13 @@ pub struct Options {
     /// A type such as `crate::Transport`, through which the client sends: its crate implements Progenitor's
     /// `ClientHooks` for it.
     pub client_hooks: Option<String>,
+    /// The crate with the runtime of the server, such as `arklow_adapter`. Without it the generated crate gets a copy of
+    /// the runtime, so that it needs nothing of this repository.
+    pub adapter: Option<String>,
 }
+
+/// The runtime of generated servers. It is one file, so that a copy of it is a module of a generated crate.
+const RUNTIME: &str = include_str!("../../adapter/src/lib.rs");
 
 /// What came of a document.
 #[derive(Clone, Debug)]
@@ -83,9 +85,16 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
             api.version.replace('\n', " ")
         )
     };
+    let runtime = match &options.adapter {
+        Some(adapter) => {
+            let adapter = quote::format_ident!("{adapter}");
+            quote! { use #adapter as runtime; }
+        }
+        None => quote! { mod runtime; },
+    };
     let modules = quote! {
         #[cfg(feature = "server")]
-        mod runtime;
+        #runtime
         #[cfg(feature = "server")]
         pub mod server;
         pub mod types;
@@ -130,11 +139,6 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
             command,
             emit::server::emit(api),
         )?,
-        file::rust_text(
-            "api/src/generated/runtime.rs",
-            include_str!("runtime/server.rs"),
-            command,
-        ),
         file::rust(
             "client/src/generated/mod.rs",
             &about("The client"),
@@ -142,6 +146,13 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
             client,
         )?,
     ];
+    if options.adapter.is_none() {
+        files.push(file::rust_text(
+            "api/src/generated/runtime.rs",
+            RUNTIME,
+            command,
+        ));
+    }
     if let Ok(mock) = mock {
         files.push(file::rust(
             "client/src/generated/mock.rs",

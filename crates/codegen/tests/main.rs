@@ -27,6 +27,7 @@ fn options() -> Options {
         command: "cargo xtask codegen --spec openapi.yaml --out DIR".to_owned(),
         scaffold: true,
         client_hooks: None,
+        adapter: None,
     }
 }
 

@@ -347,7 +347,7 @@ impl fmt::Display for Violation {
 }
 
 /// A status that the document declares; what it may declare was checked when this code was generated.
-pub(super) const fn status(code: u16) -> StatusCode {
+pub const fn status(code: u16) -> StatusCode {
     match StatusCode::from_u16(code) {
         Ok(status) => status,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -355,7 +355,7 @@ pub(super) const fn status(code: u16) -> StatusCode {
 }
 
 /// Reads the status of an answer that stands for several.
-pub(super) fn read_status<'de, D: serde::Deserializer<'de>>(
+pub fn read_status<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<StatusCode, D::Error> {
     let code: u16 = serde::Deserialize::deserialize(deserializer)?;
@@ -364,14 +364,18 @@ pub(super) fn read_status<'de, D: serde::Deserializer<'de>>(
 
 /// What an operation's answer is over HTTP.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Option<Vec<u8>>,
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; `None` for an answer without content.
+    pub body: Option<Vec<u8>>,
 }
 
 impl Reply {
-    pub(super) fn new(status: StatusCode) -> Self {
+    /// An answer without headers and body.
+    pub fn new(status: StatusCode) -> Self {
         Self {
             status,
             headers: HeaderMap::new(),
@@ -379,12 +383,20 @@ impl Reply {
         }
     }
 
-    pub(super) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, RequestError> {
+    /// Adds a JSON body.
+    ///
+    /// # Errors
+    /// [`RequestError::Internal`] if the body cannot be written as JSON.
+    pub fn json(mut self, body: &impl serde::Serialize) -> Result<Self, RequestError> {
         self.body = Some(serde_json::to_vec(body).map_err(|_| RequestError::Internal)?);
         Ok(self)
     }
 
-    pub(super) fn header(
+    /// Adds a header.
+    ///
+    /// # Errors
+    /// [`RequestError::Internal`] if the name or the value is invalid.
+    pub fn header(
         mut self,
         name: &'static str,
         value: impl fmt::Display,
@@ -421,7 +433,7 @@ impl Reply {
 }
 
 /// Runs `work` and answers, whatever becomes of it: a fault, a panic, an answer that cannot be written.
-pub(super) async fn answer<C: ServerContext>(
+pub async fn answer<C: ServerContext>(
     rqctx: &RequestContext<C>,
     settings: &Settings,
     challenge: &'static str,
@@ -489,18 +501,23 @@ fn seconds(duration: Duration) -> HeaderValue {
 }
 
 /// The implementation's time, which does not run while the body arrives.
-pub(super) struct Budget {
+pub struct Budget {
     left: Duration,
 }
 
 impl Budget {
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// The whole time that the settings allow for a request.
+    pub fn new(settings: &Settings) -> Self {
         Self {
             left: settings.deadline,
         }
     }
 
-    pub(super) async fn spend<F: Future>(&mut self, work: F) -> Result<F::Output, RequestError> {
+    /// Waits for `work` within the time that is left.
+    ///
+    /// # Errors
+    /// [`RequestError`] if the time is over.
+    pub async fn spend<F: Future>(&mut self, work: F) -> Result<F::Output, RequestError> {
         let started = Instant::now();
         let output = tokio::time::timeout(self.left, work)
             .await
@@ -511,7 +528,7 @@ impl Budget {
 }
 
 /// Where the request of `rqctx` comes from.
-pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
+pub fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
     let headers = rqctx.request.headers();
     let user_agent = headers.get(header::USER_AGENT);
     let lists = headers.get_all("x-forwarded-for").iter();
@@ -539,10 +556,7 @@ pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
 }
 
 /// The credential in the header `name`, if it is there exactly once and readable.
-pub(super) fn credential(
-    headers: &HeaderMap,
-    name: &'static str,
-) -> Result<Option<Secret>, RequestError> {
+pub fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secret>, RequestError> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else {
         return Ok(None);
@@ -554,7 +568,7 @@ pub(super) fn credential(
 }
 
 /// What follows `Bearer` in `Authorization`.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
+pub fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
     let Some(value) = credential(headers, "authorization")? else {
         return Ok(None);
     };
@@ -570,7 +584,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError
 }
 
 /// The parameters of an operation, as described to Dropshot.
-pub(super) trait Parameters: Send + Sync + 'static {
+pub trait Parameters: Send + Sync + 'static {
     /// The path's variables, as strings.
     type Path: DeserializeOwned + serde::Serialize + schemars::JsonSchema + Send + Sync + 'static;
     /// The query parameters.
@@ -584,28 +598,34 @@ pub(super) trait Parameters: Send + Sync + 'static {
 }
 
 /// How a parameter is read.
-pub(super) struct Parameter {
-    pub(super) place: In,
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
+pub struct Parameter {
+    /// Its location.
+    pub place: In,
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// How its text is read.
+    pub kind: Kind,
 }
 
 /// What the text of a parameter means.
-pub(super) enum Kind {
+pub enum Kind {
+    /// As a string.
     Text,
+    /// As a number.
     Number,
+    /// As `true` or `false`.
     Boolean,
 }
 
 /// No parameters in a place.
 #[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
-pub(super) struct Nothing {}
+pub struct Nothing {}
 
 /// A request of which nothing was judged yet.
 ///
 /// This extractor fails only for a path that the document does not have: its error can carry
 /// neither headers nor the document's error type.
-pub(super) struct Input<P> {
+pub struct Input<P> {
     path: Value,
     head: http::request::Parts,
     body: Unread,
@@ -648,18 +668,21 @@ impl<P: Parameters> ExclusiveExtractor for Input<P> {
 
 /// Whether an operation has a body; whether it must be there is in the schema.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyMode {
+pub enum BodyMode {
+    /// The operation has no body.
     None,
+    /// The operation has a JSON body.
     Json,
 }
 
 impl<P: Parameters> Input<P> {
-    pub(super) fn headers(&self) -> &HeaderMap {
+    /// The headers of the request.
+    pub fn headers(&self) -> &HeaderMap {
         &self.head.headers
     }
 
     /// Reads the whole request and judges it: media type, size, JSON, schema, in this order.
-    pub(super) async fn read<T: DeserializeOwned>(
+    pub async fn read<T: DeserializeOwned>(
         self,
         settings: &Settings,
         validator: &jsonschema::Validator,
@@ -1147,7 +1170,7 @@ fn message_of(kind: &ValidationErrorKind) -> String {
 }
 
 /// The validator of a schema that was compiled once when the code was generated.
-pub(super) fn validator(schema: &Value) -> jsonschema::Validator {
+pub fn validator(schema: &Value) -> jsonschema::Validator {
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
         .should_validate_formats(true)
@@ -1157,9 +1180,11 @@ pub(super) fn validator(schema: &Value) -> jsonschema::Validator {
 }
 
 /// A path of the document and what it allows.
-pub(super) struct Route {
-    pub(super) path: &'static str,
-    pub(super) allow: &'static str,
+pub struct Route {
+    /// The path, as Dropshot writes it.
+    pub path: &'static str,
+    /// The methods of the path, as `Allow` lists them.
+    pub allow: &'static str,
 }
 
 /// Refuses a path that Dropshot routes to `route` by skipping empty segments, `//v1//self/` for `/v1/self/`: a proxy in
@@ -1174,7 +1199,7 @@ fn refuse_other_paths(path: &str, route: &str) -> Result<(), HttpError> {
 }
 
 /// Answers HEAD as GET (RFC 9110 §9.1); the server leaves the content out.
-pub(super) fn answer_head<C, P, F, R>(
+pub fn answer_head<C, P, F, R>(
     description: &mut ApiDescription<C>,
     route: &'static Route,
     operation: &str,
@@ -1198,7 +1223,7 @@ where
 }
 
 /// Answers the methods that `route` does not have. Dropshot would answer them in its own format.
-pub(super) fn refuse_other_methods<C, P, F, R>(
+pub fn refuse_other_methods<C, P, F, R>(
     description: &mut ApiDescription<C>,
     route: &'static Route,
     answer: F,
