@@ -243,11 +243,11 @@ fn only_the_store_names_diesel() {
 }
 
 #[test]
-fn only_the_api_and_the_service_name_dropshot() {
+fn only_the_adapter_the_api_and_the_service_name_dropshot() {
     assert_only(
         |name| name.starts_with("dropshot"),
-        |member, _| ["api", "service"].contains(&member.name.as_str()),
-        "only `api` and `service` name Dropshot",
+        |member, _| ["adapter", "api", "service"].contains(&member.name.as_str()),
+        "only `adapter`, `api` and `service` name Dropshot",
     );
 }
 

@@ -269,29 +269,17 @@ impl GetV1SelfAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::Ok(body) => reply_.json(&body),
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::InternalServerError(body) => reply_.json(&body),
             Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }
@@ -337,32 +325,19 @@ impl GetV1SelfMfaAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::BadRequest(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body) | Self::InternalServerError(body) => {
+                reply_.json(&body)
             }
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
-            }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }
@@ -438,55 +413,24 @@ impl PostV1SelfMfaEnrollStartAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::BadRequest(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body)
+            | Self::Forbidden(body)
+            | Self::RequestTimeout(body)
+            | Self::Conflict(body)
+            | Self::ContentTooLarge(body)
+            | Self::UnsupportedMediaType(body)
+            | Self::InternalServerError(body) => reply_.json(&body),
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
-            Self::Forbidden(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::RequestTimeout(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::Conflict(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ContentTooLarge(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::UnsupportedMediaType(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::TooManyRequests { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
-            }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+            Self::TooManyRequests { body, retry_after }
+            | Self::ServiceUnavailable { body, retry_after } => {
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }
@@ -566,58 +510,25 @@ impl PostV1SelfMfaEnrollConfirmAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::BadRequest(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body)
+            | Self::Forbidden(body)
+            | Self::NotFound(body)
+            | Self::RequestTimeout(body)
+            | Self::Conflict(body)
+            | Self::ContentTooLarge(body)
+            | Self::UnsupportedMediaType(body)
+            | Self::InternalServerError(body) => reply_.json(&body),
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
-            Self::Forbidden(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::NotFound(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::RequestTimeout(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::Conflict(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ContentTooLarge(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::UnsupportedMediaType(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::TooManyRequests { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
-            }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+            Self::TooManyRequests { body, retry_after }
+            | Self::ServiceUnavailable { body, retry_after } => {
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }
@@ -693,55 +604,24 @@ impl PostV1SelfMfaVerifyTotpAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::BadRequest(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body)
+            | Self::NotFound(body)
+            | Self::RequestTimeout(body)
+            | Self::Conflict(body)
+            | Self::ContentTooLarge(body)
+            | Self::UnsupportedMediaType(body)
+            | Self::InternalServerError(body) => reply_.json(&body),
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
-            Self::NotFound(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::RequestTimeout(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::Conflict(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ContentTooLarge(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::UnsupportedMediaType(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::TooManyRequests { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
-            }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+            Self::TooManyRequests { body, retry_after }
+            | Self::ServiceUnavailable { body, retry_after } => {
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }
@@ -817,55 +697,24 @@ impl PostV1SelfMfaVerifyTotpBackupAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::BadRequest(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body)
+            | Self::NotFound(body)
+            | Self::RequestTimeout(body)
+            | Self::Conflict(body)
+            | Self::ContentTooLarge(body)
+            | Self::UnsupportedMediaType(body)
+            | Self::InternalServerError(body) => reply_.json(&body),
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
-            Self::NotFound(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::RequestTimeout(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::Conflict(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ContentTooLarge(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::UnsupportedMediaType(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::TooManyRequests { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
-            }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+            Self::TooManyRequests { body, retry_after }
+            | Self::ServiceUnavailable { body, retry_after } => {
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }
@@ -945,58 +794,25 @@ impl PostV1SelfMfaRegenerateTotpAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::BadRequest(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body)
+            | Self::Forbidden(body)
+            | Self::NotFound(body)
+            | Self::RequestTimeout(body)
+            | Self::Conflict(body)
+            | Self::ContentTooLarge(body)
+            | Self::UnsupportedMediaType(body)
+            | Self::InternalServerError(body) => reply_.json(&body),
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
-            Self::Forbidden(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::NotFound(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::RequestTimeout(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::Conflict(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ContentTooLarge(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::UnsupportedMediaType(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::TooManyRequests { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
-            }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+            Self::TooManyRequests { body, retry_after }
+            | Self::ServiceUnavailable { body, retry_after } => {
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }
@@ -1072,55 +888,24 @@ impl DeleteV1SelfMfaRemoveAnswer {
         }
     }
     fn into_reply(self) -> Result<Reply, RequestError> {
-        let reply_ = Reply::new(self.status());
+        let reply_ = Reply::new(self.status()).header("cache-control", "no-store")?;
         match self {
-            Self::Ok(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::BadRequest(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body)
+            | Self::NotFound(body)
+            | Self::RequestTimeout(body)
+            | Self::Conflict(body)
+            | Self::ContentTooLarge(body)
+            | Self::UnsupportedMediaType(body)
+            | Self::InternalServerError(body) => reply_.json(&body),
             Self::Unauthorized(body) => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
-                        .json(&body)?,
-                )
+                reply_
+                    .header("www-authenticate", "ApiKey header=\"x-arklow-auth\"")?
+                    .json(&body)
             }
-            Self::NotFound(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::RequestTimeout(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::Conflict(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ContentTooLarge(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::UnsupportedMediaType(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::TooManyRequests { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
-            }
-            Self::InternalServerError(body) => {
-                Ok(reply_.header("cache-control", "no-store")?.json(&body)?)
-            }
-            Self::ServiceUnavailable { body, retry_after } => {
-                Ok(
-                    reply_
-                        .header("cache-control", "no-store")?
-                        .header("retry-after", retry_after)?
-                        .json(&body)?,
-                )
+            Self::TooManyRequests { body, retry_after }
+            | Self::ServiceUnavailable { body, retry_after } => {
+                reply_.header("retry-after", retry_after)?.json(&body)
             }
         }
     }

@@ -220,7 +220,11 @@ fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
     ));
     let variants = operation.answers.iter().map(|of| answer_variant(of, types));
     let statuses = operation.answers.iter().map(answer_status);
-    let replies = operation.answers.iter().map(answer_reply);
+    let common = common_headers(&operation.answers);
+    let constant = common
+        .iter()
+        .map(|(wire, value)| quote! { .header(#wire, #value)? });
+    let replies = replies(&operation.answers, &common, types);
     quote! {
         #docs
         #[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
@@ -237,7 +241,7 @@ fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
 
             fn into_reply(self) -> Result<Reply, RequestError> {
                 // No header has a field of this name.
-                let reply_ = Reply::new(self.status());
+                let reply_ = Reply::new(self.status()) #(#constant)*;
                 match self {
                     #(#replies)*
                 }
@@ -320,7 +324,50 @@ fn answer_status(answer: &Answer) -> TokenStream {
     }
 }
 
-fn answer_reply(answer: &Answer) -> TokenStream {
+/// The headers that every answer of an operation has with the same value, by name on the wire.
+fn common_headers(answers: &[Answer]) -> Vec<(String, String)> {
+    let fixed = |answer: &Answer| -> Vec<(String, String)> {
+        let headers = answer.headers.iter();
+        headers
+            .filter_map(|header| match &header.value {
+                HeaderValue::Fixed(value) => {
+                    Some((header.wire.to_ascii_lowercase(), value.clone()))
+                }
+                HeaderValue::Text | HeaderValue::Integer => None,
+            })
+            .collect()
+    };
+    let mut all = answers.iter().map(fixed);
+    let mut common = all.next().unwrap_or_default();
+    for headers in all {
+        common.retain(|header| headers.contains(header));
+    }
+    common
+}
+
+/// One arm for each way to make a reply, with the answers that are made so.
+fn replies(
+    answers: &[Answer],
+    common: &[(String, String)],
+    types: &TokenStream,
+) -> Vec<TokenStream> {
+    let mut arms: Vec<(Vec<TokenStream>, String, TokenStream)> = Vec::new();
+    for answer in answers {
+        let (pattern, reply) = answer_reply(answer, common);
+        let body = answer.body.as_ref().map(|body| rust_type(body, types));
+        let key = format!("{} {} {reply}", quote! { #body }, has_fields(answer));
+        match arms.iter_mut().find(|(_, known, _)| *known == key) {
+            Some((patterns, _, _)) => patterns.push(pattern),
+            None => arms.push((vec![pattern], key, reply)),
+        }
+    }
+    arms.into_iter()
+        .map(|(patterns, _, reply)| quote! { #(#patterns)|* => #reply, })
+        .collect()
+}
+
+/// The pattern of an answer, and its reply.
+fn answer_reply(answer: &Answer, common: &[(String, String)]) -> (TokenStream, TokenStream) {
     let name = ident(&answer.name);
     let fixed = answer
         .headers
@@ -328,7 +375,8 @@ fn answer_reply(answer: &Answer) -> TokenStream {
         .filter_map(|header| match &header.value {
             HeaderValue::Fixed(value) => {
                 let wire = header.wire.to_ascii_lowercase();
-                Some(quote! { .header(#wire, #value)? })
+                let is_common = common.contains(&(wire.clone(), value.clone()));
+                (!is_common).then(|| quote! { .header(#wire, #value)? })
             }
             HeaderValue::Text | HeaderValue::Integer => None,
         });
@@ -338,11 +386,14 @@ fn answer_reply(answer: &Answer) -> TokenStream {
             let (wire, name) = (header.wire.to_ascii_lowercase(), ident(&header.name));
             quote! { .header(#wire, #name)? }
         });
-    let json = answer.body.is_some().then(|| quote! { .json(&body)? });
-    let reply = quote! { reply_ #(#fixed)* #(#required)* #json };
+    let reply = quote! { reply_ #(#fixed)* #(#required)* };
+    let result = match answer.body {
+        Some(_) => quote! { #reply.json(&body) },
+        None => quote! { Ok(#reply) },
+    };
     if !has_fields(answer) {
         let pattern = answer.body.is_some().then(|| quote! { (body) });
-        return quote! { Self::#name #pattern => Ok(#reply), };
+        return (quote! { Self::#name #pattern }, result);
     }
     let status = (!matches!(answer.status, Status::Exact(_))).then(|| quote! { status, });
     let guard = match answer.status {
@@ -368,21 +419,19 @@ fn answer_reply(answer: &Answer) -> TokenStream {
             }
         })
         .collect();
-    let binding = if optional.is_empty() {
-        quote! { Ok(#reply) }
+    let reply = if optional.is_empty() {
+        quote! { { #guard #result } }
     } else {
         quote! {
-            let mut reply_ = #reply;
-            #(#optional)*
-            Ok(reply_)
+            {
+                #guard
+                let mut reply_ = #result?;
+                #(#optional)*
+                Ok(reply_)
+            }
         }
     };
-    quote! {
-        Self::#name { #status #body #(#names,)* } => {
-            #guard
-            #binding
-        }
-    }
+    (quote! { Self::#name { #status #body #(#names,)* } }, reply)
 }
 
 fn is_secured(api: &Api) -> bool {

@@ -77,7 +77,7 @@ impl PostV1DevicesRenewAnswer {
     fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::Ok(body) => reply_.json(&body),
         }
     }
 }
@@ -102,7 +102,7 @@ impl GetV1DevicesAnswer {
     fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::Ok(body) => reply_.json(&body),
         }
     }
 }

@@ -72,11 +72,11 @@ impl GetThingAnswer {
     fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::Ok(body) => reply_.json(&body),
             Self::NotFound => Ok(reply_),
             Self::Default { status, body } => {
                 let _ = status;
-                Ok(reply_.json(&body)?)
+                reply_.json(&body)
             }
         }
     }

@@ -267,13 +267,13 @@ impl GetV1OrgsByOrgIdSourcesAnswer {
                 if status.as_u16() / 100 != 4u16 {
                     return Err(RequestError::Internal);
                 }
-                Ok(reply_.json(&body)?)
+                reply_.json(&body)
             }
             Self::ServerError { status, body } => {
                 if status.as_u16() / 100 != 5u16 {
                     return Err(RequestError::Internal);
                 }
-                Ok(reply_.json(&body)?)
+                reply_.json(&body)
             }
         }
     }
@@ -309,10 +309,10 @@ impl PutV1OrgsByOrgIdSourcesAnswer {
     fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::Ok(body) => reply_.json(&body),
             Self::Default { status, body } => {
                 let _ = status;
-                Ok(reply_.json(&body)?)
+                reply_.json(&body)
             }
         }
     }
@@ -348,12 +348,12 @@ impl PutV1OrgsByOrgIdKeysAnswer {
     fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::Ok(body) => reply_.json(&body),
             Self::ClientError { status, body } => {
                 if status.as_u16() / 100 != 4u16 {
                     return Err(RequestError::Internal);
                 }
-                Ok(reply_.json(&body)?)
+                reply_.json(&body)
             }
         }
     }
@@ -394,7 +394,7 @@ impl DeleteV1OrgsByOrgIdKeysAnswer {
                 if status.as_u16() / 100 != 4u16 {
                     return Err(RequestError::Internal);
                 }
-                Ok(reply_.json(&body)?)
+                reply_.json(&body)
             }
         }
     }
@@ -428,9 +428,9 @@ impl ModAckIngressActionAnswer {
     fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply_.json(&body)?),
-            Self::BadRequest(body) => Ok(reply_.json(&body)?),
-            Self::Conflict(body) => Ok(reply_.json(&body)?),
+            Self::Ok(body) => reply_.json(&body),
+            Self::BadRequest(body) => reply_.json(&body),
+            Self::Conflict(body) => reply_.json(&body),
         }
     }
 }
@@ -465,12 +465,12 @@ impl PingAnswer {
     fn into_reply(self) -> Result<Reply, RequestError> {
         let reply_ = Reply::new(self.status());
         match self {
-            Self::Ok(body) => Ok(reply_.json(&body)?),
+            Self::Ok(body) => reply_.json(&body),
             Self::Success { status, body } => {
                 if status.as_u16() / 100 != 2u16 {
                     return Err(RequestError::Internal);
                 }
-                Ok(reply_.json(&body)?)
+                reply_.json(&body)
             }
         }
     }
