@@ -83,8 +83,14 @@ fn codes_that_the_client_knows_are_those_of_the_contract() {
         .iter()
         .filter_map(|code| code.as_str())
         .collect();
-    let known: BTreeSet<&str> = ErrorCode::KNOWN.iter().map(ErrorCode::as_str).collect();
+    let codes = ErrorCode::ALL.iter().map(|code| code.as_str());
+    // What no operation answers.
+    let known: BTreeSet<&str> = codes.chain(["METHOD_NOT_ALLOWED"]).collect();
     assert_eq!(known, listed);
+    assert_eq!(ErrorCode::parse("NEWER_THAN_THIS"), None);
+    for code in ErrorCode::ALL {
+        assert_eq!(ErrorCode::parse(&code.to_string()), Some(*code));
+    }
 }
 
 #[tokio::test]

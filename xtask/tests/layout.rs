@@ -26,14 +26,29 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The text of a file without comments and unit tests.
+/// The text of a file without comments and unit tests, and without what it quotes: that is code of other crates.
 fn code(text: &str) -> String {
     let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
-    text[..end]
+    let text = text[..end]
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default())
         .collect::<Vec<_>>()
-        .join("\n")
+        .join("\n");
+    let mut parts = text.split("quote! {");
+    let mut code = parts.next().unwrap_or_default().to_owned();
+    let mut depth = 0;
+    for part in parts {
+        depth += 1;
+        for character in part.chars() {
+            match character {
+                '{' if depth > 0 => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                _ if depth == 0 => code.push(character),
+                _ => {}
+            }
+        }
+    }
+    code
 }
 
 /// The module of a file, as the names from the root of its crate.

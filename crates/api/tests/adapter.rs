@@ -2,33 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arklow_api::server::{
-    self as api, Api, Credentials, Origin, PostV1SelfMfaRegenerateTotpAnswer,
-    PostV1SelfMfaRegenerateTotpRequest, RequestError, Served, Settings, api_description,
-    stub_api_description,
+    Credentials, Failure, Origin, PostV1SelfMfaRegenerateTotpRequest, RequestError, Served,
+    Settings, api_description, context,
 };
-use arklow_api::types::{ApiError, ErrorEnvelope, RegenerateTotpEnvelope, RegenerateTotpRequest};
+use arklow_api::types::{
+    ApiError, ErrorCode, ErrorEnvelope, RegenerateTotpEnvelope, RegenerateTotpRequest,
+};
+use arklow_api::unimplemented::Unimplemented;
 use serde_json::{Value, json};
 
-/// Operations that no test here asks.
-macro_rules! unasked {
-    ($($operation:ident($request:ident) -> $answer:ident;)*) => {$(
-        async fn $operation(&self, (): (), _: api::$request) -> api::$answer {
-            panic!("nobody asks for it")
-        }
-    )*};
-}
-
-/// Panics for device 500, never answers for device 503, and answers an empty success for any other.
+/// Panics for device 500, never answers for device 503, fails for some others, and answers an empty success for the rest. It
+/// has one operation.
 #[derive(Default)]
 struct Moody {
     calls: AtomicUsize,
 }
 
-impl Api for Moody {
+impl Unimplemented for Moody {
     type Caller = ();
+    type Error = Failure;
 
     async fn authenticate(
         &self,
@@ -43,43 +39,52 @@ impl Api for Moody {
         }
     }
 
-    fn fault(&self, fault: &RequestError) -> ErrorEnvelope {
-        let code = fault.code().to_owned();
-        let errors = fault
-            .messages()
-            .into_iter()
-            .map(|message| ApiError {
-                code: code.clone(),
-                message,
-            })
-            .collect();
-        ErrorEnvelope { data: (), errors }
+    fn request_error(&self, error: &RequestError) -> ErrorEnvelope {
+        envelope(error.code(), error.messages())
+    }
+
+    fn error(&self, error: Failure, _: &Origin) -> Failure {
+        error
     }
 
     async fn post_v1_self_mfa_regenerate_totp(
         &self,
         (): (),
         request: PostV1SelfMfaRegenerateTotpRequest,
-    ) -> PostV1SelfMfaRegenerateTotpAnswer {
+    ) -> Result<RegenerateTotpEnvelope, Failure> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         match request.body.device_id.as_str() {
             "500" => panic!("a canary in a panic: hunter2"),
             "503" => std::future::pending().await,
-            _ => PostV1SelfMfaRegenerateTotpAnswer::Ok(RegenerateTotpEnvelope {
+            "409" => Err(failure(ErrorCode::DeviceNotConfirmed, None)),
+            "429" => Err(failure(ErrorCode::RateLimited, Some(60))),
+            // What the operation does not declare.
+            "4290" => Err(failure(ErrorCode::RateLimited, None)),
+            "4090" => Err(failure(ErrorCode::EnrollmentExpired, None)),
+            _ => Ok(RegenerateTotpEnvelope {
                 data: None,
                 errors: None,
             }),
         }
     }
+}
 
-    unasked! {
-        get_v1_self(GetV1SelfRequest) -> GetV1SelfAnswer;
-        get_v1_self_mfa(GetV1SelfMfaRequest) -> GetV1SelfMfaAnswer;
-        post_v1_self_mfa_enroll_start(PostV1SelfMfaEnrollStartRequest) -> PostV1SelfMfaEnrollStartAnswer;
-        post_v1_self_mfa_enroll_confirm(PostV1SelfMfaEnrollConfirmRequest) -> PostV1SelfMfaEnrollConfirmAnswer;
-        post_v1_self_mfa_verify_totp(PostV1SelfMfaVerifyTotpRequest) -> PostV1SelfMfaVerifyTotpAnswer;
-        post_v1_self_mfa_verify_totp_backup(PostV1SelfMfaVerifyTotpBackupRequest) -> PostV1SelfMfaVerifyTotpBackupAnswer;
-        delete_v1_self_mfa_remove(DeleteV1SelfMfaRemoveRequest) -> DeleteV1SelfMfaRemoveAnswer;
+fn envelope(code: &str, messages: Vec<String>) -> ErrorEnvelope {
+    let errors = messages.into_iter().map(|message| ApiError {
+        code: code.to_owned(),
+        message,
+    });
+    ErrorEnvelope {
+        data: (),
+        errors: errors.collect(),
+    }
+}
+
+fn failure(code: ErrorCode, retry_after: Option<i64>) -> Failure {
+    Failure::Declared {
+        code,
+        body: envelope(code.as_str(), vec!["no".to_owned()]),
+        retry_after,
     }
 }
 
@@ -90,13 +95,21 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::logging_to(slog::Discard)
+    }
+
+    fn logging_to(
+        drain: impl slog::SendSyncUnwindSafeDrain<Ok = (), Err = slog::Never>
+        + std::panic::RefUnwindSafe
+        + 'static,
+    ) -> Self {
         let settings = Settings {
             deadline: Duration::from_millis(200),
             body_timeout: Duration::from_millis(300),
             ..Settings::default()
         };
-        let log = slog::Logger::root(slog::Discard, slog::o!());
-        let context = Served::new(Moody::default(), settings);
+        let log = slog::Logger::root(drain, slog::o!());
+        let context = context(Moody::default(), settings);
         let description = api_description().expect("the routes are fine");
         let server = dropshot::ServerBuilder::new(description, context, log)
             .start()
@@ -247,6 +260,60 @@ async fn other_methods_are_refused_in_the_envelope() {
 }
 
 #[tokio::test]
+async fn declared_error_has_the_status_and_the_headers_of_its_code() {
+    let server = Server::start();
+    let (status, headers, body) = answered(server.post("good", r#"{"device_id":"409"}"#)).await;
+    assert_eq!((status, codes(&body)), (409, vec!["DEVICE_NOT_CONFIRMED"]));
+    assert!(!headers.contains_key("retry-after"));
+    let (status, headers, body) = answered(server.post("good", r#"{"device_id":"429"}"#)).await;
+    assert_eq!((status, codes(&body)), (429, vec!["RATE_LIMITED"]));
+    assert_eq!(headers["retry-after"], "60");
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<String>>>);
+
+impl slog::Drain for Kept {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        let mut lines = self.0.lock().expect("nobody panicked");
+        lines.push(format!("{} {}", record.level(), record.msg()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn error_that_the_operation_does_not_declare_is_500_and_logged() {
+    let kept = Kept::default();
+    let server = Server::logging_to(kept.clone());
+    for (device, what) in [
+        ("4090", "the error code ENROLLMENT_EXPIRED"),
+        ("4290", "the error code RATE_LIMITED without `retry-after`"),
+    ] {
+        let body = format!(r#"{{"device_id":"{device}"}}"#);
+        let (status, _, body) = answered(server.post("good", body)).await;
+        assert_eq!((status, codes(&body)), (500, vec!["INTERNAL"]));
+        let line = format!(
+            "ERRO `post_v1_self_mfa_regenerate_totp` does not declare {what}; answering 500"
+        );
+        let lines = kept.0.lock().expect("nobody panicked");
+        assert!(lines.contains(&line), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn operation_without_an_implementation_is_501() {
+    let server = Server::start();
+    let url = format!("http://{}/v1/self/", server.server.local_addr());
+    let request = server.http.get(url).header("x-arklow-auth", "good");
+    let (status, _, body) = answered(request).await;
+    assert_eq!((status, codes(&body)), (501, vec!["NOT_IMPLEMENTED"]));
+}
+
+#[tokio::test]
 async fn trait_is_called_without_http() {
     let moody = Moody::default();
     let request = PostV1SelfMfaRegenerateTotpRequest {
@@ -255,15 +322,15 @@ async fn trait_is_called_without_http() {
         },
     };
     let answer = moody.post_v1_self_mfa_regenerate_totp((), request).await;
-    assert_eq!(answer.status(), 200);
+    assert!(answer.is_ok());
 }
 
-/// Dropshot's description of the generated trait equals the document that Progenitor reads.
+/// Dropshot's description of the routes equals the document that Progenitor reads.
 #[test]
 fn dropshot_describes_what_the_lowered_document_says() {
-    let mut stub = stub_api_description().expect("the routes are fine");
-    stub = stub.tag_config(dropshot::TagConfig::default());
-    let described = stub
+    let described = api_description::<Moody>()
+        .expect("the routes are fine")
+        .tag_config(dropshot::TagConfig::default())
         .openapi("Arklow", "0.1.0".parse().expect("a version"))
         .json()
         .expect("a document");

@@ -21,9 +21,10 @@ mod token;
 mod transport;
 
 pub use arklow_api::types;
+pub use arklow_api::types::ErrorCode;
 pub use builder::{BuildError, Builder};
 pub use client::{Client, Page};
-pub use error::{Error, ErrorCode, Refusal, Unexpected};
+pub use error::{Error, Refusal, Unexpected};
 pub use token::{Token, UnusableToken};
 
 /// Stand-ins for the server, for the tests of services that call it (feature `mock`).

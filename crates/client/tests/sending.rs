@@ -468,7 +468,7 @@ async fn refusal_has_all_that_the_server_said() {
         panic!("{error:?}")
     };
     assert_eq!(refusal.status().as_u16(), 400);
-    assert_eq!(refusal.code(), ErrorCode::InvalidRequest);
+    assert_eq!(refusal.code(), Some(ErrorCode::InvalidRequest));
     assert_eq!(refusal.request_id(), Some("d9c8"));
     assert_eq!(refusal.errors()[1].code, "NEW");
     assert_eq!(refusal.retry_after(), None);

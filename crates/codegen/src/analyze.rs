@@ -3,6 +3,7 @@
 //! Every keyword is carried, known to be an annotation, or refused with its place; refusals are collected, so that an
 //! author sees all of them at once. An analyser that met a refusal goes on with a harmless stand-in.
 
+mod errors;
 mod operation;
 mod schema;
 mod types;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use crate::diagnostic::{Diagnostic, Location};
-use crate::ir::{Api, Scheme, SchemeKind, Server, Status, Tag, TypeDef, TypeKind};
+use crate::ir::{Api, Scheme, SchemeKind, Server, Tag, TypeDef};
 use crate::names;
 use crate::spec::{Entry, Node, Value};
 
@@ -80,7 +81,8 @@ impl Analyzer {
             types: Vec::new(),
             operations: Vec::new(),
             schemes: Vec::new(),
-            fault_type: None,
+            error_type: None,
+            shared_errors: None,
         };
         if !self.is_object(&root, "the document") || !self.read_version(&root) {
             return api;
@@ -106,7 +108,8 @@ impl Analyzer {
         api.operations = self.operations(&root);
         self.finish_types();
         api.types = std::mem::take(&mut self.types).into_values().collect();
-        api.fault_type = fault_type(&api);
+        api.error_type = errors::error_type(&api);
+        api.shared_errors = errors::shared_errors(&api);
         let used: Vec<&String> = api
             .operations
             .iter()
@@ -526,28 +529,4 @@ fn advice(key: &str) -> Option<&'static str> {
         "pathItems" => "write path items where they are used",
         _ => return None,
     })
-}
-
-/// The type that all JSON answers from 400 upwards share.
-fn fault_type(api: &Api) -> Option<String> {
-    let mut names = api
-        .operations
-        .iter()
-        .flat_map(|operation| &operation.answers)
-        .filter(|answer| match answer.status {
-            Status::Exact(status) => status >= 400,
-            Status::Range(class) => class >= 4,
-            Status::Default => true,
-        })
-        .filter_map(|answer| answer.body.as_ref())
-        .map(|body| match body {
-            crate::ir::Schema::Ref(name) => Some(name),
-            _ => None,
-        });
-    let first = names.next()??;
-    let is_struct = api
-        .types
-        .iter()
-        .any(|def| def.name == *first && matches!(def.kind, TypeKind::Struct(_)));
-    (is_struct && names.all(|name| name == Some(first))).then(|| first.clone())
 }

@@ -2,10 +2,12 @@
 
 pub(crate) mod client;
 pub(crate) mod openapi30;
+pub(crate) mod operations;
 pub(crate) mod scaffold;
 pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod types;
+pub(crate) mod unimplemented;
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};

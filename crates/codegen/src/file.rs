@@ -48,12 +48,29 @@ fn spaced(mut file: syn::File) -> String {
             code.push('\n');
         }
         previous_is_line = line;
-        code.push_str(&prettyplease::unparse(&syn::File {
+        let item = prettyplease::unparse(&syn::File {
             items: vec![item],
             ..file.clone()
-        }));
+        });
+        code.push_str(&spaced_members(&item));
     }
     code
+}
+
+/// A blank line before each documented member and each function of a trait or an `impl`.
+fn spaced_members(item: &str) -> String {
+    const STARTS: [&str; 4] = ["    ///", "    fn ", "    async fn ", "    pub"];
+    let mut lines: Vec<&str> = Vec::new();
+    for line in item.lines() {
+        let is_after_member = lines
+            .last()
+            .is_some_and(|last| *last == "    }" || last.ends_with(';'));
+        if is_after_member && STARTS.iter().any(|start| line.starts_with(start)) {
+            lines.push("");
+        }
+        lines.push(line);
+    }
+    lines.join("\n") + "\n"
 }
 
 /// A Rust file that is the same for every document.

@@ -19,7 +19,27 @@ pub(crate) struct Api {
     /// The schemes that some operation accepts, in the document's order.
     pub(crate) schemes: Vec<Scheme>,
     /// The one type of every JSON answer from 400 upwards, if there is one.
-    pub(crate) fault_type: Option<String>,
+    pub(crate) error_type: Option<String>,
+    /// What the operations return for an error; without it each returns an enum of all its answers.
+    pub(crate) shared_errors: Option<SharedErrors>,
+}
+
+/// What the error answers of all operations have in common. Every one of them has a body of `Api::error_type`, and every
+/// operation has a success.
+#[derive(Debug)]
+pub(crate) struct SharedErrors {
+    /// The error codes, if the document lists them for every error answer and each has one status.
+    pub(crate) codes: Vec<ErrorCode>,
+    /// The headers that have to be given with some of the answers, each once.
+    pub(crate) headers: Vec<Header>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ErrorCode {
+    pub(crate) wire: String,
+    /// The variant.
+    pub(crate) name: String,
+    pub(crate) status: u16,
 }
 
 #[derive(Debug)]
@@ -212,6 +232,17 @@ pub(crate) enum Method {
     Put,
 }
 
+impl Status {
+    /// Whether it reports an error; `default` does, as ogen reads it.
+    pub(crate) fn is_error(self) -> bool {
+        match self {
+            Self::Exact(status) => status >= 400,
+            Self::Range(class) => class >= 4,
+            Self::Default => true,
+        }
+    }
+}
+
 impl Method {
     pub(crate) const ALL: [(&'static str, Self); 7] = [
         ("delete", Self::Delete),
@@ -277,6 +308,8 @@ pub(crate) struct Answer {
     pub(crate) description: String,
     pub(crate) body: Option<Schema>,
     pub(crate) headers: Vec<Header>,
+    /// What `x-error-codes` lists.
+    pub(crate) codes: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -287,7 +320,7 @@ pub(crate) enum Status {
     Default,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Header {
     /// The name on the wire.
     pub(crate) wire: String,
@@ -298,7 +331,7 @@ pub(crate) struct Header {
     pub(crate) value: HeaderValue,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum HeaderValue {
     /// The schema allows only this value, so an implementation does not pass it.
     Fixed(String),

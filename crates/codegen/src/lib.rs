@@ -38,8 +38,18 @@ pub struct Options {
     pub adapter: Option<String>,
 }
 
-/// The runtime of generated servers. It is one file, so that a copy of it is a module of a generated crate.
-const RUNTIME: &str = include_str!("../../adapter/src/lib.rs");
+/// The runtime of generated servers, by the path in a copy of it. It names its modules by `super`, so that a copy is a
+/// module of a generated crate.
+const RUNTIME: [(&str, &str); 8] = [
+    ("mod", include_str!("../../adapter/src/lib.rs")),
+    ("body", include_str!("../../adapter/src/body.rs")),
+    ("error", include_str!("../../adapter/src/error.rs")),
+    ("request", include_str!("../../adapter/src/request.rs")),
+    ("response", include_str!("../../adapter/src/response.rs")),
+    ("routes", include_str!("../../adapter/src/routes.rs")),
+    ("timeout", include_str!("../../adapter/src/timeout.rs")),
+    ("validate", include_str!("../../adapter/src/validate.rs")),
+];
 
 /// What came of a document.
 #[derive(Clone, Debug)]
@@ -76,7 +86,7 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
     let api_crate = format!("{}_api", package.replace('-', "_"));
     let (lowered, mut notes) = emit::openapi30::lower(api);
     let lowered = sorted(lowered);
-    let schemas = sorted(emit::server::schemas(api));
+    let schemas = sorted(emit::operations::schemas(api));
     check_schemas(&schemas)?;
     let about = |what: &str| {
         format!(
@@ -96,8 +106,12 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
         #[cfg(feature = "server")]
         #runtime
         #[cfg(feature = "server")]
+        pub mod operations;
+        #[cfg(feature = "server")]
         pub mod server;
         pub mod types;
+        #[cfg(feature = "server")]
+        pub mod unimplemented;
     };
     let hooks = options.client_hooks.as_deref();
     let mut client = emit::client::emit(api, &lowered, &api_crate, hooks)?;
@@ -140,6 +154,18 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
             emit::server::emit(api),
         )?,
         file::rust(
+            "api/src/generated/operations.rs",
+            &about("The operations"),
+            command,
+            emit::operations::emit(api),
+        )?,
+        file::rust(
+            "api/src/generated/unimplemented.rs",
+            &about("A base for tests and mocks"),
+            command,
+            emit::unimplemented::emit(api),
+        )?,
+        file::rust(
             "client/src/generated/mod.rs",
             &about("The client"),
             command,
@@ -147,11 +173,13 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
         )?,
     ];
     if options.adapter.is_none() {
-        files.push(file::rust_text(
-            "api/src/generated/runtime.rs",
-            RUNTIME,
-            command,
-        ));
+        files.extend(RUNTIME.map(|(name, text)| {
+            file::rust_text(
+                &format!("api/src/generated/runtime/{name}.rs"),
+                text,
+                command,
+            )
+        }));
     }
     if let Ok(mock) = mock {
         files.push(file::rust(

@@ -201,14 +201,16 @@ const RESERVED_OPERATIONS: &[&str] = &[
     "authenticate",
     "baseurl",
     "client",
+    "error",
     "exec",
-    "fault",
+    "fallback",
     "inner",
     "into",
     "new",
     "new_with_client",
     "post",
     "pre",
+    "request_error",
     "try_into",
 ];
 

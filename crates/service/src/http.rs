@@ -16,7 +16,7 @@ pub(crate) mod api;
 mod attempts;
 pub(crate) mod auth;
 mod docs;
-mod error;
+pub(crate) mod error;
 mod listener;
 mod ops;
 mod qr;

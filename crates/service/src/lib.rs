@@ -22,7 +22,9 @@ mod mock;
 mod policy;
 mod signals;
 mod sources;
+/// Support for the unit tests of this crate.
 #[cfg(test)]
+#[path = "../tests/mod.rs"]
 mod testing;
 
 use std::process::ExitCode;

@@ -9,19 +9,13 @@ mod sample;
 
 use std::error::Error;
 
-use arklow_api::server::{
-    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, GetV1SelfAnswer,
-    GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, In, Origin,
-    PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
-    PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
-    PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
-    PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
-    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, RequestError, Violation,
-};
-use arklow_api::types::ErrorEnvelope;
+use arklow_api::operations::Operation;
+use arklow_api::server::{Credentials, Failure, In, Origin, RequestError, Violation};
+use arklow_api::types::{ErrorCode, ErrorEnvelope};
+use arklow_api::unimplemented::Unimplemented;
 use arklow_domain::SessionToken;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
 
 use self::contract::Contract;
 use self::prefer::Preferences;
@@ -50,24 +44,56 @@ pub(crate) struct Chosen {
     answer: Value,
 }
 
-impl Chosen {
-    /// As the type that the operation answers with.
-    fn into_answer<A: DeserializeOwned>(self) -> A {
-        let answer = json!({ self.status.to_string(): self.answer });
-        serde_json::from_value(answer).expect("a test reads every answer of the contract")
+/// Why an operation does not succeed.
+#[derive(Debug)]
+pub(crate) enum NotSuccess {
+    /// The error answer was chosen.
+    Chosen(Value),
+    Request(RequestError),
+}
+
+impl From<RequestError> for NotSuccess {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
     }
 }
 
-macro_rules! operations {
-    ($($operation:ident($request:ident) -> $answer:ident,)*) => {
-        $(async fn $operation(&self, chosen: Chosen, _: $request) -> $answer {
-            chosen.into_answer()
-        })*
-    };
+/// An error answer of the contract: its body, or its body and `Retry-After`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ErrorAnswer {
+    WithHeader {
+        body: ErrorEnvelope,
+        #[serde(rename = "retry-after")]
+        retry_after: i64,
+    },
+    Plain(ErrorEnvelope),
 }
 
-impl Api for Mock {
+impl ErrorAnswer {
+    fn into_failure(self) -> Failure {
+        let (body, retry_after) = match self {
+            Self::WithHeader { body, retry_after } => (body, Some(retry_after)),
+            Self::Plain(body) => (body, None),
+        };
+        let code = body
+            .errors
+            .first()
+            .and_then(|error| ErrorCode::parse(&error.code));
+        match code {
+            Some(code) => Failure::Declared {
+                code,
+                body,
+                retry_after,
+            },
+            None => Failure::Request(RequestError::Internal),
+        }
+    }
+}
+
+impl Unimplemented for Mock {
     type Caller = Chosen;
+    type Error = NotSuccess;
 
     async fn authenticate(
         &self,
@@ -96,24 +122,31 @@ impl Api for Mock {
         })
     }
 
-    fn fault(&self, fault: &RequestError) -> ErrorEnvelope {
-        wire::envelope(fault)
+    fn request_error(&self, error: &RequestError) -> ErrorEnvelope {
+        wire::envelope(error)
     }
 
-    operations! {
-        get_v1_self(GetV1SelfRequest) -> GetV1SelfAnswer,
-        get_v1_self_mfa(GetV1SelfMfaRequest) -> GetV1SelfMfaAnswer,
-        post_v1_self_mfa_enroll_start(PostV1SelfMfaEnrollStartRequest)
-            -> PostV1SelfMfaEnrollStartAnswer,
-        post_v1_self_mfa_enroll_confirm(PostV1SelfMfaEnrollConfirmRequest)
-            -> PostV1SelfMfaEnrollConfirmAnswer,
-        post_v1_self_mfa_verify_totp(PostV1SelfMfaVerifyTotpRequest)
-            -> PostV1SelfMfaVerifyTotpAnswer,
-        post_v1_self_mfa_verify_totp_backup(PostV1SelfMfaVerifyTotpBackupRequest)
-            -> PostV1SelfMfaVerifyTotpBackupAnswer,
-        post_v1_self_mfa_regenerate_totp(PostV1SelfMfaRegenerateTotpRequest)
-            -> PostV1SelfMfaRegenerateTotpAnswer,
-        delete_v1_self_mfa_remove(DeleteV1SelfMfaRemoveRequest) -> DeleteV1SelfMfaRemoveAnswer,
+    fn error(&self, error: NotSuccess, _: &Origin) -> Failure {
+        match error {
+            NotSuccess::Chosen(answer) => serde_json::from_value(answer).map_or(
+                Failure::Request(RequestError::Internal),
+                ErrorAnswer::into_failure,
+            ),
+            NotSuccess::Request(error) => Failure::Request(error),
+        }
+    }
+
+    async fn fallback<O: Operation>(
+        &self,
+        chosen: Option<Chosen>,
+        _: O::Request,
+    ) -> Result<O::Success, NotSuccess> {
+        let Chosen { status, answer } = chosen.ok_or(RequestError::NotImplemented)?;
+        if status >= 400 {
+            return Err(NotSuccess::Chosen(answer));
+        }
+        // A test reads every answer of the contract.
+        Ok(serde_json::from_value(answer).map_err(|_| RequestError::Internal)?)
     }
 }
 

@@ -434,6 +434,127 @@ pub struct VerifyTotpEnvelope {
     pub errors: Option<Vec<ApiError>>,
 }
 
+/// The error codes of the operations. Later versions of the document may have more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// `INVALID_REQUEST`, with status 400.
+    InvalidRequest,
+    /// `MALFORMED_CODE`, with status 400.
+    MalformedCode,
+    /// `UNAUTHENTICATED`, with status 401.
+    Unauthenticated,
+    /// `MFA_REQUIRED`, with status 403.
+    MfaRequired,
+    /// `DEVICE_NOT_FOUND`, with status 404.
+    DeviceNotFound,
+    /// `REQUEST_TIMEOUT`, with status 408.
+    RequestTimeout,
+    /// `TOO_MANY_DEVICES`, with status 409.
+    TooManyDevices,
+    /// `DEVICE_ALREADY_CONFIRMED`, with status 409.
+    DeviceAlreadyConfirmed,
+    /// `ENROLLMENT_EXPIRED`, with status 409.
+    EnrollmentExpired,
+    /// `DEVICE_NOT_CONFIRMED`, with status 409.
+    DeviceNotConfirmed,
+    /// `PAYLOAD_TOO_LARGE`, with status 413.
+    PayloadTooLarge,
+    /// `UNSUPPORTED_MEDIA_TYPE`, with status 415.
+    UnsupportedMediaType,
+    /// `RATE_LIMITED`, with status 429.
+    RateLimited,
+    /// `TOO_MANY_FAILURES`, with status 429.
+    TooManyFailures,
+    /// `FACTOR_LOCKED`, with status 429.
+    FactorLocked,
+    /// `INTERNAL`, with status 500.
+    Internal,
+    /// `UNAVAILABLE`, with status 503.
+    Unavailable,
+    /// `DEADLINE_EXCEEDED`, with status 503.
+    DeadlineExceeded,
+}
+
+impl ErrorCode {
+    /// All of them, by status.
+    pub const ALL: &'static [Self] = &[
+        Self::InvalidRequest,
+        Self::MalformedCode,
+        Self::Unauthenticated,
+        Self::MfaRequired,
+        Self::DeviceNotFound,
+        Self::RequestTimeout,
+        Self::TooManyDevices,
+        Self::DeviceAlreadyConfirmed,
+        Self::EnrollmentExpired,
+        Self::DeviceNotConfirmed,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::RateLimited,
+        Self::TooManyFailures,
+        Self::FactorLocked,
+        Self::Internal,
+        Self::Unavailable,
+        Self::DeadlineExceeded,
+    ];
+
+    /// The code as it is written in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::MalformedCode => "MALFORMED_CODE",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::MfaRequired => "MFA_REQUIRED",
+            Self::DeviceNotFound => "DEVICE_NOT_FOUND",
+            Self::RequestTimeout => "REQUEST_TIMEOUT",
+            Self::TooManyDevices => "TOO_MANY_DEVICES",
+            Self::DeviceAlreadyConfirmed => "DEVICE_ALREADY_CONFIRMED",
+            Self::EnrollmentExpired => "ENROLLMENT_EXPIRED",
+            Self::DeviceNotConfirmed => "DEVICE_NOT_CONFIRMED",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::TooManyFailures => "TOO_MANY_FAILURES",
+            Self::FactorLocked => "FACTOR_LOCKED",
+            Self::Internal => "INTERNAL",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        }
+    }
+
+    /// The status of the answers that have it.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest | Self::MalformedCode => 400,
+            Self::Unauthenticated => 401,
+            Self::MfaRequired => 403,
+            Self::DeviceNotFound => 404,
+            Self::RequestTimeout => 408,
+            Self::TooManyDevices
+            | Self::DeviceAlreadyConfirmed
+            | Self::EnrollmentExpired
+            | Self::DeviceNotConfirmed => 409,
+            Self::PayloadTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::RateLimited | Self::TooManyFailures | Self::FactorLocked => 429,
+            Self::Internal => 500,
+            Self::Unavailable | Self::DeadlineExceeded => 503,
+        }
+    }
+
+    /// Finds a code by its text; `None` for one that is newer than this code.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+}
+
+impl ::std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Reads a key that must be there and may be null.
 fn required_nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

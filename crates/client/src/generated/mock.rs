@@ -8,6 +8,7 @@ pub mod operations {
     //! its inner type with a call to `into_inner()`. This can
     //! be used to explicitly deviate from permitted values.
     use crate::*;
+
     pub struct GetV1SelfWhen(::httpmock::When);
     impl GetV1SelfWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -21,6 +22,7 @@ pub mod operations {
             self.0
         }
     }
+
     pub struct GetV1SelfThen(::httpmock::Then);
     impl GetV1SelfThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -72,6 +74,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct GetV1SelfMfaWhen(::httpmock::When);
     impl GetV1SelfMfaWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -115,6 +118,7 @@ pub mod operations {
             }
         }
     }
+
     pub struct GetV1SelfMfaThen(::httpmock::Then);
     impl GetV1SelfMfaThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -175,6 +179,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PostV1SelfMfaEnrollConfirmWhen(::httpmock::When);
     impl PostV1SelfMfaEnrollConfirmWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -193,6 +198,7 @@ pub mod operations {
             Self(self.0.json_body_obj(value))
         }
     }
+
     pub struct PostV1SelfMfaEnrollConfirmThen(::httpmock::Then);
     impl PostV1SelfMfaEnrollConfirmThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -328,6 +334,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PostV1SelfMfaEnrollStartWhen(::httpmock::When);
     impl PostV1SelfMfaEnrollStartWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -346,6 +353,7 @@ pub mod operations {
             Self(self.0.json_body_obj(value))
         }
     }
+
     pub struct PostV1SelfMfaEnrollStartThen(::httpmock::Then);
     impl PostV1SelfMfaEnrollStartThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -472,6 +480,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PostV1SelfMfaRegenerateTotpWhen(::httpmock::When);
     impl PostV1SelfMfaRegenerateTotpWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -490,6 +499,7 @@ pub mod operations {
             Self(self.0.json_body_obj(value))
         }
     }
+
     pub struct PostV1SelfMfaRegenerateTotpThen(::httpmock::Then);
     impl PostV1SelfMfaRegenerateTotpThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -625,6 +635,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct DeleteV1SelfMfaRemoveWhen(::httpmock::When);
     impl DeleteV1SelfMfaRemoveWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -641,6 +652,7 @@ pub mod operations {
             Self(self.0.json_body_obj(value))
         }
     }
+
     pub struct DeleteV1SelfMfaRemoveThen(::httpmock::Then);
     impl DeleteV1SelfMfaRemoveThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -767,6 +779,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PostV1SelfMfaVerifyTotpWhen(::httpmock::When);
     impl PostV1SelfMfaVerifyTotpWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -785,6 +798,7 @@ pub mod operations {
             Self(self.0.json_body_obj(value))
         }
     }
+
     pub struct PostV1SelfMfaVerifyTotpThen(::httpmock::Then);
     impl PostV1SelfMfaVerifyTotpThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -911,6 +925,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PostV1SelfMfaVerifyTotpBackupWhen(::httpmock::When);
     impl PostV1SelfMfaVerifyTotpBackupWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -929,6 +944,7 @@ pub mod operations {
             Self(self.0.json_body_obj(value))
         }
     }
+
     pub struct PostV1SelfMfaVerifyTotpBackupThen(::httpmock::Then);
     impl PostV1SelfMfaVerifyTotpBackupThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -1064,39 +1080,46 @@ pub trait MockServerExt {
     fn get_v1_self<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(operations::GetV1SelfWhen, operations::GetV1SelfThen);
+
     fn get_v1_self_mfa<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(operations::GetV1SelfMfaWhen, operations::GetV1SelfMfaThen);
+
     fn post_v1_self_mfa_enroll_confirm<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::PostV1SelfMfaEnrollConfirmWhen,
             operations::PostV1SelfMfaEnrollConfirmThen,
         );
+
     fn post_v1_self_mfa_enroll_start<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::PostV1SelfMfaEnrollStartWhen,
             operations::PostV1SelfMfaEnrollStartThen,
         );
+
     fn post_v1_self_mfa_regenerate_totp<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::PostV1SelfMfaRegenerateTotpWhen,
             operations::PostV1SelfMfaRegenerateTotpThen,
         );
+
     fn delete_v1_self_mfa_remove<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::DeleteV1SelfMfaRemoveWhen,
             operations::DeleteV1SelfMfaRemoveThen,
         );
+
     fn post_v1_self_mfa_verify_totp<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::PostV1SelfMfaVerifyTotpWhen,
             operations::PostV1SelfMfaVerifyTotpThen,
         );
+
     fn post_v1_self_mfa_verify_totp_backup<F>(
         &self,
         config_fn: F,
@@ -1120,6 +1143,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn get_v1_self_mfa<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(operations::GetV1SelfMfaWhen, operations::GetV1SelfMfaThen),
@@ -1131,6 +1155,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn post_v1_self_mfa_enroll_confirm<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -1145,6 +1170,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn post_v1_self_mfa_enroll_start<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -1159,6 +1185,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn post_v1_self_mfa_regenerate_totp<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -1173,6 +1200,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn delete_v1_self_mfa_remove<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -1187,6 +1215,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn post_v1_self_mfa_verify_totp<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -1201,6 +1230,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn post_v1_self_mfa_verify_totp_backup<F>(
         &self,
         config_fn: F,

@@ -579,6 +579,7 @@ impl Analyzer {
             description,
             body,
             headers,
+            codes: codes(&node),
         })
     }
 
@@ -668,6 +669,20 @@ impl Analyzer {
 struct Routes {
     paths: HashMap<String, (String, usize)>,
     children: HashMap<String, Vec<(String, usize)>>,
+}
+
+/// What `x-error-codes` lists; nothing where others use that name for something else.
+fn codes(node: &Node) -> Vec<String> {
+    let listed = node.get("x-error-codes");
+    let items = listed.map_or(Vec::new(), |listed| match &listed.value {
+        Value::Seq(items) => items.iter().map(|item| item.as_str()).collect(),
+        _ => Vec::new(),
+    });
+    let codes: Option<Vec<String>> = items
+        .into_iter()
+        .map(|code| code.map(str::to_owned))
+        .collect();
+    codes.unwrap_or_default()
 }
 
 fn is_success(status: Status) -> bool {

@@ -211,6 +211,7 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
         let any = Answer {
             body: Some(Schema::Any),
             headers: Vec::new(),
+            codes: Vec::new(),
             description: answer.description.clone(),
             name: answer.name.clone(),
             status: answer.status,

@@ -1,19 +1,15 @@
-//! The server trait, the requests and answers of its operations, and the Dropshot adapter.
-
-use std::collections::BTreeMap;
+//! The server trait, and the requests and answers of its operations.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use serde_json::{Map, Value, json};
 
-use super::schema::{Dialect, definition, json, structure};
 use super::types::{
     Nullables, helpers_for, operation_doc, structure as rust_structure, structure_field,
 };
-use super::{doc, ident, rust_type};
+use super::{doc, ident, maybe_doc, rust_type};
 use crate::ir::{
-    Additional, Answer, Api, Field, Header, HeaderValue, In, Operation, Schema, SchemeKind, Status,
-    Struct, TypeKind,
+    Additional, Answer, Api, Field, Header, HeaderValue, In, Operation, Scheme, SchemeKind,
+    SharedErrors, Status, Struct,
 };
 
 pub(crate) fn emit(api: &Api) -> TokenStream {
@@ -26,98 +22,84 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
     let answers = api
         .operations
         .iter()
-        .map(|operation| answer(operation, &types));
+        .map(|operation| answer(api, operation, &types));
     let request_fields: Vec<Field> = api.operations.iter().flat_map(request_fields).collect();
     let helpers = helpers_for(request_fields.iter(), &nullables);
-    let credentials = credentials(api);
     let the_trait = the_trait(api);
-    let adapter = adapter(api);
+    let credentials = credentials(api);
+    let failure = api
+        .shared_errors
+        .as_ref()
+        .map(|errors| failure(api, errors));
+    let serving = serving(api);
+    let accesses = accesses(api);
+    let errors = errors(api);
     quote! {
         use std::future::Future;
 
-        use dropshot::{ApiDescription, Body, HttpError, RequestContext, StubContext};
-        use http::{Response, StatusCode};
-
-        use super::runtime::{self, BodyMode, Budget, Input, Nothing, Parameter, Reply, Route};
-        pub use super::runtime::{RequestError, Origin, In, Secret, Settings, Violation};
-        use super::types;
+        use super::{operations, runtime, types};
+        pub use super::runtime::{In, Origin, RequestError, Secret, Served, Settings, Violation};
 
         #the_trait
         #credentials
+        #failure
+        #serving
         #(#requests)*
         #(#answers)*
-        #adapter
+        #(#accesses)*
+        #errors
         #helpers
     }
 }
 
-/// The schema of each operation's request, for the validator.
-pub(crate) fn schemas(api: &Api) -> Value {
-    api.operations
-        .iter()
-        .map(|operation| (operation.name.clone(), request_schema(api, operation)))
-        .collect::<Map<_, _>>()
-        .into()
+/// What a method of the trait returns for a success.
+pub(super) enum Success<'a> {
+    /// The body of its only success, which has no header to give.
+    Body(&'a Answer),
+    /// An enum of these answers.
+    Answers(Vec<&'a Answer>),
 }
 
-fn request_schema(api: &Api, operation: &Operation) -> Value {
-    let mut properties = Map::new();
-    for place in In::ALL {
-        let fields = fields_in(operation, place);
-        if !fields.is_empty() {
-            properties.insert(
-                place.key().to_owned(),
-                structure(&plain_struct(fields), Dialect::Draft202012),
-            );
-        }
-    }
-    let mut required: Vec<&str> = Vec::new();
-    if let Some(body) = &operation.body {
-        properties.insert("body".to_owned(), json(&body.schema, Dialect::Draft202012));
-        if body.required {
-            required.push("body");
-        }
-    }
-    let mut schema = json!({ "type": "object", "properties": properties, "required": required });
-    let mut defs: BTreeMap<String, Value> = BTreeMap::new();
-    let mut open = references(&schema);
-    while let Some(name) = open.pop() {
-        if defs.contains_key(&name) {
-            continue;
-        }
-        if let Some(def) = api.types.iter().find(|def| def.name == name) {
-            let value = definition(def, Dialect::Draft202012);
-            open.extend(references(&value));
-            defs.insert(name, value);
-        }
-    }
-    if !defs.is_empty() {
-        schema["$defs"] = json!(defs);
-    }
-    schema
-}
-
-/// The names behind `#/$defs/` anywhere in a schema that this generator wrote.
-fn references(value: &Value) -> Vec<String> {
-    match value {
-        Value::Object(object) => object
-            .iter()
-            .flat_map(|(key, value)| {
-                match value
-                    .as_str()
-                    .and_then(|text| text.strip_prefix("#/$defs/"))
-                {
-                    Some(name) if key == "$ref" => vec![name.to_owned()],
-                    _ => references(value),
-                }
-            })
-            .collect(),
-        Value::Array(items) => items.iter().flat_map(references).collect(),
-        _ => Vec::new(),
+pub(super) fn success<'a>(api: &Api, operation: &'a Operation) -> Success<'a> {
+    let answers = operation.answers.iter();
+    let answers: Vec<&Answer> = answers
+        .filter(|answer| api.shared_errors.is_none() || !answer.status.is_error())
+        .collect();
+    match answers.as_slice() {
+        [only] if api.shared_errors.is_some() && !has_fields(only) => Success::Body(only),
+        _ => Success::Answers(answers),
     }
 }
 
-fn fields_in(operation: &Operation, place: In) -> Vec<Field> {
+/// The type of a success, and of an error, where `Self` or a parameter is `implementation`. `here` is the path of this file.
+pub(super) fn result(
+    api: &Api,
+    operation: &Operation,
+    implementation: &TokenStream,
+    here: &TokenStream,
+) -> TokenStream {
+    let success = success_type(api, operation, here);
+    let error = match &api.shared_errors {
+        Some(_) => quote! { #implementation::Error },
+        None => quote! { #here RequestError },
+    };
+    quote! { Result<#success, #error> }
+}
+
+pub(super) fn success_type(api: &Api, operation: &Operation, here: &TokenStream) -> TokenStream {
+    match success(api, operation) {
+        Success::Body(Answer {
+            body: Some(body), ..
+        }) => rust_type(body, &quote! { types:: }),
+        Success::Body(_) => quote! { () },
+        Success::Answers(_) => {
+            let name = format_ident!("{}Answer", operation.type_name);
+            quote! { #here #name }
+        }
+    }
+}
+
+pub(super) fn fields_in(operation: &Operation, place: In) -> Vec<Field> {
     operation
         .parameters
         .iter()
@@ -126,7 +108,7 @@ fn fields_in(operation: &Operation, place: In) -> Vec<Field> {
         .collect()
 }
 
-fn plain_struct(fields: Vec<Field>) -> Struct {
+pub(super) fn plain_struct(fields: Vec<Field>) -> Struct {
     Struct {
         fields,
         additional: Additional::Ignored,
@@ -172,7 +154,7 @@ fn place_type(operation: &Operation, place: In) -> proc_macro2::Ident {
 
 fn request(operation: &Operation, nullables: &Nullables<'_>, types: &TokenStream) -> TokenStream {
     let name = format_ident!("{}Request", operation.type_name);
-    let docs = doc(&format!("What `{}` is asked.", operation.name));
+    let docs = doc(&format!("The request of `{}`.", operation.name));
     let mut structs = Vec::new();
     let mut members = Vec::new();
     for place in In::ALL {
@@ -210,21 +192,25 @@ fn request(operation: &Operation, nullables: &Nullables<'_>, types: &TokenStream
     }
 }
 
-fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
+/// The enum of an operation that has several answers to choose from.
+fn answer(api: &Api, operation: &Operation, types: &TokenStream) -> TokenStream {
+    let Success::Answers(answers) = success(api, operation) else {
+        return quote! {};
+    };
     let name = format_ident!("{}Answer", operation.type_name);
     let docs = doc(&format!(
-        "What `{}` answers: one variant for each status that the document declares.\n\n\
-         It is read from JSON by a key for the status, `{{\"200\": …}}`, and below it the body, or an object of `body` and \
-         the headers that have to be given.",
+        "The answers of `{}`, by status.\n\n\
+         An answer is read from JSON as an object with its status as the key, `{{\"200\": …}}`. The value is\n\
+         the body, or an object of `body` and the headers that have to be given.",
         operation.name
     ));
-    let variants = operation.answers.iter().map(|of| answer_variant(of, types));
-    let statuses = operation.answers.iter().map(answer_status);
-    let common = common_headers(&operation.answers);
+    let variants = answers.iter().map(|of| answer_variant(of, types));
+    let statuses = answers.iter().map(|of| answer_status(of));
+    let common = common_headers(&answers);
     let constant = common
         .iter()
         .map(|(wire, value)| quote! { .header(#wire, #value)? });
-    let replies = replies(&operation.answers, &common, types);
+    let replies = replies(&answers, &common, types);
     quote! {
         #docs
         #[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
@@ -233,15 +219,15 @@ fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
         }
         impl #name {
             /// The status of this answer.
-            pub fn status(&self) -> StatusCode {
+            pub fn status(&self) -> ::http::StatusCode {
                 match self {
                     #(#statuses)*
                 }
             }
 
-            fn into_reply(self) -> Result<Reply, RequestError> {
+            pub(super) fn into_reply(self) -> Result<runtime::Reply, RequestError> {
                 // No header has a field of this name.
-                let reply_ = Reply::new(self.status()) #(#constant)*;
+                let reply_ = runtime::Reply::new(self.status()) #(#constant)*;
                 match self {
                     #(#replies)*
                 }
@@ -251,7 +237,7 @@ fn answer(operation: &Operation, types: &TokenStream) -> TokenStream {
 }
 
 /// The headers that have to be given with an answer.
-fn free_headers(answer: &Answer) -> impl Iterator<Item = &Header> {
+pub(super) fn free_headers(answer: &Answer) -> impl Iterator<Item = &Header> {
     answer
         .headers
         .iter()
@@ -281,7 +267,7 @@ fn answer_variant(answer: &Answer, types: &TokenStream) -> TokenStream {
         quote! {
             /// A status of this class.
             #[serde(deserialize_with = "runtime::read_status")]
-            status: StatusCode,
+            status: ::http::StatusCode,
         }
     });
     let body = body.map(|body| {
@@ -293,10 +279,7 @@ fn answer_variant(answer: &Answer, types: &TokenStream) -> TokenStream {
     let headers = free_headers(answer).map(|header| {
         let name = ident(&header.name);
         let docs = doc(header.description.as_deref().unwrap_or(&header.wire));
-        let of = match header.value {
-            HeaderValue::Integer => quote! { i64 },
-            HeaderValue::Text | HeaderValue::Fixed(_) => quote! { String },
-        };
+        let of = header_type(header);
         let of = if header.required {
             of
         } else {
@@ -306,6 +289,13 @@ fn answer_variant(answer: &Answer, types: &TokenStream) -> TokenStream {
         quote! { #docs #[serde(rename = #wire)] #name: #of, }
     });
     quote! { #docs #key #name { #status #body #(#headers)* }, }
+}
+
+fn header_type(header: &Header) -> TokenStream {
+    match header.value {
+        HeaderValue::Integer => quote! { i64 },
+        HeaderValue::Text | HeaderValue::Fixed(_) => quote! { String },
+    }
 }
 
 fn answer_status(answer: &Answer) -> TokenStream {
@@ -325,8 +315,8 @@ fn answer_status(answer: &Answer) -> TokenStream {
 }
 
 /// The headers that every answer of an operation has with the same value, by name on the wire.
-fn common_headers(answers: &[Answer]) -> Vec<(String, String)> {
-    let fixed = |answer: &Answer| -> Vec<(String, String)> {
+pub(super) fn common_headers(answers: &[&Answer]) -> Vec<(String, String)> {
+    let fixed = |answer: &&Answer| -> Vec<(String, String)> {
         let headers = answer.headers.iter();
         headers
             .filter_map(|header| match &header.value {
@@ -347,7 +337,7 @@ fn common_headers(answers: &[Answer]) -> Vec<(String, String)> {
 
 /// One arm for each way to make a reply, with the answers that are made so.
 fn replies(
-    answers: &[Answer],
+    answers: &[&Answer],
     common: &[(String, String)],
     types: &TokenStream,
 ) -> Vec<TokenStream> {
@@ -434,7 +424,7 @@ fn answer_reply(answer: &Answer, common: &[(String, String)]) -> (TokenStream, T
     (quote! { Self::#name { #status #body #(#names,)* } }, reply)
 }
 
-fn is_secured(api: &Api) -> bool {
+pub(super) fn is_secured(api: &Api) -> bool {
     api.operations
         .iter()
         .any(|operation| !operation.security.is_empty())
@@ -454,7 +444,7 @@ fn credentials(api: &Api) -> TokenStream {
         quote! { #docs #name(Secret), }
     });
     quote! {
-        /// What a request brought to say who is calling; not verified.
+        /// The credentials of a request, not verified.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Credentials {
             #(#variants)*
@@ -462,9 +452,9 @@ fn credentials(api: &Api) -> TokenStream {
     }
 }
 
-/// The type of an answer to a fault.
-fn fault_type(api: &Api) -> TokenStream {
-    match &api.fault_type {
+/// The type of the body of an error answer.
+pub(super) fn error_type(api: &Api) -> TokenStream {
+    match &api.error_type {
         Some(name) => {
             let name = ident(name);
             quote! { types::#name }
@@ -473,126 +463,144 @@ fn fault_type(api: &Api) -> TokenStream {
     }
 }
 
-fn the_trait(api: &Api) -> TokenStream {
-    let docs = doc(&format!(
-        "The operations of {} {}.\n\nOne method for each, which can be called without HTTP. Over HTTP the adapter calls it; a request reaches a method only as a valid one, and where the document asks for credentials only with an authenticated caller.",
-        api.title, api.version
-    ));
-    let fault = fault_type(api);
-    let authentication = is_secured(api).then(|| {
+/// What the trait requires beside the operations; `error` is the bound of the errors.
+pub(super) fn common_methods(api: &Api, here: &TokenStream, error: &TokenStream) -> TokenStream {
+    let body = error_type(api);
+    let caller = is_secured(api).then(|| {
         quote! {
-            /// Who is calling, once that is known.
+            /// Who is calling.
             type Caller: Send + Sync;
-
-            /// Finds out who is calling.
-            ///
-            /// `Err` answers the request: [`RequestError::Unauthenticated`] for credentials that are not accepted.
-            fn authenticate(
-                &self,
-                origin: Origin,
-                credentials: Credentials,
-            ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
         }
     });
+    let error_type = api.shared_errors.as_ref().map(|_| {
+        quote! {
+            /// Why an operation fails.
+            type Error: #error;
+        }
+    });
+    let authenticate = is_secured(api).then(|| {
+        quote! {
+            /// Finds out who is calling. `Err` answers the request, with [`RequestError::Unauthenticated`] for
+            /// credentials that are not accepted.
+            fn authenticate(
+                &self,
+                origin: #here Origin,
+                credentials: #here Credentials,
+            ) -> impl Future<Output = Result<Self::Caller, #here RequestError>> + Send;
+        }
+    });
+    let answer = api.shared_errors.as_ref().map(|_| {
+        quote! {
+            /// The answer of an operation that failed.
+            fn error(&self, error: Self::Error, origin: &#here Origin) -> #here Failure;
+        }
+    });
+    quote! {
+        #caller
+        #error_type
+        #authenticate
+
+        /// The body of the answer to a request that its operation did not answer.
+        fn request_error(&self, error: &#here RequestError) -> #body;
+
+        #answer
+    }
+}
+
+/// The arguments of a method of the trait behind `&self`.
+pub(super) fn arguments(
+    operation: &Operation,
+    caller: &TokenStream,
+    here: &TokenStream,
+) -> TokenStream {
+    let request = format_ident!("{}Request", operation.type_name);
+    if operation.security.is_empty() {
+        quote! { origin: #here Origin, request: #here #request }
+    } else {
+        quote! { caller: #caller, request: #here #request }
+    }
+}
+
+fn the_trait(api: &Api) -> TokenStream {
+    let docs = doc(&format!(
+        "The operations of {} {}.\n\n\
+         Each is a method, which can also be called without HTTP. The adapter calls it with requests that are\n\
+         valid, and where the document asks for credentials only for an authenticated caller.",
+        api.title, api.version
+    ));
+    let here = quote! {};
+    let common = common_methods(api, &here, &quote! { Send });
     let methods = api.operations.iter().map(|operation| {
         let name = ident(&operation.name);
-        let route = format!("`{} {}`", operation.method.verb(), operation.path);
-        let docs = operation_doc(
-            operation.summary.as_ref(),
-            operation.description.as_ref(),
-            &route,
-        );
-        let request = format_ident!("{}Request", operation.type_name);
-        let answer = format_ident!("{}Answer", operation.type_name);
-        let who = if operation.security.is_empty() {
-            quote! { origin: Origin }
-        } else {
-            quote! { caller: Self::Caller }
-        };
+        let docs = operation_doc(operation);
+        let arguments = arguments(operation, &quote! { Self::Caller }, &here);
+        let result = result(api, operation, &quote! { Self }, &here);
         quote! {
             #docs
-            fn #name(&self, #who, request: #request) -> impl Future<Output = #answer> + Send;
+            fn #name(&self, #arguments) -> impl Future<Output = #result> + Send;
         }
     });
     quote! {
         #docs
         pub trait Api: Send + Sync + 'static {
-            #authentication
-
-            /// The body of the answer to a request that never reached its operation.
-            fn fault(&self, fault: &RequestError) -> #fault;
-
+            #common
             #(#methods)*
         }
     }
 }
 
-fn adapter(api: &Api) -> TokenStream {
-    let context = quote! { RequestContext<Self::Context> };
-    let declarations = api.operations.iter().map(|operation| {
-        let name = ident(&operation.name);
-        let parameters = format_ident!("{}Parameters", operation.type_name);
-        let method = ident(&operation.method.verb());
-        let (path, tags) = (&operation.path, &operation.tags);
-        let docs = operation_doc(operation.summary.as_ref(), operation.description.as_ref(), &operation.name);
-        let deprecated = operation.deprecated.then(|| quote! { deprecated = true, });
-        let id = &operation.name;
+/// The type of the error answers.
+fn failure(api: &Api, errors: &SharedErrors) -> TokenStream {
+    let body = error_type(api);
+    let key = if errors.codes.is_empty() {
         quote! {
-            #docs
-            #[endpoint { method = #method, path = #path, operation_id = #id, tags = [#(#tags),*], #deprecated }]
-            async fn #name(rqctx: #context, input: Input<#parameters>) -> Result<Response<Body>, HttpError>;
+            /// Its status. One that the operation does not declare is answered with 500.
+            status: ::http::StatusCode,
         }
+    } else {
+        quote! {
+            /// Decides the status. A code that the operation does not declare is answered with 500.
+            code: types::ErrorCode,
+        }
+    };
+    let headers = errors.headers.iter().map(|header| {
+        let name = ident(&header.name);
+        let docs = maybe_doc(header.description.as_ref());
+        let of = header_type(header);
+        quote! { #docs #name: Option<#of>, }
     });
-    let handlers = api
-        .operations
-        .iter()
-        .map(|operation| handler(api, operation));
-    let parameters = api
-        .operations
-        .iter()
-        .map(|operation| parameters(api, operation));
-    let routes = routes(api);
     quote! {
-        /// An implementation with its settings: the context of the Dropshot server.
-        pub struct Served<A> {
-            api: A,
-            settings: Settings,
-            validators: ::std::collections::BTreeMap<String, jsonschema::Validator>,
+        /// The answer of an operation that failed.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Failure {
+            /// An error answer of the document. Of its headers those are sent that the answer declares.
+            Declared {
+                #key
+                /// The body.
+                body: #body,
+                #(#headers)*
+            },
+            /// An error that any request may have.
+            Request(RequestError),
         }
 
-        impl<A> Served<A> {
-            /// Joins an implementation and its settings.
-            pub fn new(api: A, settings: Settings) -> Self {
-                Self { api, settings, validators: validators() }
-            }
-
-            /// The implementation.
-            pub fn api(&self) -> &A {
-                &self.api
+        impl From<RequestError> for Failure {
+            fn from(error: RequestError) -> Self {
+                Self::Request(error)
             }
         }
+    }
+}
 
-        impl<A: Api> Served<A> {
-            /// Does the work and answers, whatever becomes of it.
-            async fn answer(
-                &self,
-                rqctx: &RequestContext<Self>,
-                challenge: &'static str,
-                work: impl Future<Output = Result<Reply, RequestError>>,
-            ) -> Result<Response<Body>, HttpError> {
-                let fault_body = |fault: &RequestError| ::serde_json::to_vec(&self.api.fault(fault));
-                Ok(runtime::answer(rqctx, &self.settings, challenge, fault_body, work).await)
-            }
-        }
-
-        fn validators() -> ::std::collections::BTreeMap<String, jsonschema::Validator> {
-            #[derive(::serde::Deserialize)]
-            struct Schemas {
-                operations: ::std::collections::BTreeMap<String, ::serde_json::Value>,
-            }
-            let schemas: Schemas =
-                ::serde_json::from_str(include_str!("schemas.json")).expect("this file was written with schemas.json");
-            schemas.operations.into_iter().map(|(name, schema)| (name, runtime::validator(&schema))).collect()
+fn serving(api: &Api) -> TokenStream {
+    let operations = api.operations.iter().map(|operation| {
+        let name = ident(&operation.type_name);
+        quote! { .with::<operations::#name>()? }
+    });
+    quote! {
+        /// An implementation with its settings, as the context of a Dropshot server.
+        pub fn context<A: Api>(api: A, settings: Settings) -> Served<A> {
+            Served::new(api, settings, include_str!("schemas.json"))
         }
 
         /// The routes of an implementation, to be served by Dropshot.
@@ -601,35 +609,133 @@ fn adapter(api: &Api) -> TokenStream {
         ///
         /// What Dropshot has against the routes; none for a document that was generated from.
         pub fn api_description<A: Api>()
-        -> Result<ApiDescription<Served<A>>, Box<dyn std::error::Error + Send + Sync>> {
-            let mut description = routes_mod::api_description::<Adapter<A>>()?;
-            #routes
-            Ok(description)
+        -> Result<::dropshot::ApiDescription<Served<A>>, ::dropshot::ApiDescriptionRegisterError> {
+            runtime::Routes::default()
+                #(#operations)*
+                .finish()
         }
+    }
+}
 
-        /// The published routes without an implementation, for Dropshot to describe.
-        ///
-        /// # Errors
-        ///
-        /// As [`api_description`].
-        pub fn stub_api_description() -> Result<ApiDescription<StubContext>, Box<dyn std::error::Error + Send + Sync>> {
-            Ok(routes_mod::stub_api_description()?)
+/// The name of the type that stands for a choice of security schemes.
+pub(super) fn access_name(api: &Api, operation: &Operation) -> proc_macro2::Ident {
+    let names = schemes(api, operation).map(|scheme| scheme.name.as_str());
+    format_ident!("{}Access", names.collect::<Vec<_>>().join("Or"))
+}
+
+fn schemes<'a>(api: &'a Api, operation: &'a Operation) -> impl Iterator<Item = &'a Scheme> {
+    let is_accepted = |scheme: &&Scheme| operation.security.contains(&scheme.key);
+    api.schemes.iter().filter(is_accepted)
+}
+
+/// A type for each choice of security schemes.
+fn accesses(api: &Api) -> Vec<TokenStream> {
+    let mut names = Vec::new();
+    let secured = api.operations.iter().filter(|of| !of.security.is_empty());
+    let mut accesses = Vec::new();
+    for operation in secured {
+        let name = access_name(api, operation);
+        if names.contains(&name) {
+            continue;
         }
+        let challenge = challenge(api, operation);
+        let attempts = schemes(api, operation).map(|scheme| {
+            let variant = ident(&scheme.name);
+            let find = match &scheme.kind {
+                SchemeKind::ApiKey { header } => {
+                    let header = header.to_ascii_lowercase();
+                    quote! { runtime::credential(headers, #header)? }
+                }
+                SchemeKind::Bearer => quote! { runtime::bearer(headers)? },
+            };
+            quote! { if let Some(secret) = #find { Credentials::#variant(secret) } else }
+        });
+        accesses.push(quote! {
+            /// How callers are authenticated.
+            pub struct #name;
 
-        #[dropshot::api_description]
-        trait Routes {
-            type Context;
-            #(#declarations)*
+            impl<A: Api> runtime::Access<A> for #name {
+                type Caller = A::Caller;
+                const CHALLENGE: &'static str = #challenge;
+
+                async fn authenticate(
+                    api: &A,
+                    origin: Origin,
+                    headers: &::http::HeaderMap,
+                ) -> Result<A::Caller, RequestError> {
+                    let credentials = #(#attempts)* { return Err(RequestError::Unauthenticated) };
+                    api.authenticate(origin, credentials).await
+                }
+            }
+        });
+        names.push(name);
+    }
+    accesses
+}
+
+/// How errors are answered.
+fn errors(api: &Api) -> TokenStream {
+    let (error, reply) = match &api.shared_errors {
+        None => (
+            quote! { RequestError },
+            quote! { let _ = (api, origin, answers); Err(error) },
+        ),
+        Some(errors) => {
+            let (field, key) = if errors.codes.is_empty() {
+                (
+                    quote! { status },
+                    quote! { runtime::ErrorKey::Status(status) },
+                )
+            } else {
+                (
+                    quote! { code },
+                    quote! { runtime::ErrorKey::Code(code.as_str()) },
+                )
+            };
+            let names: Vec<_> = errors
+                .headers
+                .iter()
+                .map(|header| ident(&header.name))
+                .collect();
+            let headers = errors.headers.iter().zip(&names).map(|(header, name)| {
+                let wire = header.wire.to_ascii_lowercase();
+                let text = match header.value {
+                    HeaderValue::Integer => quote! { #name.map(|value| value.to_string()) },
+                    HeaderValue::Text | HeaderValue::Fixed(_) => quote! { #name },
+                };
+                quote! { (#wire, #text) }
+            });
+            let reply = quote! {
+                match api.error(error, origin) {
+                    Failure::Declared { #field, body, #(#names),* } => {
+                        runtime::error_reply(answers, #key, &body, &[#(#headers),*])
+                    }
+                    Failure::Request(error) => Err(error),
+                }
+            };
+            (quote! { A::Error }, reply)
         }
+    };
+    quote! {
+        /// How errors are answered.
+        pub struct Errors;
 
-        struct Adapter<A>(std::marker::PhantomData<A>);
+        impl<A: Api> runtime::Errors<A> for Errors {
+            type Error = #error;
 
-        impl<A: Api> Routes for Adapter<A> {
-            type Context = Served<A>;
-            #(#handlers)*
+            fn body(api: &A, error: &RequestError) -> ::serde_json::Result<Vec<u8>> {
+                ::serde_json::to_vec(&api.request_error(error))
+            }
+
+            fn reply(
+                api: &A,
+                error: Self::Error,
+                origin: &Origin,
+                answers: &[&runtime::ErrorAnswer],
+            ) -> Result<runtime::Reply, RequestError> {
+                #reply
+            }
         }
-
-        #(#parameters)*
     }
 }
 
@@ -643,203 +749,4 @@ fn challenge(api: &Api, operation: &Operation) -> String {
         SchemeKind::Bearer => "Bearer".to_owned(),
     });
     challenges.collect::<Vec<_>>().join(", ")
-}
-
-fn handler(api: &Api, operation: &Operation) -> TokenStream {
-    let name = ident(&operation.name);
-    let id = &operation.name;
-    let parameters = format_ident!("{}Parameters", operation.type_name);
-    let request = format_ident!("{}Request", operation.type_name);
-    let challenge = challenge(api, operation);
-    let mode = match &operation.body {
-        None => quote! { BodyMode::None },
-        Some(_) => quote! { BodyMode::Json },
-    };
-    let (authenticate, who) = if operation.security.is_empty() {
-        (quote! {}, quote! { runtime::origin(&rqctx) })
-    } else {
-        let attempts = api
-            .schemes
-            .iter()
-            .filter(|scheme| operation.security.contains(&scheme.key))
-            .map(|scheme| {
-                let variant = ident(&scheme.name);
-                let find = match &scheme.kind {
-                    SchemeKind::ApiKey { header } => {
-                        let header = header.to_ascii_lowercase();
-                        quote! { runtime::credential(input.headers(), #header)? }
-                    }
-                    SchemeKind::Bearer => quote! { runtime::bearer(input.headers())? },
-                };
-                quote! { if let Some(secret) = #find { Credentials::#variant(secret) } else }
-            });
-        (
-            quote! {
-                let credentials = #(#attempts)* { return Err(RequestError::Unauthenticated) };
-                let caller = budget.spend(served.api.authenticate(runtime::origin(&rqctx), credentials)).await??;
-            },
-            quote! { caller },
-        )
-    };
-    quote! {
-        async fn #name(
-            rqctx: RequestContext<Self::Context>,
-            input: Input<#parameters>,
-        ) -> Result<Response<Body>, HttpError> {
-            let served = rqctx.context();
-            let work = async {
-                let mut budget = Budget::new(&served.settings);
-                #authenticate
-                let validator = &served.validators[#id];
-                let request: #request = input.read(&served.settings, validator, #mode).await?;
-                budget.spend(served.api.#name(#who, request)).await?.into_reply()
-            };
-            served.answer(&rqctx, #challenge, work).await
-        }
-    }
-}
-
-/// The description of an operation's parameters for Dropshot: names, locations and JSON types.
-fn parameters(api: &Api, operation: &Operation) -> TokenStream {
-    let name = format_ident!("{}Parameters", operation.type_name);
-    let mut described = Vec::new();
-    let mut associated = Vec::new();
-    for place in In::ALL {
-        let member = ident(match place {
-            In::Path => "Path",
-            In::Query => "Query",
-            In::Header => "Header",
-        });
-        let fields = fields_in(operation, place);
-        if fields.is_empty() {
-            associated.push(quote! { type #member = Nothing; });
-            continue;
-        }
-        // No type of another operation ends so, whatever its name.
-        let raw = format_ident!("{}{}Description", operation.type_name, member);
-        let members = fields.iter().map(|field| {
-            let field_name = ident(&field.name);
-            let wire = &field.wire;
-            let rename = (field.name != field.wire).then(|| quote! { #[serde(rename = #wire)] });
-            // The path's values are read as they are and judged with the rest.
-            let of = if place == In::Path {
-                quote! { String }
-            } else {
-                described_type(api, &field.schema)
-            };
-            let of = if field.required {
-                of
-            } else {
-                quote! { Option<#of> }
-            };
-            quote! { #rename #field_name: #of, }
-        });
-        described.push(quote! {
-            #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-            struct #raw {
-                #(#members)*
-            }
-        });
-        associated.push(quote! { type #member = #raw; });
-    }
-    let all = operation.parameters.iter().map(|parameter| {
-        let place = ident(match parameter.place {
-            In::Path => "Path",
-            In::Query => "Query",
-            In::Header => "Header",
-        });
-        let wire = &parameter.field.wire;
-        let kind = ident(kind(api, &parameter.field.schema));
-        quote! { Parameter { place: In::#place, name: #wire, kind: runtime::Kind::#kind } }
-    });
-    let docs = doc(&format!("The parameters of `{}`.", operation.name));
-    let route = &operation.path;
-    quote! {
-        #(#described)*
-        #docs
-        struct #name;
-        impl runtime::Parameters for #name {
-            #(#associated)*
-            const ALL: &'static [Parameter] = &[#(#all),*];
-            const ROUTE: &'static str = #route;
-        }
-    }
-}
-
-/// How the text of a parameter is read.
-fn kind(api: &Api, schema: &Schema) -> &'static str {
-    match schema {
-        Schema::Integer { .. } | Schema::Number { .. } => "Number",
-        Schema::Boolean => "Boolean",
-        Schema::Nullable(inner) => kind(api, inner),
-        Schema::Ref(name) => match api
-            .types
-            .iter()
-            .find(|def| def.name == *name)
-            .map(|def| &def.kind)
-        {
-            Some(TypeKind::Alias(inner)) => kind(api, inner),
-            _ => "Text",
-        },
-        _ => "Text",
-    }
-}
-
-fn described_type(api: &Api, schema: &Schema) -> TokenStream {
-    match schema {
-        Schema::Boolean | Schema::Integer { .. } | Schema::Number { .. } => {
-            rust_type(schema, &quote! {})
-        }
-        Schema::Nullable(inner) => described_type(api, inner),
-        Schema::Ref(name) => match api
-            .types
-            .iter()
-            .find(|def| def.name == *name)
-            .map(|def| &def.kind)
-        {
-            Some(TypeKind::Alias(inner)) => described_type(api, inner),
-            _ => quote! { String },
-        },
-        _ => quote! { String },
-    }
-}
-
-fn routes(api: &Api) -> TokenStream {
-    let mut by_path: Vec<(&str, Vec<&Operation>)> = Vec::new();
-    for operation in &api.operations {
-        match by_path.iter_mut().find(|(path, _)| *path == operation.path) {
-            Some((_, operations)) => operations.push(operation),
-            None => by_path.push((&operation.path, vec![operation])),
-        }
-    }
-    let routes = by_path.iter().map(|(path, operations)| {
-        let parameters = format_ident!("{}Parameters", operations[0].type_name);
-        let mut methods: Vec<String> = operations.iter().map(|of| of.method.verb()).collect();
-        let of_method = |verb: &str| operations.iter().find(|of| of.method.verb() == verb);
-        // HEAD is answered like GET, unless the document declares HEAD.
-        let head = of_method("GET").filter(|_| of_method("HEAD").is_none()).map(|get| {
-            methods.push("HEAD".to_owned());
-            let (id, name) = (&get.name, ident(&get.name));
-            quote! {
-                runtime::answer_head(&mut description, &ROUTE, #id, <Adapter<A> as Routes>::#name)?;
-            }
-        });
-        methods.sort();
-        let allow = methods.join(", ");
-        quote! {
-            const ROUTE: Route = Route { path: #path, allow: #allow };
-            #head
-            runtime::refuse_other_methods::<_, #parameters, _, _>(&mut description, &ROUTE, refuse::<A>)?;
-        }
-    });
-    let blocks = routes.map(|route| quote! { { #route } });
-    quote! {
-        async fn refuse<A: Api>(
-            rqctx: RequestContext<Served<A>>,
-            fault: RequestError,
-        ) -> Result<Response<Body>, HttpError> {
-            rqctx.context().answer(&rqctx, "", std::future::ready(Err(fault))).await
-        }
-        #(#blocks)*
-    }
 }

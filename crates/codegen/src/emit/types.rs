@@ -3,16 +3,80 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{doc, ident, maybe_doc, rust_type};
-use crate::ir::{Additional, Api, EnumValue, Field, Schema, Struct, TypeDef, TypeKind, Variant};
+use super::{doc, ident, rust_type};
+use crate::ir::{
+    Additional, Api, EnumValue, ErrorCode, Field, Operation, Schema, Struct, TypeDef, TypeKind,
+    Variant,
+};
 
 pub(crate) fn emit(api: &Api) -> TokenStream {
     let nullables = Nullables { api };
     let definitions = api.types.iter().map(|def| definition(def, &nullables));
     let helpers = helpers(api, &nullables);
+    let codes = api
+        .shared_errors
+        .as_ref()
+        .map(|errors| error_codes(&errors.codes));
     quote! {
         #(#definitions)*
+        #codes
         #helpers
+    }
+}
+
+fn error_codes(codes: &[ErrorCode]) -> TokenStream {
+    if codes.is_empty() {
+        return quote! {};
+    }
+    let names: Vec<_> = codes.iter().map(|code| ident(&code.name)).collect();
+    let texts = codes.iter().map(|code| &code.wire);
+    let docs = codes
+        .iter()
+        .map(|code| doc(&format!("`{}`, with status {}.", code.wire, code.status)));
+    let statuses = codes
+        .chunk_by(|one, other| one.status == other.status)
+        .map(|same| {
+            let names = same.iter().map(|code| ident(&code.name));
+            let status = proc_macro2::Literal::u16_unsuffixed(same[0].status);
+            quote! { #(Self::#names)|* => #status, }
+        });
+    quote! {
+        /// The error codes of the operations. Later versions of the document may have more.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            #(#docs #names,)*
+        }
+
+        impl ErrorCode {
+            /// All of them, by status.
+            pub const ALL: &'static [Self] = &[#(Self::#names),*];
+
+            /// The code as it is written in answers.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    #(Self::#names => #texts,)*
+                }
+            }
+
+            /// The status of the answers that have it.
+            pub const fn status(self) -> u16 {
+                match self {
+                    #(#statuses)*
+                }
+            }
+
+            /// Finds a code by its text; `None` for one that is newer than this code.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.as_str() == text)
+            }
+        }
+
+        impl ::std::fmt::Display for ErrorCode {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
     }
 }
 
@@ -367,23 +431,15 @@ fn presence_helpers(used: &[Presence]) -> TokenStream {
     }
 }
 
-/// The documentation of an operation's method.
-pub(super) fn operation_doc(
-    summary: Option<&String>,
-    description: Option<&String>,
-    fallback: &str,
-) -> TokenStream {
-    match (summary, description) {
-        (Some(summary), Some(description)) => {
-            let summary = doc(summary);
-            let description = doc(description);
-            quote! {
-                #summary
-                #[doc = ""]
-                #description
-            }
-        }
-        (Some(only), None) | (None, Some(only)) => maybe_doc(Some(only)),
-        (None, None) => doc(fallback),
+/// `POST /v1/things`, the summary, and the description.
+pub(super) fn operation_doc(operation: &Operation) -> TokenStream {
+    let route = format!("`{} {}`", operation.method.verb(), operation.path);
+    let first = match &operation.summary {
+        Some(summary) => format!("{route}: {summary}"),
+        None => route,
+    };
+    match &operation.description {
+        Some(description) => doc(&format!("{first}\n\n{description}")),
+        None => doc(&first),
     }
 }

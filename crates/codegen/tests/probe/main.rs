@@ -1,5 +1,9 @@
 //! The generated vendor server with a small implementation, called by the generated vendor client and by hand.
 
+// The types of the obstacles contain each other thirty deep.
+#![recursion_limit = "256"]
+
+mod shared;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -36,19 +40,19 @@ impl Api for Vendor {
         }
     }
 
-    fn fault(&self, fault: &RequestError) -> Value {
-        let rules: Vec<&str> = match fault {
+    fn request_error(&self, error: &RequestError) -> Value {
+        let rules: Vec<&str> = match error {
             RequestError::InvalidRequest(violations) => violations.iter().map(|of| of.rule.as_str()).collect(),
             _ => Vec::new(),
         };
-        json!({ "code": fault.code(), "messages": fault.messages(), "rules": rules })
+        json!({ "code": error.code(), "messages": error.messages(), "rules": rules })
     }
 
     async fn get_v1_orgs_by_org_id_sources(
         &self,
         _caller: Caller,
         request: GetV1OrgsByOrgIdSourcesRequest,
-    ) -> GetV1OrgsByOrgIdSourcesAnswer {
+    ) -> Result<GetV1OrgsByOrgIdSourcesAnswer, RequestError> {
         match request.path.org_id.as_str() {
             "500" => panic!("a canary: hunter2"),
             "503" => std::future::pending().await,
@@ -56,17 +60,17 @@ impl Api for Vendor {
                 // An answer can be read, too.
                 let body = json!({ "data": null, "errors": [] });
                 let answer = json!({ "4XX": { "status": 418, "body": body } });
-                return serde_json::from_value(answer).unwrap();
+                return Ok(serde_json::from_value(answer).unwrap());
             }
             "302" => {
                 let body = types::Fault {
                     data: (),
                     errors: Vec::new(),
                 };
-                return GetV1OrgsByOrgIdSourcesAnswer::ClientError {
+                return Ok(GetV1OrgsByOrgIdSourcesAnswer::ClientError {
                     status: "302".parse().unwrap(),
                     body,
-                };
+                });
             }
             _ => {}
         }
@@ -85,22 +89,22 @@ impl Api for Vendor {
             updated_at: Some(None),
             additional_properties: [("weight".to_owned(), 0.5)].into(),
         };
-        GetV1OrgsByOrgIdSourcesAnswer::Ok {
+        Ok(GetV1OrgsByOrgIdSourcesAnswer::Ok {
             body: types::GetV1OrgsByOrgIdSourcesOkBody {
                 count: request.query.take,
                 items: vec![source],
             },
             x_total: request.query.skip,
             x_next: request.header.x_trace,
-        }
+        })
     }
 
     async fn put_v1_orgs_by_org_id_sources(
         &self,
         _caller: Caller,
         request: PutV1OrgsByOrgIdSourcesRequest,
-    ) -> PutV1OrgsByOrgIdSourcesAnswer {
-        PutV1OrgsByOrgIdSourcesAnswer::Ok(types::Source {
+    ) -> Result<PutV1OrgsByOrgIdSourcesAnswer, RequestError> {
+        Ok(PutV1OrgsByOrgIdSourcesAnswer::Ok(types::Source {
             id: request.path.org_id,
             type_: serde_json::to_string(&request.body).unwrap(),
             version: 1,
@@ -109,45 +113,45 @@ impl Api for Vendor {
             order: None,
             updated_at: None,
             additional_properties: Default::default(),
-        })
+        }))
     }
 
     async fn put_v1_orgs_by_org_id_keys(
         &self,
         _caller: Caller,
         request: PutV1OrgsByOrgIdKeysRequest,
-    ) -> PutV1OrgsByOrgIdKeysAnswer {
-        PutV1OrgsByOrgIdKeysAnswer::Ok(
+    ) -> Result<PutV1OrgsByOrgIdKeysAnswer, RequestError> {
+        Ok(PutV1OrgsByOrgIdKeysAnswer::Ok(
             [(
                 "body".to_owned(),
                 serde_json::to_value(request.body).unwrap(),
             )]
             .into(),
-        )
+        ))
     }
 
     async fn delete_v1_orgs_by_org_id_keys(
         &self,
         _caller: Caller,
         _request: DeleteV1OrgsByOrgIdKeysRequest,
-    ) -> DeleteV1OrgsByOrgIdKeysAnswer {
-        DeleteV1OrgsByOrgIdKeysAnswer::NoContent
+    ) -> Result<DeleteV1OrgsByOrgIdKeysAnswer, RequestError> {
+        Ok(DeleteV1OrgsByOrgIdKeysAnswer::NoContent)
     }
 
     async fn mod_ack_ingress_action(
         &self,
         caller: Caller,
         request: ModAckIngressActionRequest,
-    ) -> ModAckIngressActionAnswer {
+    ) -> Result<ModAckIngressActionAnswer, RequestError> {
         if request.body.attempt == 9 {
-            return ModAckIngressActionAnswer::Conflict(caller.0);
+            return Ok(ModAckIngressActionAnswer::Conflict(caller.0));
         }
         let status = types::ModAckIngressActionOkBodyStatus::Ok;
-        ModAckIngressActionAnswer::Ok(types::ModAckIngressActionOkBody { status })
+        Ok(ModAckIngressActionAnswer::Ok(types::ModAckIngressActionOkBody { status }))
     }
 
-    async fn ping(&self, origin: Origin, _request: PingRequest) -> PingAnswer {
-        PingAnswer::Ok(json!([origin.remote_address.ip().to_string(), origin.forwarded_for]))
+    async fn ping(&self, origin: Origin, _request: PingRequest) -> Result<PingAnswer, RequestError> {
+        Ok(PingAnswer::Ok(json!([origin.remote_address.ip().to_string(), origin.forwarded_for])))
     }
 }
 
@@ -159,7 +163,7 @@ async fn main() {
     };
     let log = slog::Logger::root(slog::Discard, slog::o!());
     let api = api_description::<Vendor>().unwrap();
-    let server = dropshot::ServerBuilder::new(api, Served::new(Vendor, settings), log)
+    let server = dropshot::ServerBuilder::new(api, context(Vendor, settings), log)
         .start()
         .unwrap();
     let base = format!("http://{}", server.local_addr());
@@ -177,19 +181,61 @@ async fn main() {
     println!("vendor case: passed");
     wire::run().await;
     println!("wire case: passed");
+    shared::run().await;
+    println!("shared case: passed");
 }
 
 /// Dropshot panics at start on routes that it cannot have.
 fn every_case_can_be_routed() {
-    inline_api::server::stub_api_description().unwrap();
-    obstacles_api::server::stub_api_description().unwrap();
-    three_oh_api::server::stub_api_description().unwrap();
-    wire_api::server::stub_api_description().unwrap();
+    inline_api::server::api_description::<Nothing>().unwrap();
+    obstacles_api::server::api_description::<Nothing>().unwrap();
+    three_oh_api::server::api_description::<Nothing>().unwrap();
 }
+
+/// An implementation of no operation.
+struct Nothing;
+
+macro_rules! nothing {
+    ($api:ident, $error:ty, [$($credentials:ident)?], [$($failure:ident)?]) => {
+        impl $api::unimplemented::Unimplemented for Nothing {
+            $(
+                type Caller = ();
+
+                async fn authenticate(
+                    &self,
+                    _: $api::server::Origin,
+                    _: $api::server::$credentials,
+                ) -> Result<(), $api::server::RequestError> {
+                    Ok(())
+                }
+            )?
+
+            fn request_error(&self, _: &$api::server::RequestError) -> $error {
+                unreachable!("nothing is asked")
+            }
+
+            $(
+                type Error = $api::server::RequestError;
+
+                fn error(
+                    &self,
+                    error: $api::server::RequestError,
+                    _: &$api::server::Origin,
+                ) -> $api::server::$failure {
+                    $api::server::$failure::Request(error)
+                }
+            )?
+        }
+    };
+}
+
+nothing!(inline_api, Value, [Credentials], []);
+nothing!(obstacles_api, obstacles_api::types::ErrorType, [Credentials], [Failure]);
+nothing!(three_oh_api, three_oh_api::types::ErrorType, [], []);
 
 /// Dropshot's description of the trait equals the document that Progenitor reads.
 fn dropshot_and_document_agree() {
-    let stub = stub_api_description().unwrap().tag_config(dropshot::TagConfig::default());
+    let stub = api_description::<Vendor>().unwrap().tag_config(dropshot::TagConfig::default());
     let described = stub.openapi("Vendor", "0.1.0".parse().unwrap()).json().unwrap();
     let lowered: Value = serde_json::from_str(include_str!("../../vendor/api/src/generated/openapi-3.0.json")).unwrap();
     let described = operations(&described);

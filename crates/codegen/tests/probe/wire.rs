@@ -24,33 +24,33 @@ impl Wire {
 }
 
 impl Api for Wire {
-    fn fault(&self, fault: &RequestError) -> Value {
-        json!(fault.messages())
+    fn request_error(&self, error: &RequestError) -> Value {
+        json!(error.messages())
     }
 
-    async fn remove_all(&self, _: Origin, _: RemoveAllRequest) -> RemoveAllAnswer {
-        RemoveAllAnswer::Ok(self.ran("remove_all", &[]))
+    async fn remove_all(&self, _: Origin, _: RemoveAllRequest) -> Result<RemoveAllAnswer, RequestError> {
+        Ok(RemoveAllAnswer::Ok(self.ran("remove_all", &[])))
     }
 
-    async fn read_user(&self, _: Origin, request: ReadUserRequest) -> ReadUserAnswer {
-        ReadUserAnswer::Ok(self.ran("read_user", &[Some(request.path.user_id)]))
+    async fn read_user(&self, _: Origin, request: ReadUserRequest) -> Result<ReadUserAnswer, RequestError> {
+        Ok(ReadUserAnswer::Ok(self.ran("read_user", &[Some(request.path.user_id)])))
     }
 
-    async fn remove_user(&self, _: Origin, request: RemoveUserRequest) -> RemoveUserAnswer {
-        RemoveUserAnswer::Ok(self.ran("remove_user", &[Some(request.path.user_id)]))
+    async fn remove_user(&self, _: Origin, request: RemoveUserRequest) -> Result<RemoveUserAnswer, RequestError> {
+        Ok(RemoveUserAnswer::Ok(self.ran("remove_user", &[Some(request.path.user_id)])))
     }
 
-    async fn user_options(&self, _: Origin, request: UserOptionsRequest) -> UserOptionsAnswer {
-        UserOptionsAnswer::Ok(self.ran("user_options", &[Some(request.path.user_id)]))
+    async fn user_options(&self, _: Origin, request: UserOptionsRequest) -> Result<UserOptionsAnswer, RequestError> {
+        Ok(UserOptionsAnswer::Ok(self.ran("user_options", &[Some(request.path.user_id)])))
     }
 
-    async fn remove_link(&self, _: Origin, request: RemoveLinkRequest) -> RemoveLinkAnswer {
+    async fn remove_link(&self, _: Origin, request: RemoveLinkRequest) -> Result<RemoveLinkAnswer, RequestError> {
         let RemoveLinkRequest { path, query, header } = request;
         let seen = [Some(path.user_id), Some(path.link_id), query.filter_name, Some(query.top.to_string()), query.options, header.api_version];
-        RemoveLinkAnswer::Ok(self.ran("remove_link", &seen))
+        Ok(RemoveLinkAnswer::Ok(self.ran("remove_link", &seen)))
     }
 
-    async fn list_bookings(&self, _: Origin, request: ListBookingsRequest) -> ListBookingsAnswer {
+    async fn list_bookings(&self, _: Origin, request: ListBookingsRequest) -> Result<ListBookingsAnswer, RequestError> {
         let seen = [
             json!(request.path.from),
             json!(request.path.day),
@@ -60,33 +60,33 @@ impl Api for Wire {
             json!(request.header.x_day),
         ];
         let seen = seen.map(|value| value.as_str().map(str::to_owned));
-        ListBookingsAnswer::Ok(self.ran("list_bookings", &seen))
+        Ok(ListBookingsAnswer::Ok(self.ran("list_bookings", &seen)))
     }
 
-    async fn probe_file(&self, _: Origin, request: ProbeFileRequest) -> ProbeFileAnswer {
-        match request.path.id {
+    async fn probe_file(&self, _: Origin, request: ProbeFileRequest) -> Result<ProbeFileAnswer, RequestError> {
+        Ok(match request.path.id {
             404 => ProbeFileAnswer::NotFound,
             id => ProbeFileAnswer::Ok { etag: format!("\"{id}\"") },
-        }
+        })
     }
 
-    async fn put_rates(&self, _: Origin, request: PutRatesRequest) -> PutRatesAnswer {
-        PutRatesAnswer::Ok(request.body)
+    async fn put_rates(&self, _: Origin, request: PutRatesRequest) -> Result<PutRatesAnswer, RequestError> {
+        Ok(PutRatesAnswer::Ok(request.body))
     }
 
-    async fn put_ids(&self, _: Origin, request: PutIdsRequest) -> PutIdsAnswer {
-        match request.body.as_slice() {
+    async fn put_ids(&self, _: Origin, request: PutIdsRequest) -> Result<PutIdsAnswer, RequestError> {
+        Ok(match request.body.as_slice() {
             [only] if only.ends_with('0') => PutIdsAnswer::BadRequest(7),
             ids => PutIdsAnswer::Ok(ids.iter().map(|id| (id.clone(), Some(id.clone()))).collect()),
-        }
+        })
     }
 
-    async fn a(&self, _: Origin, _: ARequest) -> AAnswer {
-        AAnswer::NoContent
+    async fn a(&self, _: Origin, _: ARequest) -> Result<AAnswer, RequestError> {
+        Ok(AAnswer::NoContent)
     }
 
-    async fn described_a(&self, _: Origin, _: DescribedARequest) -> DescribedAAnswer {
-        DescribedAAnswer::NoContent
+    async fn described_a(&self, _: Origin, _: DescribedARequest) -> Result<DescribedAAnswer, RequestError> {
+        Ok(DescribedAAnswer::NoContent)
     }
 }
 
@@ -98,7 +98,7 @@ pub async fn run() {
     let log = slog::Logger::root(slog::Discard, slog::o!());
     let server = dropshot::ServerBuilder::new(
         api_description::<Wire>().unwrap(),
-        Served::new(wire, Settings::default()),
+        context(wire, Settings::default()),
         log,
     )
     .start()

@@ -2,25 +2,15 @@
 
 use std::sync::Arc;
 
-use arklow_api::server::{
-    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest, GetV1SelfAnswer,
-    GetV1SelfMfaAnswer, GetV1SelfMfaRequest, GetV1SelfRequest, Origin,
-    PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
-    PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
-    PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
-    PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
-    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, RequestError,
-};
-use arklow_api::types::ErrorEnvelope;
+use arklow_api::server::{self, Api, Credentials, Failure, Origin, RequestError};
+use arklow_api::types::{self, ErrorEnvelope};
 
 use crate::app::App;
 use crate::http::auth::{self, Caller};
-use crate::http::ops::{
-    delete_v1_self_mfa_remove, get_v1_self, get_v1_self_mfa, post_v1_self_mfa_enroll_confirm,
-    post_v1_self_mfa_enroll_start, post_v1_self_mfa_regenerate_totp, post_v1_self_mfa_verify_totp,
-    post_v1_self_mfa_verify_totp_backup,
-};
-use crate::http::wire;
+use crate::http::error::OperationError;
+use crate::http::{ops, wire};
+
+type Result<T, E = OperationError> = std::result::Result<T, E>;
 
 /// Answers the operations of the contract.
 pub(crate) struct Server {
@@ -35,6 +25,7 @@ impl Server {
 
 impl Api for Server {
     type Caller = Caller;
+    type Error = OperationError;
 
     async fn authenticate(
         &self,
@@ -44,107 +35,75 @@ impl Api for Server {
         auth::authenticate(&self.app, origin, credentials).await
     }
 
-    fn fault(&self, fault: &RequestError) -> ErrorEnvelope {
-        wire::envelope(fault)
+    fn request_error(&self, error: &RequestError) -> ErrorEnvelope {
+        wire::envelope(error)
     }
 
-    async fn get_v1_self(&self, caller: Caller, _: GetV1SelfRequest) -> GetV1SelfAnswer {
-        match get_v1_self::run(&self.app, &caller).await {
-            Ok(envelope) => GetV1SelfAnswer::Ok(envelope),
-            Err(error) => get_v1_self::answer_error(&error, &caller, self.app.clock.now()),
-        }
+    fn error(&self, error: OperationError, origin: &Origin) -> Failure {
+        error.answer(origin, self.app.clock.now())
+    }
+
+    async fn get_v1_self(
+        &self,
+        caller: Caller,
+        _: server::GetV1SelfRequest,
+    ) -> Result<types::SelfEnvelope> {
+        ops::get_v1_self::run(&self.app, &caller).await
     }
 
     async fn get_v1_self_mfa(
         &self,
         caller: Caller,
-        request: GetV1SelfMfaRequest,
-    ) -> GetV1SelfMfaAnswer {
-        match get_v1_self_mfa::run(&self.app, &caller, request).await {
-            Ok(envelope) => GetV1SelfMfaAnswer::Ok(envelope),
-            Err(error) => get_v1_self_mfa::answer_error(&error, &caller, self.app.clock.now()),
-        }
+        request: server::GetV1SelfMfaRequest,
+    ) -> Result<types::MfaDeviceListEnvelope> {
+        ops::get_v1_self_mfa::run(&self.app, &caller, request).await
     }
 
     async fn post_v1_self_mfa_enroll_start(
         &self,
         caller: Caller,
-        request: PostV1SelfMfaEnrollStartRequest,
-    ) -> PostV1SelfMfaEnrollStartAnswer {
-        match post_v1_self_mfa_enroll_start::run(&self.app, &caller, request).await {
-            Ok(envelope) => PostV1SelfMfaEnrollStartAnswer::Ok(envelope),
-            Err(error) => {
-                post_v1_self_mfa_enroll_start::answer_error(&error, &caller, self.app.clock.now())
-            }
-        }
+        request: server::PostV1SelfMfaEnrollStartRequest,
+    ) -> Result<types::EnrollmentEnvelope> {
+        ops::post_v1_self_mfa_enroll_start::run(&self.app, &caller, request).await
     }
 
     async fn post_v1_self_mfa_enroll_confirm(
         &self,
         caller: Caller,
-        request: PostV1SelfMfaEnrollConfirmRequest,
-    ) -> PostV1SelfMfaEnrollConfirmAnswer {
-        match post_v1_self_mfa_enroll_confirm::run(&self.app, &caller, request).await {
-            Ok(envelope) => PostV1SelfMfaEnrollConfirmAnswer::Ok(envelope),
-            Err(error) => {
-                post_v1_self_mfa_enroll_confirm::answer_error(&error, &caller, self.app.clock.now())
-            }
-        }
+        request: server::PostV1SelfMfaEnrollConfirmRequest,
+    ) -> Result<types::ConfirmEnrollmentEnvelope> {
+        ops::post_v1_self_mfa_enroll_confirm::run(&self.app, &caller, request).await
     }
 
     async fn post_v1_self_mfa_verify_totp(
         &self,
         caller: Caller,
-        request: PostV1SelfMfaVerifyTotpRequest,
-    ) -> PostV1SelfMfaVerifyTotpAnswer {
-        match post_v1_self_mfa_verify_totp::run(&self.app, &caller, request).await {
-            Ok(envelope) => PostV1SelfMfaVerifyTotpAnswer::Ok(envelope),
-            Err(error) => {
-                post_v1_self_mfa_verify_totp::answer_error(&error, &caller, self.app.clock.now())
-            }
-        }
+        request: server::PostV1SelfMfaVerifyTotpRequest,
+    ) -> Result<types::VerifyTotpEnvelope> {
+        ops::post_v1_self_mfa_verify_totp::run(&self.app, &caller, request).await
     }
 
     async fn post_v1_self_mfa_verify_totp_backup(
         &self,
         caller: Caller,
-        request: PostV1SelfMfaVerifyTotpBackupRequest,
-    ) -> PostV1SelfMfaVerifyTotpBackupAnswer {
-        match post_v1_self_mfa_verify_totp_backup::run(&self.app, &caller, request).await {
-            Ok(envelope) => PostV1SelfMfaVerifyTotpBackupAnswer::Ok(envelope),
-            Err(error) => post_v1_self_mfa_verify_totp_backup::answer_error(
-                &error,
-                &caller,
-                self.app.clock.now(),
-            ),
-        }
+        request: server::PostV1SelfMfaVerifyTotpBackupRequest,
+    ) -> Result<types::VerifyBackupCodeEnvelope> {
+        ops::post_v1_self_mfa_verify_totp_backup::run(&self.app, &caller, request).await
     }
 
     async fn post_v1_self_mfa_regenerate_totp(
         &self,
         caller: Caller,
-        request: PostV1SelfMfaRegenerateTotpRequest,
-    ) -> PostV1SelfMfaRegenerateTotpAnswer {
-        match post_v1_self_mfa_regenerate_totp::run(&self.app, &caller, request).await {
-            Ok(envelope) => PostV1SelfMfaRegenerateTotpAnswer::Ok(envelope),
-            Err(error) => post_v1_self_mfa_regenerate_totp::answer_error(
-                &error,
-                &caller,
-                self.app.clock.now(),
-            ),
-        }
+        request: server::PostV1SelfMfaRegenerateTotpRequest,
+    ) -> Result<types::RegenerateTotpEnvelope> {
+        ops::post_v1_self_mfa_regenerate_totp::run(&self.app, &caller, request).await
     }
 
     async fn delete_v1_self_mfa_remove(
         &self,
         caller: Caller,
-        request: DeleteV1SelfMfaRemoveRequest,
-    ) -> DeleteV1SelfMfaRemoveAnswer {
-        match delete_v1_self_mfa_remove::run(&self.app, &caller, request).await {
-            Ok(envelope) => DeleteV1SelfMfaRemoveAnswer::Ok(envelope),
-            Err(error) => {
-                delete_v1_self_mfa_remove::answer_error(&error, &caller, self.app.clock.now())
-            }
-        }
+        request: server::DeleteV1SelfMfaRemoveRequest,
+    ) -> Result<types::RemoveDeviceEnvelope> {
+        ops::delete_v1_self_mfa_remove::run(&self.app, &caller, request).await
     }
 }

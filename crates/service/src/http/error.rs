@@ -1,7 +1,7 @@
 //! The errors of all operations, and the answer to each.
 
-use arklow_api::server::{Origin, RequestError};
-use arklow_api::types::ErrorEnvelope;
+use arklow_api::server::{Failure, Origin, RequestError};
+use arklow_api::types::ErrorCode;
 use arklow_domain::{Denial, MalformedCode, MalformedTotpCode, NameError, NoEntropy};
 use arklow_store::StoreError;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -57,42 +57,60 @@ impl From<StoreError> for OperationError {
 
 impl OperationError {
     /// The answer to this error.
-    pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> ErrorAnswer {
-        let answer = |status, code| ErrorAnswer::new(status, wire::operation_error(code, self));
-        let fault =
-            |fault: RequestError| ErrorAnswer::new(fault.status().as_u16(), wire::envelope(&fault));
+    pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> Failure {
+        let declared = |code, wait: Option<TimeDelta>| Failure::Declared {
+            code,
+            body: wire::operation_error(code, self),
+            retry_after: wait.map(seconds),
+        };
         match self {
-            Self::Name(_) => answer(400, "INVALID_REQUEST"),
+            Self::Name(_) => declared(ErrorCode::InvalidRequest, None),
             Self::MalformedTotpCode(_) | Self::MalformedBackupCode(_) => {
-                answer(400, "MALFORMED_CODE")
+                declared(ErrorCode::MalformedCode, None)
             }
-            Self::Denied(denial) => match *denial {
-                Denial::SessionEnded => fault(RequestError::Unauthenticated),
-                Denial::MfaRequired => answer(403, "MFA_REQUIRED"),
-                Denial::DeviceNotFound => answer(404, "DEVICE_NOT_FOUND"),
-                Denial::DeviceNotConfirmed => answer(409, "DEVICE_NOT_CONFIRMED"),
-                Denial::DeviceAlreadyConfirmed => answer(409, "DEVICE_ALREADY_CONFIRMED"),
-                Denial::EnrollmentExpired => answer(409, "ENROLLMENT_EXPIRED"),
-                Denial::TooManyDevices => answer(409, "TOO_MANY_DEVICES"),
-                Denial::RateLimited { until } => {
-                    answer(429, "RATE_LIMITED").after(seconds(until - now))
-                }
-                Denial::UserLocked { until } => {
-                    answer(429, "TOO_MANY_FAILURES").after(seconds(until - now))
-                }
-                Denial::FactorLocked => answer(429, "FACTOR_LOCKED").after(seconds(FACTOR_RETRY)),
-            },
-            Self::Busy => fault(RequestError::Unavailable { retry_after: None })
-                .after(wire::RETRY_AFTER.as_secs().cast_signed()),
+            // In the words for a request without a session: it is the same to the caller.
+            Self::Denied(Denial::SessionEnded) => Failure::Request(RequestError::Unauthenticated),
+            Self::Denied(denial) => declared(code_of(*denial), wait_after(*denial, now)),
+            Self::Busy => Failure::Request(RequestError::Unavailable { retry_after: None }),
             Self::Unavailable(cause) => {
                 log::outage(origin, cause);
-                answer(503, "UNAVAILABLE").after(wire::RETRY_AFTER.as_secs().cast_signed())
+                declared(ErrorCode::Unavailable, Some(wire::RETRY_AFTER))
             }
             Self::Entropy(_) | Self::QrCode(_) | Self::Store(_) => {
                 log::failure(origin, self);
-                fault(RequestError::Internal)
+                Failure::Request(RequestError::Internal)
             }
         }
+    }
+}
+
+fn code_of(denial: Denial) -> ErrorCode {
+    match denial {
+        Denial::SessionEnded => ErrorCode::Unauthenticated,
+        Denial::MfaRequired => ErrorCode::MfaRequired,
+        Denial::DeviceNotFound => ErrorCode::DeviceNotFound,
+        Denial::DeviceNotConfirmed => ErrorCode::DeviceNotConfirmed,
+        Denial::DeviceAlreadyConfirmed => ErrorCode::DeviceAlreadyConfirmed,
+        Denial::EnrollmentExpired => ErrorCode::EnrollmentExpired,
+        Denial::TooManyDevices => ErrorCode::TooManyDevices,
+        Denial::RateLimited { .. } => ErrorCode::RateLimited,
+        Denial::UserLocked { .. } => ErrorCode::TooManyFailures,
+        Denial::FactorLocked => ErrorCode::FactorLocked,
+    }
+}
+
+/// The time until the next try, for the denials that end by themselves.
+fn wait_after(denial: Denial, now: DateTime<Utc>) -> Option<TimeDelta> {
+    match denial {
+        Denial::RateLimited { until } | Denial::UserLocked { until } => Some(until - now),
+        Denial::FactorLocked => Some(FACTOR_RETRY),
+        Denial::SessionEnded
+        | Denial::MfaRequired
+        | Denial::DeviceNotFound
+        | Denial::DeviceNotConfirmed
+        | Denial::DeviceAlreadyConfirmed
+        | Denial::EnrollmentExpired
+        | Denial::TooManyDevices => None,
     }
 }
 
@@ -101,57 +119,6 @@ fn seconds(wait: TimeDelta) -> i64 {
     let rounded_up = wait.num_seconds() + i64::from(wait.subsec_nanos() > 0);
     rounded_up.max(1)
 }
-
-/// The answer to an error, before it is the answer of one operation.
-#[derive(Debug)]
-pub(crate) struct ErrorAnswer {
-    pub(crate) status: u16,
-    pub(crate) body: ErrorEnvelope,
-    /// `Retry-After` in seconds, for the statuses that have it.
-    pub(crate) retry_after: i64,
-}
-
-impl ErrorAnswer {
-    fn new(status: u16, body: ErrorEnvelope) -> Self {
-        Self {
-            status,
-            body,
-            retry_after: 0,
-        }
-    }
-
-    fn after(self, retry_after: i64) -> Self {
-        Self {
-            retry_after,
-            ..self
-        }
-    }
-}
-
-/// Converts an [`ErrorAnswer`] to the answer of an operation, which declares 401, 500, 503 and the
-/// statuses listed here. Any other status is a defect.
-macro_rules! answer {
-    ($answer:ident, $error:expr, [$($status:literal => $variant:ident),*] $(, $limited:ident)?) => {{
-        let $crate::http::error::ErrorAnswer {
-            status,
-            body,
-            retry_after,
-        } = $error;
-        match status {
-            $($status => $answer::$variant(body),)*
-            $(429 => $answer::$limited { body, retry_after },)?
-            401 => $answer::Unauthorized(body),
-            500 => $answer::InternalServerError(body),
-            503 => $answer::ServiceUnavailable { body, retry_after },
-            _ => {
-                tracing::error!(status, "the operation does not declare this status");
-                let fault = arklow_api::server::RequestError::Internal;
-                $answer::InternalServerError($crate::http::wire::envelope(&fault))
-            }
-        }
-    }};
-}
-pub(crate) use answer;
 
 #[cfg(test)]
 mod tests {
@@ -170,8 +137,8 @@ mod tests {
     #[test]
     fn busy_database_is_answered_with_a_time_to_come_back() {
         let answer = OperationError::from(StoreError::Busy).answer(&origin(), DateTime::UNIX_EPOCH);
-        assert_eq!((answer.status, answer.retry_after), (503, 1));
-        assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
+        let unavailable = RequestError::Unavailable { retry_after: None };
+        assert_eq!(answer, Failure::Request(unavailable));
     }
 
     #[test]
@@ -182,10 +149,18 @@ mod tests {
             (StoreError::Unknown(cause()), "not known"),
         ] {
             let answer = OperationError::from(error).answer(&origin(), DateTime::UNIX_EPOCH);
-            assert_eq!((answer.status, answer.retry_after), (503, 1));
-            assert_eq!(answer.body.errors[0].code, "UNAVAILABLE");
-            assert!(!answer.body.errors[0].message.contains("refused"));
-            assert!(answer.body.errors[0].message.contains(words));
+            let Failure::Declared {
+                code,
+                body,
+                retry_after,
+            } = answer
+            else {
+                panic!("{answer:?}")
+            };
+            assert_eq!((code.status(), retry_after), (503, Some(1)));
+            assert_eq!(body.errors[0].code, "UNAVAILABLE");
+            assert!(!body.errors[0].message.contains("refused"));
+            assert!(body.errors[0].message.contains(words));
         }
     }
 
@@ -193,8 +168,6 @@ mod tests {
     fn failing_store_is_answered_without_its_reason() {
         let answer =
             OperationError::from(StoreError::Closed).answer(&origin(), DateTime::UNIX_EPOCH);
-        assert_eq!(answer.status, 500);
-        assert_eq!(answer.body.errors[0].code, "INTERNAL");
-        assert!(!answer.body.errors[0].message.contains("closed"));
+        assert_eq!(answer, Failure::Request(RequestError::Internal));
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arklow_api::server::{Api, Served, Settings, api_description};
+use arklow_api::server::{Api, Served, Settings, api_description, context};
 use arklow_store::StoreError;
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -169,11 +169,12 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
 fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, ServerError> {
     let limits = connection_limits(&config)?;
     let timeouts = config.timeouts;
-    let mut description = api_description::<A>().map_err(ServerError::Start)?;
+    let mut description =
+        api_description::<A>().map_err(|error| ServerError::Start(error.into()))?;
     if config.docs {
         docs::register(&mut description).map_err(|error| ServerError::Start(Box::new(error)))?;
     }
-    let served = Served::new(api, config.settings);
+    let served = context(api, config.settings);
     let config = ConfigDropshot {
         bind_address: config.listen,
         // A change that has begun is carried through, whether or not its caller waits for it.

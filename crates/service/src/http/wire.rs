@@ -1,22 +1,21 @@
 //! From domain types to the types of the contract.
 
 use std::error::Error;
-use std::time::Duration;
 
 use arklow_api::server::{In, RequestError, Violation};
 use arklow_api::types::{
     ApiError, BackupCodeVerification, ConfirmEnrollmentEnvelope, DeviceRemoval, Enrollment,
-    EnrollmentConfirmation, EnrollmentEnvelope, ErrorEnvelope, Membership, MfaDevice,
+    EnrollmentConfirmation, EnrollmentEnvelope, ErrorCode, ErrorEnvelope, Membership, MfaDevice,
     MfaDeviceList, MfaDeviceListEnvelope, MfaDeviceType, RegenerateTotpEnvelope,
     RegenerateTotpResult, RemoveDeviceEnvelope, SelfEnvelope, SelfUser, TotpVerification,
     VerificationType, VerifyBackupCodeEnvelope, VerifyTotpEnvelope,
 };
 use arklow_domain::{BackupCodes, Device, DeviceState, ProvisioningUri, User};
 use arklow_store::{Attempt, DevicePage};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// What `Retry-After` says: a busy database is usually free again by then.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: TimeDelta = TimeDelta::seconds(1);
 
 /// A device with its new set of codes, in the envelope of a success.
 pub(crate) fn regenerated(
@@ -174,11 +173,11 @@ pub(crate) fn envelope(fault: &RequestError) -> ErrorEnvelope {
 }
 
 /// The answer of an operation that was not carried out for one reason.
-pub(crate) fn operation_error(code: &str, reason: &dyn Error) -> ErrorEnvelope {
+pub(crate) fn operation_error(code: ErrorCode, reason: &dyn Error) -> ErrorEnvelope {
     ErrorEnvelope {
         data: (),
         errors: vec![ApiError {
-            code: code.to_owned(),
+            code: code.to_string(),
             message: reason.to_string(),
         }],
     }

@@ -1,24 +1,15 @@
 //! A device of the caller goes, with its seed and its codes.
 
-use arklow_api::server::{
-    DeleteV1SelfMfaRemoveAnswer as Answer, DeleteV1SelfMfaRemoveRequest as Request,
-};
+use arklow_api::server::DeleteV1SelfMfaRemoveRequest as Request;
 use arklow_api::types::{RemoveDeviceEnvelope, VerificationType};
 use arklow_store::{Attempt, Goal};
-use chrono::{DateTime, Utc};
 use tracing::info;
 
 use crate::app::App;
 use crate::http::attempts::{self, Kind};
 use crate::http::auth::Caller;
-use crate::http::error::{self, OperationError};
+use crate::http::error::OperationError;
 use crate::http::wire;
-
-/// How an error is answered.
-pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let answer = error.answer(caller.origin(), now);
-    error::answer!(Answer, answer, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
-}
 
 /// Removes the device if the code is one of it.
 pub(crate) async fn run(

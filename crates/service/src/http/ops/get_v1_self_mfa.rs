@@ -1,18 +1,12 @@
 //! The devices of the caller.
 
-use arklow_api::server::{GetV1SelfMfaAnswer as Answer, GetV1SelfMfaRequest as Request};
+use arklow_api::server::GetV1SelfMfaRequest as Request;
 use arklow_api::types::MfaDeviceListEnvelope;
-use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::http::auth::Caller;
-use crate::http::error::{self, OperationError};
+use crate::http::error::OperationError;
 use crate::http::wire;
-
-/// How an error is answered.
-pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    error::answer!(Answer, error.answer(caller.origin(), now), [])
-}
 
 /// Reads a page of the devices that the caller has.
 pub(crate) async fn run(

@@ -1,29 +1,15 @@
 //! A pending device becomes a second factor of the caller.
 
-use arklow_api::server::{
-    PostV1SelfMfaEnrollConfirmAnswer as Answer, PostV1SelfMfaEnrollConfirmRequest as Request,
-};
+use arklow_api::server::PostV1SelfMfaEnrollConfirmRequest as Request;
 use arklow_api::types::ConfirmEnrollmentEnvelope;
 use arklow_store::{Attempt, Goal};
-use chrono::{DateTime, Utc};
 use tracing::info;
 
 use crate::app::App;
 use crate::http::attempts::{self, Kind};
 use crate::http::auth::Caller;
-use crate::http::error::{self, OperationError};
+use crate::http::error::OperationError;
 use crate::http::wire;
-
-/// How an error is answered.
-pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let answer = error.answer(caller.origin(), now);
-    error::answer!(
-        Answer,
-        answer,
-        [400 => BadRequest, 403 => Forbidden, 404 => NotFound, 409 => Conflict],
-        TooManyRequests
-    )
-}
 
 /// Confirms the device if the code is one of it, and makes the session MFA-fresh.
 pub(crate) async fn run(

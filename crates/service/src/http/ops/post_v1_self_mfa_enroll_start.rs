@@ -1,8 +1,6 @@
 //! A pending device for the caller, with the secrets that make it one.
 
-use arklow_api::server::{
-    PostV1SelfMfaEnrollStartAnswer as Answer, PostV1SelfMfaEnrollStartRequest as Request,
-};
+use arklow_api::server::PostV1SelfMfaEnrollStartRequest as Request;
 use arklow_api::types::EnrollmentEnvelope;
 use arklow_domain::{BackupCodes, Denial, DeviceId, DeviceName, Keyring, NoEntropy, Seed};
 use arklow_store::{AskEnrollment, AuditEvent, NewDevice, StartEnrollment, StoreError};
@@ -12,15 +10,9 @@ use tracing::info;
 use crate::app::App;
 use crate::http::attempts;
 use crate::http::auth::Caller;
-use crate::http::error::{self, OperationError};
+use crate::http::error::OperationError;
 use crate::http::qr;
 use crate::http::wire;
-
-/// How an error is answered.
-pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let answer = error.answer(caller.origin(), now);
-    error::answer!(Answer, answer, [400 => BadRequest, 403 => Forbidden, 409 => Conflict], TooManyRequests)
-}
 
 /// Enrolls a pending device and gives its secrets, the only time that they are shown.
 pub(crate) async fn run(
@@ -93,7 +85,6 @@ async fn start(
 mod tests {
     use std::sync::Arc;
 
-    use super::*;
     use crate::testing::{Exhausted, TestApp, origin};
 
     #[tokio::test]
@@ -103,16 +94,14 @@ mod tests {
         let token = app.db_session_without_mfa(&ada).await;
         let exhausted = app.with_random(Arc::new(Exhausted));
         let caller = app.caller_with(&token, origin()).await;
-        let answer = exhausted.start_enrollment(caller).await;
-        assert!(matches!(answer, Answer::Forbidden(_)), "{answer:?}");
+        let error = exhausted.start_enrollment(caller).await.unwrap_err();
+        assert_eq!(error.kind(), (403, "MFA_REQUIRED"));
         for _ in 0..10 {
-            let answer = app.start_enrollment(app.caller(&ada).await).await;
-            assert!(matches!(answer, Answer::Ok(_)), "{answer:?}");
+            let caller = app.caller(&ada).await;
+            app.start_enrollment(caller).await.unwrap();
         }
-        let answer = exhausted.start_enrollment(app.caller(&ada).await).await;
-        let Answer::TooManyRequests { retry_after, .. } = answer else {
-            panic!("{answer:?}")
-        };
-        assert_eq!(retry_after, 3_600);
+        let caller = app.caller(&ada).await;
+        let error = exhausted.start_enrollment(caller).await.unwrap_err();
+        assert_eq!(error.retry_after, Some(3_600));
     }
 }

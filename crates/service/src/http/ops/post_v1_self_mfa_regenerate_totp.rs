@@ -1,8 +1,6 @@
 //! Ten new backup codes for a device of the caller.
 
-use arklow_api::server::{
-    PostV1SelfMfaRegenerateTotpAnswer as Answer, PostV1SelfMfaRegenerateTotpRequest as Request,
-};
+use arklow_api::server::PostV1SelfMfaRegenerateTotpRequest as Request;
 use arklow_api::types::RegenerateTotpEnvelope;
 use arklow_domain::{BackupCodes, DeviceId, Keyring, NoEntropy};
 use arklow_store::{AuditEvent, ReplaceBackupCodes, ReplacedCodes, StoreError};
@@ -12,19 +10,8 @@ use tracing::info;
 use crate::app::App;
 use crate::http::attempts;
 use crate::http::auth::Caller;
-use crate::http::error::{self, OperationError};
+use crate::http::error::OperationError;
 use crate::http::wire;
-
-/// How an error is answered.
-pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let answer = error.answer(caller.origin(), now);
-    error::answer!(
-        Answer,
-        answer,
-        [400 => BadRequest, 403 => Forbidden, 404 => NotFound, 409 => Conflict],
-        TooManyRequests
-    )
-}
 
 /// Replaces the set of the device and gives the new one, the only time that it is shown.
 pub(crate) async fn run(
@@ -89,42 +76,20 @@ mod tests {
     use std::sync::Arc;
 
     use arklow_api::server::Origin;
-    use arklow_api::types::{ErrorEnvelope, RegenerateTotpResult};
+    use arklow_api::types::RegenerateTotpResult;
     use arklow_domain::CODES_PER_SET;
     use arklow_store::{AuditEvent, AuditFilter, AuditOrigin};
     use chrono::TimeDelta;
 
-    use super::*;
-    use crate::testing::{Ada, Exhausted, TestApp, origin};
+    use crate::testing::{Ada, Answer, Exhausted, TestApp, origin};
 
     #[track_caller]
-    fn success(answer: Answer) -> RegenerateTotpResult {
-        match answer {
-            Answer::Ok(RegenerateTotpEnvelope {
-                data: Some(result),
-                errors: None,
-            }) => result,
-            other => panic!("{other:?}"),
-        }
+    fn assert_error(answer: &Answer<RegenerateTotpResult>, status: u16, code: &str) {
+        let error = answer.as_ref().unwrap_err();
+        assert_eq!(error.kind(), (status, code));
     }
 
-    #[track_caller]
-    fn assert_error(answer: &Answer, status: u16, code: &str) {
-        let ErrorEnvelope { errors, .. } = match answer {
-            Answer::Unauthorized(body)
-            | Answer::Forbidden(body)
-            | Answer::NotFound(body)
-            | Answer::Conflict(body)
-            | Answer::InternalServerError(body)
-            | Answer::TooManyRequests { body, .. }
-            | Answer::ServiceUnavailable { body, .. } => body,
-            other => panic!("{other:?}"),
-        };
-        let codes: Vec<&str> = errors.iter().map(|error| &*error.code).collect();
-        assert_eq!((answer.status().as_u16(), codes), (status, vec![code]));
-    }
-
-    async fn regenerate(app: &TestApp, ada: &Ada) -> Answer {
+    async fn regenerate(app: &TestApp, ada: &Ada) -> Answer<RegenerateTotpResult> {
         let device = ada.device_id.to_string();
         app.regenerate(app.caller(ada).await, &device).await
     }
@@ -134,7 +99,7 @@ mod tests {
         let app = TestApp::start().await;
         let ada = app.db_ada().await;
         app.clock.advance(TimeDelta::milliseconds(1_500));
-        let result = success(regenerate(&app, &ada).await);
+        let result = regenerate(&app, &ada).await.unwrap();
         assert_eq!(result.device.id, ada.device_id.to_string());
         assert_eq!(result.device.user_id, ada.user_id.to_string());
         assert_eq!(result.device.updated_at, app.now());
@@ -147,8 +112,8 @@ mod tests {
     async fn codes_of_the_last_answer_work_and_all_earlier_ones_are_dead() {
         let app = TestApp::start().await;
         let ada = app.db_ada().await;
-        let first = success(regenerate(&app, &ada).await);
-        let second = success(regenerate(&app, &ada).await);
+        let first = regenerate(&app, &ada).await.unwrap();
+        let second = regenerate(&app, &ada).await.unwrap();
         for code in &first.backup_codes {
             assert!(!app.db_redeem(&ada, code).await);
         }
@@ -168,7 +133,7 @@ mod tests {
             ..origin()
         };
         let caller = app.caller_from(&ada, long.clone()).await;
-        success(app.regenerate(caller, &device).await);
+        app.regenerate(caller, &device).await.unwrap();
         let filter = AuditFilter::default();
         let mut records = app.store().audit_records(filter).await.unwrap();
         records.retain(|record| record.event == AuditEvent::BackupCodesRegenerated);
@@ -200,7 +165,7 @@ mod tests {
         let ada = app.db_ada().await;
         app.clock
             .set(ada.mfa_not_after - TimeDelta::microseconds(1));
-        success(regenerate(&app, &ada).await);
+        regenerate(&app, &ada).await.unwrap();
         app.clock.set(ada.mfa_not_after);
         assert_error(&regenerate(&app, &ada).await, 403, "MFA_REQUIRED");
     }
@@ -273,7 +238,7 @@ mod tests {
     async fn without_entropy_the_former_codes_stay() {
         let app = TestApp::start().await;
         let ada = app.db_ada().await;
-        let before = success(regenerate(&app, &ada).await);
+        let before = regenerate(&app, &ada).await.unwrap();
         let exhausted = app.with_random(Arc::new(Exhausted));
         let caller = app.caller(&ada).await;
         let device = ada.device_id.to_string();
@@ -288,14 +253,11 @@ mod tests {
         let ada = app.db_ada().await;
         for _ in 0..10 {
             app.clock.advance(TimeDelta::minutes(1));
-            success(regenerate(&app, &ada).await);
+            regenerate(&app, &ada).await.unwrap();
         }
         let error = regenerate(&app, &ada).await;
         assert_error(&error, 429, "RATE_LIMITED");
         // The first of the ten was nine minutes ago.
-        let Answer::TooManyRequests { retry_after, .. } = error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(retry_after, 51 * 60);
+        assert_eq!(error.unwrap_err().retry_after, Some(51 * 60));
     }
 }

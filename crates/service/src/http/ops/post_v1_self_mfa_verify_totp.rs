@@ -1,23 +1,14 @@
 //! A step-up of the caller's session by a TOTP code.
 
-use arklow_api::server::{
-    PostV1SelfMfaVerifyTotpAnswer as Answer, PostV1SelfMfaVerifyTotpRequest as Request,
-};
+use arklow_api::server::PostV1SelfMfaVerifyTotpRequest as Request;
 use arklow_api::types::VerifyTotpEnvelope;
 use arklow_store::Goal;
-use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::http::attempts::{self, Kind};
 use crate::http::auth::Caller;
-use crate::http::error::{self, OperationError};
+use crate::http::error::OperationError;
 use crate::http::wire;
-
-/// How an error is answered.
-pub(crate) fn answer_error(error: &OperationError, caller: &Caller, now: DateTime<Utc>) -> Answer {
-    let answer = error.answer(caller.origin(), now);
-    error::answer!(Answer, answer, [400 => BadRequest, 404 => NotFound, 409 => Conflict], TooManyRequests)
-}
 
 /// Uses the code up if it is right, and makes the session MFA-fresh.
 pub(crate) async fn run(

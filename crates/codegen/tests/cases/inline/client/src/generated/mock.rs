@@ -8,6 +8,7 @@ pub mod operations {
     //! its inner type with a call to `into_inner()`. This can
     //! be used to explicitly deviate from permitted values.
     use crate::*;
+
     pub struct GetV1DevicesWhen(::httpmock::When);
     impl GetV1DevicesWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -21,6 +22,7 @@ pub mod operations {
             self.0
         }
     }
+
     pub struct GetV1DevicesThen(::httpmock::Then);
     impl GetV1DevicesThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -39,6 +41,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PostV1DevicesRenewWhen(::httpmock::When);
     impl PostV1DevicesRenewWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -55,6 +58,7 @@ pub mod operations {
             Self(self.0.json_body_obj(value))
         }
     }
+
     pub struct PostV1DevicesRenewThen(::httpmock::Then);
     impl PostV1DevicesRenewThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -82,6 +86,7 @@ pub trait MockServerExt {
     fn get_v1_devices<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(operations::GetV1DevicesWhen, operations::GetV1DevicesThen);
+
     fn post_v1_devices_renew<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -102,6 +107,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn post_v1_devices_renew<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(

@@ -5,5 +5,9 @@
 #[cfg(feature = "server")]
 mod runtime;
 #[cfg(feature = "server")]
+pub mod operations;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod types;
+#[cfg(feature = "server")]
+pub mod unimplemented;

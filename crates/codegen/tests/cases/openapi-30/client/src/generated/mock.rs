@@ -8,6 +8,7 @@ pub mod operations {
     //! its inner type with a call to `into_inner()`. This can
     //! be used to explicitly deviate from permitted values.
     use crate::*;
+
     pub struct GetThingWhen(::httpmock::When);
     impl GetThingWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -26,6 +27,7 @@ pub mod operations {
             Self(self.0.path_matches(re))
         }
     }
+
     pub struct GetThingThen(::httpmock::Then);
     impl GetThingThen {
         pub fn new(inner: ::httpmock::Then) -> Self {

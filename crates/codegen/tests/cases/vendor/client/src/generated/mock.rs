@@ -8,6 +8,7 @@ pub mod operations {
     //! its inner type with a call to `into_inner()`. This can
     //! be used to explicitly deviate from permitted values.
     use crate::*;
+
     pub struct ModAckIngressActionWhen(::httpmock::When);
     impl ModAckIngressActionWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -24,6 +25,7 @@ pub mod operations {
             Self(self.0.json_body_obj(&value))
         }
     }
+
     pub struct ModAckIngressActionThen(::httpmock::Then);
     impl ModAckIngressActionThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -60,6 +62,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PutV1OrgsByOrgIdKeysWhen(::httpmock::When);
     impl PutV1OrgsByOrgIdKeysWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -86,6 +89,7 @@ pub mod operations {
             Self(self.0.json_body_obj(&value))
         }
     }
+
     pub struct PutV1OrgsByOrgIdKeysThen(::httpmock::Then);
     impl PutV1OrgsByOrgIdKeysThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -121,6 +125,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct DeleteV1OrgsByOrgIdKeysWhen(::httpmock::When);
     impl DeleteV1OrgsByOrgIdKeysWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -147,6 +152,7 @@ pub mod operations {
             Self(self.0.json_body_obj(&value))
         }
     }
+
     pub struct DeleteV1OrgsByOrgIdKeysThen(::httpmock::Then);
     impl DeleteV1OrgsByOrgIdKeysThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -173,6 +179,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct GetV1OrgsByOrgIdSourcesWhen(::httpmock::When);
     impl GetV1OrgsByOrgIdSourcesWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -255,6 +262,7 @@ pub mod operations {
             }
         }
     }
+
     pub struct GetV1OrgsByOrgIdSourcesThen(::httpmock::Then);
     impl GetV1OrgsByOrgIdSourcesThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -304,6 +312,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PutV1OrgsByOrgIdSourcesWhen(::httpmock::When);
     impl PutV1OrgsByOrgIdSourcesWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -329,6 +338,7 @@ pub mod operations {
             Self(self.0.json_body_obj(&value))
         }
     }
+
     pub struct PutV1OrgsByOrgIdSourcesThen(::httpmock::Then);
     impl PutV1OrgsByOrgIdSourcesThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -375,6 +385,7 @@ pub mod operations {
             )
         }
     }
+
     pub struct PingWhen(::httpmock::When);
     impl PingWhen {
         pub fn new(inner: ::httpmock::When) -> Self {
@@ -388,6 +399,7 @@ pub mod operations {
             self.0
         }
     }
+
     pub struct PingThen(::httpmock::Then);
     impl PingThen {
         pub fn new(inner: ::httpmock::Then) -> Self {
@@ -419,30 +431,35 @@ pub trait MockServerExt {
             operations::ModAckIngressActionWhen,
             operations::ModAckIngressActionThen,
         );
+
     fn put_v1_orgs_by_org_id_keys<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::PutV1OrgsByOrgIdKeysWhen,
             operations::PutV1OrgsByOrgIdKeysThen,
         );
+
     fn delete_v1_orgs_by_org_id_keys<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::DeleteV1OrgsByOrgIdKeysWhen,
             operations::DeleteV1OrgsByOrgIdKeysThen,
         );
+
     fn get_v1_orgs_by_org_id_sources<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::GetV1OrgsByOrgIdSourcesWhen,
             operations::GetV1OrgsByOrgIdSourcesThen,
         );
+
     fn put_v1_orgs_by_org_id_sources<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
             operations::PutV1OrgsByOrgIdSourcesWhen,
             operations::PutV1OrgsByOrgIdSourcesThen,
         );
+
     fn ping<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(operations::PingWhen, operations::PingThen);
@@ -463,6 +480,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn put_v1_orgs_by_org_id_keys<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -477,6 +495,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn delete_v1_orgs_by_org_id_keys<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -491,6 +510,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn get_v1_orgs_by_org_id_sources<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -505,6 +525,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn put_v1_orgs_by_org_id_sources<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(
@@ -519,6 +540,7 @@ impl MockServerExt for ::httpmock::MockServer {
             )
         })
     }
+
     fn ping<F>(&self, config_fn: F) -> ::httpmock::Mock<'_>
     where
         F: FnOnce(operations::PingWhen, operations::PingThen),

@@ -14,18 +14,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use arklow_adapter::{Errors as _, Operation};
+use arklow_api::operations;
 use arklow_api::server::{
-    Api, Credentials, DeleteV1SelfMfaRemoveAnswer, DeleteV1SelfMfaRemoveRequest,
-    GetV1SelfMfaAnswer, GetV1SelfMfaQuery, GetV1SelfMfaRequest, Origin,
-    PostV1SelfMfaEnrollConfirmAnswer, PostV1SelfMfaEnrollConfirmRequest,
-    PostV1SelfMfaEnrollStartAnswer, PostV1SelfMfaEnrollStartRequest,
-    PostV1SelfMfaRegenerateTotpAnswer, PostV1SelfMfaRegenerateTotpRequest,
-    PostV1SelfMfaVerifyTotpAnswer, PostV1SelfMfaVerifyTotpBackupAnswer,
-    PostV1SelfMfaVerifyTotpBackupRequest, PostV1SelfMfaVerifyTotpRequest, Secret,
+    Api, Credentials, DeleteV1SelfMfaRemoveRequest, Errors, GetV1SelfMfaQuery, GetV1SelfMfaRequest,
+    Origin, PostV1SelfMfaEnrollConfirmRequest, PostV1SelfMfaEnrollStartRequest,
+    PostV1SelfMfaRegenerateTotpRequest, PostV1SelfMfaVerifyTotpBackupRequest,
+    PostV1SelfMfaVerifyTotpRequest, RequestError, Secret,
 };
 use arklow_api::types::{
-    BackupCodeRequest, RegenerateTotpRequest, RemoveDeviceRequest, StartEnrollmentRequest,
-    TotpCodeRequest, VerificationType,
+    BackupCodeRequest, BackupCodeVerification, DeviceRemoval, Enrollment, EnrollmentConfirmation,
+    ErrorEnvelope, MfaDevice, RegenerateTotpRequest, RegenerateTotpResult, RemoveDeviceRequest,
+    StartEnrollmentRequest, TotpCodeRequest, TotpVerification, VerificationType,
 };
 use arklow_domain::{
     BackupCode, DeviceId, Keyring, LockoutPolicy, NoEntropy, Random, Seed, SessionId, SessionToken,
@@ -44,6 +44,7 @@ use crate::app::App;
 use crate::cli::serve::ServeArgs;
 use crate::http::api::Server;
 use crate::http::auth::Caller;
+use crate::http::error::OperationError;
 use crate::keys::Keys;
 use crate::policy::Policy;
 use crate::sources::{Clock, Sources};
@@ -159,6 +160,37 @@ pub(crate) fn sources() -> (Sources, Arc<TestClock>) {
     (sources, clock)
 }
 
+/// An error answer, as it would be sent.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ErrorAnswer {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// Seconds.
+    pub(crate) retry_after: Option<i64>,
+}
+
+impl ErrorAnswer {
+    fn new(status: u16, body: &ErrorEnvelope, retry_after: Option<i64>) -> Self {
+        let [error] = body.errors.as_slice() else {
+            panic!("{body:?}")
+        };
+        Self {
+            status,
+            code: error.code.clone(),
+            message: error.message.clone(),
+            retry_after,
+        }
+    }
+
+    /// What is compared in most tests.
+    pub(crate) fn kind(&self) -> (u16, &str) {
+        (self.status, &self.code)
+    }
+}
+
+pub(crate) type Answer<T> = Result<T, ErrorAnswer>;
+
 fn totp_request(device_id: &str, code: &TotpCode) -> TotpCodeRequest {
     TotpCodeRequest {
         device_id: device_id.to_owned(),
@@ -228,30 +260,57 @@ impl TestApp {
         caller.unwrap()
     }
 
+    /// The answer of operation `O`. Panics on an error that the operation does not declare.
+    fn answer<O: Operation>(
+        &self,
+        result: Result<O::Success, OperationError>,
+    ) -> Answer<O::Success> {
+        result.map_err(
+            |error| match Errors::reply(&self.server, error, &origin(), O::ERRORS) {
+                Ok(reply) => {
+                    let body = serde_json::from_slice(&reply.body.unwrap()).unwrap();
+                    let wait = reply.headers.get("retry-after");
+                    let wait = wait.map(|value| value.to_str().unwrap().parse().unwrap());
+                    ErrorAnswer::new(reply.status.as_u16(), &body, wait)
+                }
+                Err(RequestError::Undeclared(what)) => panic!("`{}` declares no {what}", O::ID),
+                Err(error) => {
+                    let body = self.server.request_error(&error);
+                    ErrorAnswer::new(error.status().as_u16(), &body, None)
+                }
+            },
+        )
+    }
+
     pub(crate) async fn regenerate(
         &self,
         caller: Caller,
         device_id: &str,
-    ) -> PostV1SelfMfaRegenerateTotpAnswer {
+    ) -> Answer<RegenerateTotpResult> {
         let body = RegenerateTotpRequest {
             device_id: device_id.to_owned(),
         };
         let request = PostV1SelfMfaRegenerateTotpRequest { body };
-        let answer = self
-            .server
-            .post_v1_self_mfa_regenerate_totp(caller, request);
-        answer.await
+        let server = &self.server;
+        let result = server
+            .post_v1_self_mfa_regenerate_totp(caller, request)
+            .await;
+        let answer = self.answer::<operations::PostV1SelfMfaRegenerateTotp>(result);
+        answer.map(|envelope| envelope.data.unwrap())
     }
 
-    pub(crate) async fn start_enrollment(&self, caller: Caller) -> PostV1SelfMfaEnrollStartAnswer {
+    pub(crate) async fn start_enrollment(&self, caller: Caller) -> Answer<Enrollment> {
         let body = StartEnrollmentRequest {
             name: "Tablet".to_owned(),
             device_type: None,
         };
         let request = PostV1SelfMfaEnrollStartRequest { body };
-        self.server
+        let result = self
+            .server
             .post_v1_self_mfa_enroll_start(caller, request)
-            .await
+            .await;
+        let answer = self.answer::<operations::PostV1SelfMfaEnrollStart>(result);
+        answer.map(|envelope| envelope.data.unwrap())
     }
 
     pub(crate) async fn confirm(
@@ -259,13 +318,16 @@ impl TestApp {
         caller: Caller,
         device_id: &str,
         code: &TotpCode,
-    ) -> PostV1SelfMfaEnrollConfirmAnswer {
+    ) -> Answer<EnrollmentConfirmation> {
         let request = PostV1SelfMfaEnrollConfirmRequest {
             body: totp_request(device_id, code),
         };
-        self.server
+        let server = &self.server;
+        let result = server
             .post_v1_self_mfa_enroll_confirm(caller, request)
-            .await
+            .await;
+        let answer = self.answer::<operations::PostV1SelfMfaEnrollConfirm>(result);
+        answer.map(|envelope| envelope.data.unwrap())
     }
 
     pub(crate) async fn verify(
@@ -273,13 +335,16 @@ impl TestApp {
         caller: Caller,
         device_id: &str,
         code: &TotpCode,
-    ) -> PostV1SelfMfaVerifyTotpAnswer {
+    ) -> Answer<TotpVerification> {
         let request = PostV1SelfMfaVerifyTotpRequest {
             body: totp_request(device_id, code),
         };
-        self.server
+        let result = self
+            .server
             .post_v1_self_mfa_verify_totp(caller, request)
-            .await
+            .await;
+        let answer = self.answer::<operations::PostV1SelfMfaVerifyTotp>(result);
+        answer.map(|envelope| envelope.data.unwrap())
     }
 
     pub(crate) async fn redeem(
@@ -287,15 +352,18 @@ impl TestApp {
         caller: Caller,
         device_id: &str,
         code: &str,
-    ) -> PostV1SelfMfaVerifyTotpBackupAnswer {
+    ) -> Answer<BackupCodeVerification> {
         let body = BackupCodeRequest {
             device_id: device_id.to_owned(),
             code: code.to_owned(),
         };
         let request = PostV1SelfMfaVerifyTotpBackupRequest { body };
-        self.server
+        let server = &self.server;
+        let result = server
             .post_v1_self_mfa_verify_totp_backup(caller, request)
-            .await
+            .await;
+        let answer = self.answer::<operations::PostV1SelfMfaVerifyTotpBackup>(result);
+        answer.map(|envelope| envelope.data.unwrap())
     }
 
     pub(crate) async fn remove(
@@ -304,24 +372,28 @@ impl TestApp {
         device_id: &str,
         verification_type: VerificationType,
         code: &str,
-    ) -> DeleteV1SelfMfaRemoveAnswer {
+    ) -> Answer<DeviceRemoval> {
         let body = RemoveDeviceRequest {
             device_id: device_id.to_owned(),
             verification_type,
             code: code.to_owned(),
         };
         let request = DeleteV1SelfMfaRemoveRequest { body };
-        self.server.delete_v1_self_mfa_remove(caller, request).await
+        let result = self.server.delete_v1_self_mfa_remove(caller, request).await;
+        let answer = self.answer::<operations::DeleteV1SelfMfaRemove>(result);
+        answer.map(|envelope| envelope.data.unwrap())
     }
 
-    pub(crate) async fn list(&self, caller: Caller) -> GetV1SelfMfaAnswer {
+    pub(crate) async fn list(&self, caller: Caller) -> Answer<Vec<MfaDevice>> {
         let query = GetV1SelfMfaQuery {
             take: 50,
             skip: 0,
             count_only: false,
         };
         let request = GetV1SelfMfaRequest { query };
-        self.server.get_v1_self_mfa(caller, request).await
+        let result = self.server.get_v1_self_mfa(caller, request).await;
+        let answer = self.answer::<operations::GetV1SelfMfa>(result);
+        answer.map(|envelope| envelope.data.unwrap().items)
     }
 
     pub(crate) async fn db_ada(&self) -> Ada {

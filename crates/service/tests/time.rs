@@ -1,14 +1,11 @@
 //! The effects of a moving clock on codes, locks, enrollments and step-ups.
 
-use arklow_api::server::{
-    PostV1SelfMfaEnrollConfirmAnswer as Confirmed, PostV1SelfMfaEnrollStartAnswer as Started,
-    PostV1SelfMfaRegenerateTotpAnswer as Regenerated, PostV1SelfMfaVerifyTotpAnswer as Verified,
-};
+use arklow_api::types::TotpVerification;
 use arklow_domain::{Seed, TotpCode, TotpStep, TotpWindow};
 use arklow_store::{AttemptRules, AuditOrigin, ResetStep};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Ada, TestApp, origin};
+use super::{Ada, Answer, TestApp, origin};
 use crate::policy::Policy;
 use crate::testing::default_policy;
 
@@ -18,20 +15,16 @@ fn seconds(count: i64) -> TimeDelta {
 
 /// What a verification says: whether the code was right, or the seconds to wait.
 #[track_caller]
-fn read(answer: &Verified) -> Result<bool, i64> {
-    match answer {
-        Verified::Ok(envelope) => Ok(envelope.data.as_ref().unwrap().valid),
-        Verified::TooManyRequests { body, retry_after } => {
-            assert_eq!(body.errors[0].code, "TOO_MANY_FAILURES");
-            Err(*retry_after)
-        }
-        other => panic!("{other:?}"),
-    }
+fn read(answer: Answer<TotpVerification>) -> Result<bool, i64> {
+    answer.map(|data| data.valid).map_err(|error| {
+        assert_eq!(error.code, "TOO_MANY_FAILURES");
+        error.retry_after.unwrap()
+    })
 }
 
 async fn verify(app: &TestApp, ada: &Ada, code: &TotpCode) -> Result<bool, i64> {
     let caller = app.caller(ada).await;
-    read(&app.verify(caller, &ada.device_id.to_string(), code).await)
+    read(app.verify(caller, &ada.device_id.to_string(), code).await)
 }
 
 /// A code of no step near.
@@ -120,17 +113,14 @@ async fn t18_clock_that_is_set_back_revives_no_code_and_prolongs_a_step_up_by_no
     let device = ada.device_id.to_string();
     let regenerate = async || app.regenerate(app.caller(&ada).await, &device).await;
     app.clock.set(start - TimeDelta::hours(2));
-    let answer = regenerate().await;
-    let Regenerated::Ok(envelope) = &answer else {
-        panic!("{answer:?}")
-    };
+    let data = regenerate().await.unwrap();
     let end = start + seconds(30) + TimeDelta::minutes(15);
-    let data = envelope.data.as_ref().unwrap();
     assert_eq!(data.session_mfa_not_after, end);
     app.clock.set(end - TimeDelta::microseconds(1));
-    assert!(matches!(regenerate().await, Regenerated::Ok(_)));
+    regenerate().await.unwrap();
     app.clock.set(end);
-    assert!(matches!(regenerate().await, Regenerated::Forbidden(_)));
+    let error = regenerate().await.unwrap_err();
+    assert_eq!(error.kind(), (403, "MFA_REQUIRED"));
 }
 
 #[tokio::test]
@@ -146,34 +136,18 @@ async fn t42_limits_count_nothing_from_after_the_clock() {
         .await;
     let caller = async || app.caller_with(&token, origin()).await;
     for _ in 0..10 {
-        let answer = app.regenerate(caller().await, &device).await;
-        assert!(matches!(answer, Regenerated::Ok(_)), "{answer:?}");
-        let answer = app.start_enrollment(caller().await).await;
-        assert!(matches!(answer, Started::Ok(_)), "{answer:?}");
+        app.regenerate(caller().await, &device).await.unwrap();
+        app.start_enrollment(caller().await).await.unwrap();
     }
-    let answer = app.regenerate(caller().await, &device).await;
-    assert!(matches!(
-        answer,
-        Regenerated::TooManyRequests {
-            retry_after: 3_600,
-            ..
-        }
-    ));
+    let error = app.regenerate(caller().await, &device).await.unwrap_err();
+    assert_eq!(error.retry_after, Some(3_600));
     app.clock.set(start);
     for _ in 0..10 {
-        let answer = app.regenerate(caller().await, &device).await;
-        assert!(matches!(answer, Regenerated::Ok(_)), "{answer:?}");
-        let answer = app.start_enrollment(caller().await).await;
-        assert!(matches!(answer, Started::Ok(_)), "{answer:?}");
+        app.regenerate(caller().await, &device).await.unwrap();
+        app.start_enrollment(caller().await).await.unwrap();
     }
-    let answer = app.regenerate(caller().await, &device).await;
-    assert!(matches!(
-        answer,
-        Regenerated::TooManyRequests {
-            retry_after: 3_600,
-            ..
-        }
-    ));
+    let error = app.regenerate(caller().await, &device).await.unwrap_err();
+    assert_eq!(error.retry_after, Some(3_600));
 }
 
 #[tokio::test]
@@ -189,7 +163,7 @@ async fn t42_lock_of_a_clock_that_was_ahead_ends_within_the_longest_lock() {
     let attempt = async |code: &TotpCode| {
         let (_, token) = app.db_session(ada.user_id, None).await;
         let caller = app.caller_with(&token, origin()).await;
-        read(&app.verify(caller, &device, code).await)
+        read(app.verify(caller, &device, code).await)
     };
     app.clock.set(start + TimeDelta::hours(6));
     for _ in 0..5 {
@@ -214,14 +188,11 @@ async fn t42_totp_of_a_device_works_again_after_its_step_was_reset() {
     let start = app.now();
     let device = ada.device_id.to_string();
     let answer = app.regenerate(app.caller(&ada).await, &device).await;
-    let Regenerated::Ok(envelope) = answer else {
-        panic!("{answer:?}")
-    };
-    let codes = envelope.data.unwrap().backup_codes;
+    let codes = answer.unwrap().backup_codes;
     app.clock.set(start + TimeDelta::hours(6));
     let (_, token) = app.db_session(ada.user_id, None).await;
-    app.redeem(app.caller_with(&token, origin()).await, &device, &codes[0])
-        .await;
+    let caller = app.caller_with(&token, origin()).await;
+    app.redeem(caller, &device, &codes[0]).await.unwrap();
     app.clock.set(start);
     let reset = || {
         let operator = AuditOrigin::operator("test");
@@ -254,10 +225,7 @@ async fn verifying_never_shortens_a_step_up_and_never_outlives_the_session() {
         let (_, token) = app.db_session(ada.user_id, fresh).await;
         let caller = app.caller_with(&token, origin()).await;
         let answer = app.verify(caller, &device, &ada.totp(app.now())).await;
-        let Verified::Ok(envelope) = &answer else {
-            panic!("{answer:?}")
-        };
-        let until = envelope.data.as_ref().unwrap().session_mfa_not_after;
+        let until = answer.unwrap().session_mfa_not_after;
         assert_eq!(
             until,
             Some(app.now() + TimeDelta::minutes(expected)),
@@ -276,18 +244,13 @@ async fn step_up_lasts_for_a_quarter_of_an_hour_to_the_microsecond() {
     let caller = async || app.caller_with(&token, origin()).await;
     let start = app.now();
     let answer = app.verify(caller().await, &device, &ada.totp(start)).await;
-    let Verified::Ok(envelope) = &answer else {
-        panic!("{answer:?}")
-    };
     let until = start + TimeDelta::minutes(15);
-    let data = envelope.data.as_ref().unwrap();
-    assert_eq!(data.session_mfa_not_after, Some(until));
+    assert_eq!(answer.unwrap().session_mfa_not_after, Some(until));
     app.clock.set(until - TimeDelta::microseconds(1));
-    let answer = app.regenerate(caller().await, &device).await;
-    assert!(matches!(answer, Regenerated::Ok(_)), "{answer:?}");
+    app.regenerate(caller().await, &device).await.unwrap();
     app.clock.set(until);
-    let answer = app.regenerate(caller().await, &device).await;
-    assert!(matches!(answer, Regenerated::Forbidden(_)), "{answer:?}");
+    let error = app.regenerate(caller().await, &device).await.unwrap_err();
+    assert_eq!(error.kind(), (403, "MFA_REQUIRED"));
 }
 
 #[tokio::test]
@@ -299,11 +262,7 @@ async fn step_up_ends_with_the_session_if_that_is_sooner() {
     let caller = app.caller(&ada).await;
     let code = ada.totp(app.now());
     let answer = app.verify(caller, &ada.device_id.to_string(), &code).await;
-    let Verified::Ok(envelope) = &answer else {
-        panic!("{answer:?}")
-    };
-    let data = envelope.data.as_ref().unwrap();
-    assert_eq!(data.session_mfa_not_after, Some(end));
+    assert_eq!(answer.unwrap().session_mfa_not_after, Some(end));
 }
 
 #[tokio::test]
@@ -319,7 +278,7 @@ async fn locks_last_for_15_30_60_and_60_minutes_and_end_on_their_own() {
     let attempt = async |code: &TotpCode| {
         let (_, token) = app.db_session(ada.user_id, None).await;
         let caller = app.caller_with(&token, origin()).await;
-        read(&app.verify(caller, &device, code).await)
+        read(app.verify(caller, &device, code).await)
     };
     for minutes in [15, 30, 60, 60] {
         for _ in 0..5 {
@@ -348,11 +307,7 @@ async fn pending_device_can_be_confirmed_for_a_quarter_of_an_hour() {
         let (_, token) = app.db_session(user_id, None).await;
         let caller = async || app.caller_with(&token, origin()).await;
         let start = app.now();
-        let started = app.start_enrollment(caller().await).await;
-        let Started::Ok(envelope) = &started else {
-            panic!("{started:?}")
-        };
-        let data = envelope.data.as_ref().unwrap();
+        let data = app.start_enrollment(caller().await).await.unwrap();
         let seed = seed_of(&data.provisioning_uri);
         let end = start + TimeDelta::minutes(15);
         app.clock.set(match late {
@@ -361,17 +316,15 @@ async fn pending_device_can_be_confirmed_for_a_quarter_of_an_hour() {
         });
         let code = seed.code_at(TotpStep::at(app.now()));
         let answer = app.confirm(caller().await, &data.device.id, &code).await;
-        match &answer {
-            Confirmed::Ok(envelope) => {
-                let device = &envelope.data.as_ref().unwrap().device;
-                assert_eq!(device.confirmed_at, Some(app.now()));
+        match answer {
+            Ok(data) => {
+                assert_eq!(data.device.confirmed_at, Some(app.now()));
                 assert!(is_confirmed);
             }
-            Confirmed::Conflict(body) => {
-                assert_eq!(body.errors[0].code, "ENROLLMENT_EXPIRED");
+            Err(error) => {
+                assert_eq!(error.kind(), (409, "ENROLLMENT_EXPIRED"));
                 assert!(!is_confirmed);
             }
-            other => panic!("{other:?}"),
         }
     }
 }

@@ -6,13 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arklow_api::server::{
-    DeleteV1SelfMfaRemoveAnswer as Removed, GetV1SelfMfaAnswer as Listed,
-    PostV1SelfMfaEnrollConfirmAnswer as Confirmed, PostV1SelfMfaEnrollStartAnswer as Started,
-    PostV1SelfMfaRegenerateTotpAnswer as Regenerated, PostV1SelfMfaVerifyTotpAnswer as Verified,
-    PostV1SelfMfaVerifyTotpBackupAnswer as Redeemed,
-};
-use arklow_api::types::{ErrorEnvelope, VerificationType};
+use arklow_api::types::VerificationType;
 use arklow_domain::{
     BackupCode, RateLimit, Seed, SessionId, SessionToken, SystemRandom, TotpCode, TotpStep, UserId,
 };
@@ -22,7 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::time::seed_of;
-use super::{TestApp, origin};
+use super::{ErrorAnswer, TestApp, origin};
 use crate::http::auth::Caller;
 use crate::policy::Policy;
 use crate::testing::default_policy;
@@ -134,8 +128,10 @@ enum Said {
     Done,
 }
 
-fn refused(status: u16, body: &ErrorEnvelope) -> Said {
-    Said::Refused(status, body.errors[0].code.clone())
+impl From<ErrorAnswer> for Said {
+    fn from(error: ErrorAnswer) -> Self {
+        Self::Refused(error.status, error.code)
+    }
 }
 
 fn no(status: u16, code: &str) -> Said {
@@ -499,17 +495,12 @@ impl World {
                 Said::Done
             }
         });
-        let status = answer.status().as_u16();
-        let said = match &answer {
-            Started::Ok(_) => Said::Done,
-            Started::Forbidden(body)
-            | Started::Conflict(body)
-            | Started::TooManyRequests { body, .. } => refused(status, body),
-            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        let (said, data) = match answer {
+            Ok(data) => (Said::Done, Some(data)),
+            Err(error) => (error.into(), None),
         };
         prop_assert_eq!(said, expected);
-        if let Started::Ok(envelope) = answer {
-            let data = envelope.data.unwrap();
+        if let Some(data) = data {
             self.users[who.user].enrollments.push_back(now);
             for device in &mut self.devices {
                 if device.owner == who.user && matches!(device.stands, Stands::Pending { .. }) {
@@ -554,18 +545,12 @@ impl World {
                 }
             }
         });
-        let status = answer.status().as_u16();
-        let said = match &answer {
-            Regenerated::Ok(_) => Said::Done,
-            Regenerated::Forbidden(body)
-            | Regenerated::NotFound(body)
-            | Regenerated::Conflict(body)
-            | Regenerated::TooManyRequests { body, .. } => refused(status, body),
-            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        let (said, data) = match answer {
+            Ok(data) => (Said::Done, Some(data)),
+            Err(error) => (error.into(), None),
         };
         prop_assert_eq!(said, expected);
-        if let (Regenerated::Ok(envelope), Some(at)) = (answer, at) {
-            let data = envelope.data.unwrap();
+        if let (Some(data), Some(at)) = (data, at) {
             let fresh_until = self.session(who).fresh_until;
             prop_assert_eq!(Some(data.session_mfa_not_after), fresh_until);
             self.done += 1;
@@ -590,71 +575,33 @@ impl World {
         let at = self.device(who.user, which);
         let (kind, text) = self.text(at, code);
         let (app, id) = (&self.app, self.id(at));
+        let totp = TotpCode::parse(&text);
         let said = match (goal, kind) {
             (Goal::Confirm, _) => {
-                let code = TotpCode::parse(&text).unwrap();
-                let answer = app.confirm(caller, &id, &code).await;
-                let status = answer.status().as_u16();
-                match &answer {
-                    Confirmed::Ok(envelope) => {
-                        let data = envelope.data.as_ref().unwrap();
-                        let until = data.session_mfa_not_after;
-                        prop_assert_eq!(data.device.confirmed_at.is_some(), until.is_some());
-                        Said::Judged(until.is_some(), until, None)
-                    }
-                    Confirmed::Forbidden(body)
-                    | Confirmed::NotFound(body)
-                    | Confirmed::Conflict(body)
-                    | Confirmed::TooManyRequests { body, .. } => refused(status, body),
-                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
-                }
+                let answer = app.confirm(caller, &id, &totp.unwrap()).await;
+                answer.map(|data| {
+                    let until = data.session_mfa_not_after;
+                    assert_eq!(data.device.confirmed_at.is_some(), until.is_some());
+                    Said::Judged(until.is_some(), until, None)
+                })
             }
             (Goal::StepUp, VerificationType::Totp) => {
-                let code = TotpCode::parse(&text).unwrap();
-                let answer = app.verify(caller, &id, &code).await;
-                let status = answer.status().as_u16();
-                match &answer {
-                    Verified::Ok(envelope) => {
-                        let data = envelope.data.as_ref().unwrap();
-                        Said::Judged(data.valid, data.session_mfa_not_after, None)
-                    }
-                    Verified::NotFound(body)
-                    | Verified::Conflict(body)
-                    | Verified::TooManyRequests { body, .. } => refused(status, body),
-                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
-                }
+                let answer = app.verify(caller, &id, &totp.unwrap()).await;
+                answer.map(|data| Said::Judged(data.valid, data.session_mfa_not_after, None))
             }
             (Goal::StepUp, VerificationType::BackupCode) => {
                 let answer = app.redeem(caller, &id, &text).await;
-                let status = answer.status().as_u16();
-                match &answer {
-                    Redeemed::Ok(envelope) => {
-                        let data = envelope.data.as_ref().unwrap();
-                        let (until, left) =
-                            (data.session_mfa_not_after, data.backup_codes_remaining);
-                        Said::Judged(data.valid, until, left)
-                    }
-                    Redeemed::NotFound(body)
-                    | Redeemed::Conflict(body)
-                    | Redeemed::TooManyRequests { body, .. } => refused(status, body),
-                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
-                }
+                answer.map(|data| {
+                    let (until, left) = (data.session_mfa_not_after, data.backup_codes_remaining);
+                    Said::Judged(data.valid, until, left)
+                })
             }
             (Goal::Remove, kind) => {
                 let answer = app.remove(caller, &id, kind, &text).await;
-                let status = answer.status().as_u16();
-                match &answer {
-                    Removed::Ok(envelope) => {
-                        let data = envelope.data.as_ref().unwrap();
-                        Said::Removed(data.removed, data.two_factor_enabled)
-                    }
-                    Removed::NotFound(body)
-                    | Removed::Conflict(body)
-                    | Removed::TooManyRequests { body, .. } => refused(status, body),
-                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
-                }
+                answer.map(|data| Said::Removed(data.removed, data.two_factor_enabled))
             }
         };
+        let said = said.unwrap_or_else(Said::from);
         let expected = self.expect(who, |this| this.judge(who, at, code, goal));
         prop_assert_eq!(said, expected);
         Ok(())
@@ -667,13 +614,11 @@ impl World {
             let Some(caller) = self.caller(who).await else {
                 continue;
             };
-            let Listed::Ok(envelope) = self.app.list(caller).await else {
-                return Err(TestCaseError::fail("the list is refused"));
-            };
-            let mut seen: Vec<(String, bool)> = envelope
-                .data
+            let mut seen: Vec<(String, bool)> = self
+                .app
+                .list(caller)
+                .await
                 .unwrap()
-                .items
                 .into_iter()
                 .map(|device| (device.id, device.confirmed_at.is_some()))
                 .collect();

@@ -1,0 +1,388 @@
+//! Reads requests: where they come from, credentials, parameters, and the whole as one value to check.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+
+use dropshot::{
+    ApiEndpointBodyContentType, ApiEndpointParameter, Body, ExclusiveExtractor, ExtensionMode,
+    ExtractorMetadata, HttpError, RequestContext, ServerContext, SharedExtractor,
+};
+use http::Request;
+use http::header::{self, HeaderMap};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Settings;
+use super::body::{Unread, parse_json, read_body, whole};
+use super::error::{In, RequestError, Violation};
+use super::routes::Operation;
+use super::validate::{
+    MAX_TEXT, Violations, escape, missing_body, pointer_of, shorten_keys, split, violations_of,
+};
+
+/// Of `X-Forwarded-For` the last so many entries are kept.
+const MAX_FORWARDED: usize = 32;
+
+/// Where a request comes from and where it goes, as far as its head tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The `operationId` of the operation that it asks for.
+    pub operation: String,
+    /// The id that the answer carries as `x-request-id`.
+    pub request_id: String,
+    /// The peer of the connection; headers that claim another are not consulted.
+    pub remote_address: SocketAddr,
+    /// The `User-Agent` header, as far as it is visible ASCII.
+    pub user_agent: Option<String>,
+    /// What the `X-Forwarded-For` headers list, in order, of which the last 32 entries are kept; a header that is not
+    /// visible ASCII is one empty entry, so that it is not skipped over. The client or a proxy claims them, and the
+    /// adapter does not judge them.
+    pub forwarded_for: Vec<String>,
+    /// The `Prefer` headers (RFC 7240), in order, as far as they are visible ASCII. The adapter heeds none.
+    pub prefer: Vec<String>,
+}
+
+/// A credential as it came. It has no `Display` and a silent `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a credential in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The credential itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Where the request of `rqctx` comes from.
+pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
+    let headers = rqctx.request.headers();
+    let user_agent = headers.get(header::USER_AGENT);
+    let lists = headers.get_all("x-forwarded-for").iter();
+    // The last were written by those who are nearest.
+    let mut forwarded_for: Vec<String> = lists
+        .rev()
+        .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','))
+        .take(MAX_FORWARDED)
+        .map(|entry| entry.trim().to_owned())
+        .collect();
+    forwarded_for.reverse();
+    let prefer = headers.get_all("prefer").iter();
+    Origin {
+        operation: rqctx.endpoint.operation_id.clone(),
+        request_id: rqctx.request_id.clone(),
+        remote_address: rqctx.request.remote_addr(),
+        user_agent: user_agent
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        forwarded_for,
+        prefer: prefer
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect(),
+    }
+}
+
+/// The credential in the header `name`, if it is there exactly once and readable.
+pub fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secret>, RequestError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    match (first.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(Secret::new(text))),
+        _ => Err(RequestError::Unauthenticated),
+    }
+}
+
+/// What follows `Bearer` in `Authorization`.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
+    let Some(value) = credential(headers, "authorization")? else {
+        return Ok(None);
+    };
+    let (scheme, token) = value
+        .expose()
+        .split_once(' ')
+        .ok_or(RequestError::Unauthenticated)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(Some(Secret::new(token.trim())))
+    } else {
+        Ok(None)
+    }
+}
+
+/// The parameters of an operation, as described to Dropshot.
+pub trait Parameters: Send + Sync + 'static {
+    /// The path's variables, as strings.
+    type Path: DeserializeOwned + serde::Serialize + schemars::JsonSchema + Send + Sync + 'static;
+    /// The query parameters.
+    type Query: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    /// The headers.
+    type Header: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    /// How each is read.
+    const ALL: &'static [Parameter];
+}
+
+/// The parameters of an operation that has none.
+pub struct NoParameters;
+
+impl Parameters for NoParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
+}
+
+/// How a parameter is read.
+pub struct Parameter {
+    /// Its location.
+    pub place: In,
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// How its text is read.
+    pub kind: Kind,
+}
+
+/// What the text of a parameter means.
+pub enum Kind {
+    /// As a string.
+    Text,
+    /// As a number.
+    Number,
+    /// As `true` or `false`.
+    Boolean,
+}
+
+impl Kind {
+    /// A text that does not mean such a value stays text, which the schema refuses.
+    fn read(&self, text: &str) -> Value {
+        let plain = || Value::String(text.to_owned());
+        match self {
+            Self::Text => plain(),
+            Self::Boolean => match text {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                _ => plain(),
+            },
+            Self::Number => match serde_json::from_str::<Value>(text) {
+                Ok(Value::Number(number)) if !text.contains(char::is_whitespace) => {
+                    match number.as_f64().filter(|_| number.is_f64()) {
+                        Some(value) => whole(value),
+                        None => Value::Number(number),
+                    }
+                }
+                _ => plain(),
+            },
+        }
+    }
+}
+
+/// No parameters in a place.
+#[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+pub struct Nothing {}
+
+type Path<O> = <<O as Operation>::Parameters as Parameters>::Path;
+type Query<O> = <<O as Operation>::Parameters as Parameters>::Query;
+type Header<O> = <<O as Operation>::Parameters as Parameters>::Header;
+
+/// A request that was not checked yet.
+///
+/// This extractor fails only for a path that the document does not have: its error can carry
+/// neither headers nor the document's error type.
+pub(super) struct Input<O> {
+    path: Value,
+    head: http::request::Parts,
+    body: Unread,
+    operation: PhantomData<fn() -> O>,
+}
+
+#[async_trait::async_trait]
+impl<O: Operation> ExclusiveExtractor for Input<O> {
+    async fn from_request<C: ServerContext>(
+        rqctx: &RequestContext<C>,
+        request: Request<Body>,
+    ) -> Result<Self, HttpError> {
+        refuse_other_paths(request.uri().path(), O::PATH)?;
+        let path = <dropshot::Path<Path<O>> as SharedExtractor>::from_request(rqctx).await?;
+        let path = serde_json::to_value(path.into_inner()).unwrap_or_default();
+        let (head, body) = request.into_parts();
+        let body = Unread::new(&head.headers, body);
+        Ok(Self {
+            path,
+            head,
+            body,
+            operation: PhantomData,
+        })
+    }
+
+    fn metadata(content_type: ApiEndpointBodyContentType) -> ExtractorMetadata {
+        let path = <dropshot::Path<Path<O>> as SharedExtractor>::metadata(content_type.clone());
+        let query = <dropshot::Query<Query<O>> as SharedExtractor>::metadata(content_type.clone());
+        let header = <dropshot::Header<Header<O>> as SharedExtractor>::metadata(content_type);
+        let parameters = [path, query, header]
+            .into_iter()
+            .flat_map(|metadata| metadata.parameters)
+            .collect();
+        ExtractorMetadata {
+            extension_mode: ExtensionMode::None,
+            parameters,
+        }
+    }
+}
+
+/// Whether an operation has a body; whether it must be there is in the schema.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum BodyMode {
+    /// The operation has no body.
+    None,
+    /// The operation has a JSON body.
+    Json,
+}
+
+impl<O: Operation> Input<O> {
+    /// The headers of the request.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// Reads the whole request and checks it: media type, size, JSON, schema, in this order.
+    pub(super) async fn read(
+        self,
+        settings: &Settings,
+        validator: &jsonschema::Validator,
+    ) -> Result<O::Request, RequestError> {
+        let mut violations = Violations::default();
+        let query = self.query(&mut violations);
+        let header = self.header_parameters(&mut violations);
+        let path = self.path_parameters();
+        let mut request = serde_json::json!({ "path": path, "query": query, "header": header });
+        let mut is_broken = false;
+        if O::BODY == BodyMode::Json
+            && let Some(bytes) = read_body(&self.head.headers, self.body, settings).await?
+        {
+            match parse_json(&bytes, &mut violations) {
+                Ok(body) => request["body"] = body,
+                Err((message, rule)) => {
+                    violations.add(In::Body, "", &message, rule);
+                    is_broken = true;
+                }
+            }
+        }
+        if validator.is_valid(&request) && violations.is_empty() {
+            // What a schema cannot say, such as the range of a date, is found by reading the value.
+            return serde_path_to_error::deserialize(request).map_err(|error| {
+                let (place, pointer) = split(&pointer_of(error.path()));
+                let mut violations = Violations::default();
+                violations.add(place, &pointer, "is out of range", "format");
+                violations.into_error()
+            });
+        }
+        if let Some(body) = request.get_mut("body") {
+            shorten_keys(body, 4 * MAX_TEXT);
+        }
+        for error in validator.iter_errors(&request) {
+            if violations.is_full() {
+                violations.more += 1;
+                continue;
+            }
+            for violation in violations_of(&error) {
+                // A body that is no JSON is not missing.
+                if !(is_broken && violation == missing_body()) {
+                    let Violation {
+                        place,
+                        pointer,
+                        message,
+                        rule,
+                    } = violation;
+                    violations.add(place, &pointer, &message, &rule);
+                }
+            }
+        }
+        Err(violations.into_error())
+    }
+
+    fn query(&self, violations: &mut Violations) -> Value {
+        let pairs: Vec<(String, String)> =
+            serde_urlencoded::from_str(self.head.uri.query().unwrap_or_default())
+                .unwrap_or_default();
+        collect::<O::Parameters>(In::Query, violations, |name| {
+            pairs
+                .iter()
+                .filter(|(key, _)| key == name)
+                .map(|(_, value)| Some(value.clone()))
+                .collect()
+        })
+    }
+
+    fn header_parameters(&self, violations: &mut Violations) -> Value {
+        collect::<O::Parameters>(In::Header, violations, |name| {
+            let values = self.head.headers.get_all(name).iter();
+            values
+                .map(|value| value.to_str().ok().map(str::to_owned))
+                .collect()
+        })
+    }
+
+    fn path_parameters(&self) -> Value {
+        collect::<O::Parameters>(In::Path, &mut Violations::default(), |name| {
+            vec![
+                self.path
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            ]
+        })
+    }
+}
+
+/// The parameters of one place as an object; `texts` finds all values of a name, `None` for one that is not text.
+fn collect<P: Parameters>(
+    place: In,
+    violations: &mut Violations,
+    texts: impl Fn(&str) -> Vec<Option<String>>,
+) -> Value {
+    let mut object = serde_json::Map::new();
+    for parameter in P::ALL.iter().filter(|parameter| parameter.place == place) {
+        let mut violate = |message: &str, rule: &str| {
+            let pointer = format!("/{}", escape(parameter.name));
+            violations.add(place, &pointer, message, rule);
+        };
+        match texts(parameter.name).as_slice() {
+            [] => {}
+            [Some(text)] => {
+                object.insert(parameter.name.to_owned(), parameter.kind.read(text));
+            }
+            [None] => violate("is not text", "type"),
+            _ => violate("is given more than once", "unique"),
+        }
+    }
+    Value::Object(object)
+}
+
+/// Refuses a path that Dropshot routes to `route` by skipping empty segments, `//v1//self/` for `/v1/self/`: a proxy in
+/// front sees another path, and an empty value of a variable would lead to another operation. Only the slash at the end of
+/// `route` may be missing.
+pub(super) fn refuse_other_paths(path: &str, route: &str) -> Result<(), HttpError> {
+    if path.contains("//") || path.ends_with('/') && !route.ends_with('/') {
+        let message = "the path has an empty segment".to_owned();
+        return Err(HttpError::for_not_found(None, message));
+    }
+    Ok(())
+}
+
+/// Dropshot wants the variables of a path declared on every endpoint that has it.
+pub(super) fn path_parameters<P: Parameters>() -> Vec<ApiEndpointParameter> {
+    let metadata =
+        <dropshot::Path<P::Path> as SharedExtractor>::metadata(ApiEndpointBodyContentType::Json);
+    metadata.parameters
+}

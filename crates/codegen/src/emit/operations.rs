@@ -1,0 +1,389 @@
+//! The operations as the adapter sees them, and the schemas of their requests.
+
+use std::collections::BTreeMap;
+
+use heck::ToShoutySnakeCase;
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use serde_json::{Map, Value, json};
+
+use super::schema::{Dialect, definition, json, structure};
+use super::server::{
+    Success, access_name, fields_in, free_headers, plain_struct, result, success, success_type,
+};
+use super::{doc, ident, rust_type};
+use crate::ir::{Answer, Api, HeaderValue, In, Operation, Schema, Status, TypeKind};
+
+pub(crate) fn emit(api: &Api) -> TokenStream {
+    let table = ErrorTable::of(api);
+    let answers = table.rows.iter().map(|(name, row)| {
+        quote! { const #name: runtime::ErrorAnswer = #row; }
+    });
+    let operations = api.operations.iter().map(|of| operation(api, &table, of));
+    quote! {
+        pub use super::runtime::Operation;
+        use super::{runtime, server, types};
+
+        #(#operations)*
+        #(#answers)*
+    }
+}
+
+/// The schema of each operation's request, for the validator.
+pub(crate) fn schemas(api: &Api) -> Value {
+    api.operations
+        .iter()
+        .map(|operation| (operation.name.clone(), request_schema(api, operation)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn request_schema(api: &Api, operation: &Operation) -> Value {
+    let mut properties = Map::new();
+    for place in In::ALL {
+        let fields = fields_in(operation, place);
+        if !fields.is_empty() {
+            properties.insert(
+                place.key().to_owned(),
+                structure(&plain_struct(fields), Dialect::Draft202012),
+            );
+        }
+    }
+    let mut required: Vec<&str> = Vec::new();
+    if let Some(body) = &operation.body {
+        properties.insert("body".to_owned(), json(&body.schema, Dialect::Draft202012));
+        if body.required {
+            required.push("body");
+        }
+    }
+    let mut schema = json!({ "type": "object", "properties": properties, "required": required });
+    let mut defs: BTreeMap<String, Value> = BTreeMap::new();
+    let mut open = references(&schema);
+    while let Some(name) = open.pop() {
+        if defs.contains_key(&name) {
+            continue;
+        }
+        if let Some(def) = api.types.iter().find(|def| def.name == name) {
+            let value = definition(def, Dialect::Draft202012);
+            open.extend(references(&value));
+            defs.insert(name, value);
+        }
+    }
+    if !defs.is_empty() {
+        schema["$defs"] = json!(defs);
+    }
+    schema
+}
+
+/// The names behind `#/$defs/` anywhere in a schema that this generator wrote.
+fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .flat_map(|(key, value)| {
+                match value
+                    .as_str()
+                    .and_then(|text| text.strip_prefix("#/$defs/"))
+                {
+                    Some(name) if key == "$ref" => vec![name.to_owned()],
+                    _ => references(value),
+                }
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The different error answers of a document, each with the name of its constant.
+struct ErrorTable {
+    rows: Vec<(proc_macro2::Ident, TokenStream)>,
+}
+
+impl ErrorTable {
+    fn of(api: &Api) -> Self {
+        let mut table = Self { rows: Vec::new() };
+        if api.shared_errors.is_none() {
+            return table;
+        }
+        for answer in api.operations.iter().flat_map(|of| &of.answers) {
+            let row = error_row(answer);
+            if !answer.status.is_error() || table.name(&row).is_some() {
+                continue;
+            }
+            let stem = answer.name.to_shouty_snake_case();
+            let is_taken = |name: &String| table.rows.iter().any(|(known, _)| known == name);
+            let numbered = (2..).map(|number| format!("{stem}_{number}"));
+            let mut names = std::iter::once(stem.clone()).chain(numbered);
+            let name = names.find(|name| !is_taken(name)).unwrap_or_default();
+            table.rows.push((format_ident!("{name}"), row));
+        }
+        table
+    }
+
+    fn name(&self, row: &TokenStream) -> Option<&proc_macro2::Ident> {
+        let text = row.to_string();
+        let mut rows = self.rows.iter();
+        rows.find_map(|(name, known)| (known.to_string() == text).then_some(name))
+    }
+}
+
+fn error_row(answer: &Answer) -> TokenStream {
+    let status = match answer.status {
+        Status::Exact(status) => {
+            let status = proc_macro2::Literal::u16_unsuffixed(status);
+            quote! { runtime::Declared::Exact(#status) }
+        }
+        Status::Range(class) => {
+            let class = proc_macro2::Literal::u16_unsuffixed(class);
+            quote! { runtime::Declared::Class(#class) }
+        }
+        Status::Default => quote! { runtime::Declared::Default },
+    };
+    let codes = &answer.codes;
+    let constant = answer
+        .headers
+        .iter()
+        .filter_map(|header| match &header.value {
+            HeaderValue::Fixed(value) => {
+                let wire = header.wire.to_ascii_lowercase();
+                Some(quote! { (#wire, #value) })
+            }
+            HeaderValue::Text | HeaderValue::Integer => None,
+        });
+    let free = free_headers(answer).map(|header| {
+        let (wire, required) = (header.wire.to_ascii_lowercase(), header.required);
+        quote! { (#wire, #required) }
+    });
+    quote! {
+        runtime::ErrorAnswer {
+            status: #status,
+            codes: &[#(#codes),*],
+            constant: &[#(#constant),*],
+            free: &[#(#free),*],
+        }
+    }
+}
+
+fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStream {
+    let name = ident(&operation.type_name);
+    let docs = doc(&format!("`{} {}`", operation.method.verb(), operation.path));
+    let request = format_ident!("{}Request", operation.type_name);
+    let here = quote! { server:: };
+    let success_type = success_type(api, operation, &here);
+    let (described, parameters) = parameters(api, operation);
+    let (id, path) = (&operation.name, &operation.path);
+    let method = ident(&operation.method.verb());
+    let summary = operation
+        .summary
+        .as_ref()
+        .map(|summary| quote! { const SUMMARY: &'static str = #summary; });
+    let tags = &operation.tags;
+    let tags =
+        (!tags.is_empty()).then(|| quote! { const TAGS: &'static [&'static str] = &[#(#tags),*]; });
+    let deprecated = operation
+        .deprecated
+        .then(|| quote! { const DEPRECATED: bool = true; });
+    let body = operation
+        .body
+        .as_ref()
+        .map(|_| quote! { const BODY: runtime::BodyMode = runtime::BodyMode::Json; });
+    let errors: Vec<_> = operation
+        .answers
+        .iter()
+        .filter(|answer| answer.status.is_error())
+        .filter_map(|answer| table.name(&error_row(answer)))
+        .collect();
+    let errors = (!errors.is_empty()).then(|| {
+        quote! { const ERRORS: &'static [&'static runtime::ErrorAnswer] = &[#(&#errors),*]; }
+    });
+    let reply = reply(api, operation);
+    let handler = handler(api, operation);
+    quote! {
+        #docs
+        pub struct #name;
+
+        impl Operation for #name {
+            type Parameters = #parameters;
+            type Request = server::#request;
+            type Success = #success_type;
+            const ID: &'static str = #id;
+            const METHOD: ::http::Method = ::http::Method::#method;
+            const PATH: &'static str = #path;
+            #summary
+            #tags
+            #deprecated
+            #body
+            #errors
+
+            fn reply(success: #success_type) -> Result<runtime::Reply, server::RequestError> {
+                #reply
+            }
+        }
+
+        #handler
+        #described
+    }
+}
+
+fn reply(api: &Api, operation: &Operation) -> TokenStream {
+    let Success::Body(answer) = success(api, operation) else {
+        return quote! { success.into_reply() };
+    };
+    let Status::Exact(status) = answer.status else {
+        return quote! { success.into_reply() };
+    };
+    let status = proc_macro2::Literal::u16_unsuffixed(status);
+    let headers = super::server::common_headers(&[answer]);
+    let headers = headers
+        .iter()
+        .map(|(wire, value)| quote! { .header(#wire, #value)? });
+    let reply = quote! { runtime::Reply::new(runtime::status(#status)) #(#headers)* };
+    match answer.body {
+        Some(_) => quote! { #reply.json(&success) },
+        None => quote! { let () = success; Ok(#reply) },
+    }
+}
+
+fn handler(api: &Api, operation: &Operation) -> TokenStream {
+    let (type_name, name) = (ident(&operation.type_name), ident(&operation.name));
+    // An operation may be called like the parameter.
+    let type_name = if operation.type_name == "A" {
+        quote! { self::#type_name }
+    } else {
+        quote! { #type_name }
+    };
+    let here = quote! { server:: };
+    let access = if operation.security.is_empty() {
+        quote! { runtime::Public }
+    } else {
+        let access = access_name(api, operation);
+        quote! { server::#access }
+    };
+    let arguments = super::server::arguments(operation, &quote! { A::Caller }, &here);
+    let who = if operation.security.is_empty() {
+        quote! { origin }
+    } else {
+        quote! { caller }
+    };
+    let result = result(api, operation, &quote! { A }, &here);
+    quote! {
+        impl<A: server::Api> runtime::Handler<A> for #type_name {
+            type Access = #access;
+            type Errors = server::Errors;
+
+            async fn call(api: &A, #arguments) -> #result {
+                api.#name(#who, request).await
+            }
+        }
+    }
+}
+
+/// The description of an operation's parameters for Dropshot: names, locations and JSON types. The types, and the name of
+/// the one that stands for all.
+fn parameters(api: &Api, operation: &Operation) -> (TokenStream, TokenStream) {
+    if operation.parameters.is_empty() {
+        return (quote! {}, quote! { runtime::NoParameters });
+    }
+    let name = format_ident!("{}Parameters", operation.type_name);
+    let mut described = Vec::new();
+    let mut associated = Vec::new();
+    for place in In::ALL {
+        let member = ident(match place {
+            In::Path => "Path",
+            In::Query => "Query",
+            In::Header => "Header",
+        });
+        let fields = fields_in(operation, place);
+        if fields.is_empty() {
+            associated.push(quote! { type #member = runtime::Nothing; });
+            continue;
+        }
+        // No type of another operation ends so, whatever its name.
+        let raw = format_ident!("{}{}Description", operation.type_name, member);
+        let members = fields.iter().map(|field| {
+            let field_name = ident(&field.name);
+            let wire = &field.wire;
+            let rename = (field.name != field.wire).then(|| quote! { #[serde(rename = #wire)] });
+            // The path's values are read as they are and judged with the rest.
+            let of = if place == In::Path {
+                quote! { String }
+            } else {
+                described_type(api, &field.schema)
+            };
+            let of = if field.required {
+                of
+            } else {
+                quote! { Option<#of> }
+            };
+            quote! { #rename #field_name: #of, }
+        });
+        described.push(quote! {
+            /// As Dropshot describes them.
+            #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
+            pub struct #raw {
+                #(#members)*
+            }
+        });
+        associated.push(quote! { type #member = #raw; });
+    }
+    let all = operation.parameters.iter().map(|parameter| {
+        let place = ident(match parameter.place {
+            In::Path => "Path",
+            In::Query => "Query",
+            In::Header => "Header",
+        });
+        let wire = &parameter.field.wire;
+        let kind = ident(kind(api, &parameter.field.schema));
+        quote! { runtime::Parameter { place: runtime::In::#place, name: #wire, kind: runtime::Kind::#kind } }
+    });
+    let docs = doc(&format!("The parameters of `{}`.", operation.name));
+    let described = quote! {
+        #docs
+        pub struct #name;
+        impl runtime::Parameters for #name {
+            #(#associated)*
+            const ALL: &'static [runtime::Parameter] = &[#(#all),*];
+        }
+        #(#described)*
+    };
+    (described, quote! { #name })
+}
+
+/// How the text of a parameter is read.
+fn kind(api: &Api, schema: &Schema) -> &'static str {
+    match schema {
+        Schema::Integer { .. } | Schema::Number { .. } => "Number",
+        Schema::Boolean => "Boolean",
+        Schema::Nullable(inner) => kind(api, inner),
+        Schema::Ref(name) => match api
+            .types
+            .iter()
+            .find(|def| def.name == *name)
+            .map(|def| &def.kind)
+        {
+            Some(TypeKind::Alias(inner)) => kind(api, inner),
+            _ => "Text",
+        },
+        _ => "Text",
+    }
+}
+
+fn described_type(api: &Api, schema: &Schema) -> TokenStream {
+    match schema {
+        Schema::Boolean | Schema::Integer { .. } | Schema::Number { .. } => {
+            rust_type(schema, &quote! {})
+        }
+        Schema::Nullable(inner) => described_type(api, inner),
+        Schema::Ref(name) => match api
+            .types
+            .iter()
+            .find(|def| def.name == *name)
+            .map(|def| &def.kind)
+        {
+            Some(TypeKind::Alias(inner)) => described_type(api, inner),
+            _ => quote! { String },
+        },
+        _ => quote! { String },
+    }
+}
