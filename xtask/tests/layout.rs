@@ -48,6 +48,7 @@ fn code(text: &str) -> String {
             }
         }
     }
+    assert_eq!(depth, 0, "the quoted code has a brace without its twin");
     code
 }
 

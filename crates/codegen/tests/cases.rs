@@ -1,5 +1,5 @@
 //! Each folder of `cases/` holds a document and what the generator makes of it; all of it compiles, and the vendor's and
-//! that of `wire.yaml` are run: each client against its server.
+//! those of `shared-errors` and `wire.yaml` are run: each client against its server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -142,6 +142,52 @@ fn t41_clients_write_no_path_value_unchecked() {
         checked += segments;
     }
     assert!(checked >= 15, "only {checked} values");
+}
+
+/// One operation must not authenticate as another does because the names of their schemes join alike.
+#[test]
+fn choices_of_schemes_whose_names_join_alike_stay_apart() {
+    let operation = |id: &str, schemes: [&str; 2]| {
+        let [one, other] = schemes;
+        format!(
+            "  /{id}:
+    get:
+      operationId: {id}
+      security: [{{ {one}: [] }}, {{ {other}: [] }}]
+      responses: {{ '204': {{ description: Fine. }} }}
+"
+        )
+    };
+    let schemes = ["one", "twoOrThree", "oneOrTwo", "three"];
+    let declared = schemes
+        .map(|key| format!("    {key}: {{ type: apiKey, in: header, name: x-{key} }}\n"))
+        .concat();
+    let text = format!(
+        "openapi: 3.1.0
+info: {{ title: Alike, version: 0.1.0 }}
+paths:
+{}{}components:
+  securitySchemes:
+{declared}",
+        operation("a", [schemes[0], schemes[1]]),
+        operation("b", [schemes[2], schemes[3]]),
+    );
+    let files = generate(&text, &options()).expect("it is carried").files;
+    let text_of = |path: &str| {
+        let mut files = files.iter();
+        let file = files.find(|file| file.path == format!("api/src/generated/{path}.rs"));
+        file.expect("it is generated").contents.as_str()
+    };
+    for name in ["OneOrTwoOrThreeAccess", "OneOrTwoOrThreeAccess2"] {
+        assert_eq!(
+            text_of("server")
+                .matches(&format!("pub struct {name};"))
+                .count(),
+            1
+        );
+        let used = format!("type Access = server::{name};");
+        assert_eq!(text_of("operations").matches(&used).count(), 1);
+    }
 }
 
 /// A method of the mocks is called after the status.

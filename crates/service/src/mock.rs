@@ -9,10 +9,9 @@ mod sample;
 
 use std::error::Error;
 
-use arklow_api::operations::Operation;
 use arklow_api::server::{Credentials, Failure, In, Origin, RequestError, Violation};
 use arklow_api::types::{ErrorCode, ErrorEnvelope};
-use arklow_api::unimplemented::Unimplemented;
+use arklow_api::unimplemented::{Operation, Unimplemented};
 use arklow_domain::SessionToken;
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What the error answers of a document have in common.
+//! Finds the properties that all error answers of a document share.
 
 use crate::ir::{
     Answer, Api, ErrorCode, Header, HeaderValue, Operation, Schema, SharedErrors, Status, TypeKind,
@@ -46,7 +46,7 @@ pub(super) fn shared_errors(api: &Api) -> Option<SharedErrors> {
             Some(_) => {}
         }
     }
-    // The name of a field beside those of the headers.
+    // `Failure::Declared` has a field of this name already.
     if headers.iter().any(|header| header.name == "code") {
         return None;
     }
@@ -56,7 +56,7 @@ pub(super) fn shared_errors(api: &Api) -> Option<SharedErrors> {
     })
 }
 
-/// The codes, if every error answer lists some, and each has one status and a name of its own.
+/// The codes, if every error answer lists some, each code has one status, and no two codes have the same Rust name.
 fn error_codes(api: &Api) -> Option<Vec<ErrorCode>> {
     let mut codes: Vec<ErrorCode> = Vec::new();
     for answer in error_answers(api) {

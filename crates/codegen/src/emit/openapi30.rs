@@ -179,7 +179,6 @@ fn without_limits(schema: &Schema) -> Schema {
 
 fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
     let mut responses = Map::new();
-    let is_error = |status| matches!(status, Status::Exact(400..) | Status::Range(4..));
     let has_success = operation
         .answers
         .iter()
@@ -195,10 +194,7 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
         .iter()
         .any(|of| of.status == Status::Default);
     let covered = |status: u16| has_class(status / 100) || has_default;
-    let mut errors = operation
-        .answers
-        .iter()
-        .filter(|of| is_error(of.status) || of.status == Status::Default);
+    let mut errors = operation.answers.iter().filter(|of| of.status.is_error());
     let first = errors.next().map(|of| &of.body);
     let one_error = errors.all(|of| Some(&of.body) == first);
     if !one_error {
@@ -219,8 +215,8 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
         let shown = if one_error { answer } else { &any };
         match answer.status {
             // Progenitor would try the class first and never reach the status; both have one type here.
-            Status::Exact(status) if is_error(answer.status) && covered(status) => {}
-            Status::Exact(status) if is_error(answer.status) => {
+            Status::Exact(status) if answer.status.is_error() && covered(status) => {}
+            Status::Exact(status) if answer.status.is_error() => {
                 responses.insert(status.to_string(), response(shown));
             }
             Status::Exact(200..300) if has_class(2) => {}

@@ -1,6 +1,7 @@
 //! The operations as the adapter sees them, and the schemas of their requests.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use heck::ToShoutySnakeCase;
 use proc_macro2::TokenStream;
@@ -9,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json, structure};
 use super::server::{
-    Success, access_name, fields_in, free_headers, plain_struct, result, success, success_type,
+    Success, access_name, arguments, common_headers, fields_in, free_headers, place_type,
+    plain_struct, result, success, success_type,
 };
 use super::{doc, ident, rust_type};
 use crate::ir::{Answer, Api, HeaderValue, In, Operation, Schema, Status, TypeKind};
@@ -20,11 +22,25 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
         quote! { const #name: runtime::ErrorAnswer = #row; }
     });
     let operations = api.operations.iter().map(|of| operation(api, &table, of));
+    let described: Vec<_> = api
+        .operations
+        .iter()
+        .flat_map(|of| described(api, of))
+        .collect();
+    // In a module of their own: an operation may have any of their names.
+    let described = (!described.is_empty()).then(|| {
+        quote! {
+            /// Parameters, as Dropshot describes them.
+            pub mod described {
+                #(#described)*
+            }
+        }
+    });
     quote! {
-        pub use super::runtime::Operation;
         use super::{runtime, server, types};
 
         #(#operations)*
+        #described
         #(#answers)*
     }
 }
@@ -96,35 +112,40 @@ fn references(value: &Value) -> Vec<String> {
 }
 
 /// The different error answers of a document, each with the name of its constant.
+#[derive(Default)]
 struct ErrorTable {
     rows: Vec<(proc_macro2::Ident, TokenStream)>,
+    /// By the text of the row.
+    names: BTreeMap<String, proc_macro2::Ident>,
 }
 
 impl ErrorTable {
     fn of(api: &Api) -> Self {
-        let mut table = Self { rows: Vec::new() };
+        let mut table = Self::default();
         if api.shared_errors.is_none() {
             return table;
         }
-        for answer in api.operations.iter().flat_map(|of| &of.answers) {
+        let answers = api.operations.iter().flat_map(|of| &of.answers);
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for answer in answers.filter(|answer| answer.status.is_error()) {
             let row = error_row(answer);
-            if !answer.status.is_error() || table.name(&row).is_some() {
+            let Entry::Vacant(entry) = table.names.entry(row.to_string()) else {
                 continue;
-            }
+            };
             let stem = answer.name.to_shouty_snake_case();
-            let is_taken = |name: &String| table.rows.iter().any(|(known, _)| known == name);
-            let numbered = (2..).map(|number| format!("{stem}_{number}"));
-            let mut names = std::iter::once(stem.clone()).chain(numbered);
-            let name = names.find(|name| !is_taken(name)).unwrap_or_default();
-            table.rows.push((format_ident!("{name}"), row));
+            let count = counts.entry(stem.clone()).or_default();
+            *count += 1;
+            let name = match *count {
+                1 => ident(&stem),
+                count => format_ident!("{stem}_{count}"),
+            };
+            table.rows.push((entry.insert(name).clone(), row));
         }
         table
     }
 
-    fn name(&self, row: &TokenStream) -> Option<&proc_macro2::Ident> {
-        let text = row.to_string();
-        let mut rows = self.rows.iter();
-        rows.find_map(|(name, known)| (known.to_string() == text).then_some(name))
+    fn name(&self, answer: &Answer) -> Option<&proc_macro2::Ident> {
+        self.names.get(&error_row(answer).to_string())
     }
 }
 
@@ -171,7 +192,12 @@ fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStrea
     let request = format_ident!("{}Request", operation.type_name);
     let here = quote! { server:: };
     let success_type = success_type(api, operation, &here);
-    let (described, parameters) = parameters(api, operation);
+    let has_parameters = !operation.parameters.is_empty();
+    let parameters = has_parameters.then(|| parameters(api, operation));
+    let of_parameters = match has_parameters {
+        true => quote! { Self },
+        false => quote! { runtime::NoParameters },
+    };
     let (id, path) = (&operation.name, &operation.path);
     let method = ident(&operation.method.verb());
     let summary = operation
@@ -192,7 +218,7 @@ fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStrea
         .answers
         .iter()
         .filter(|answer| answer.status.is_error())
-        .filter_map(|answer| table.name(&error_row(answer)))
+        .filter_map(|answer| table.name(answer))
         .collect();
     let errors = (!errors.is_empty()).then(|| {
         quote! { const ERRORS: &'static [&'static runtime::ErrorAnswer] = &[#(&#errors),*]; }
@@ -203,8 +229,8 @@ fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStrea
         #docs
         pub struct #name;
 
-        impl Operation for #name {
-            type Parameters = #parameters;
+        impl runtime::Operation for #name {
+            type Parameters = #of_parameters;
             type Request = server::#request;
             type Success = #success_type;
             const ID: &'static str = #id;
@@ -221,20 +247,17 @@ fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStrea
             }
         }
 
+        #parameters
         #handler
-        #described
     }
 }
 
 fn reply(api: &Api, operation: &Operation) -> TokenStream {
-    let Success::Body(answer) = success(api, operation) else {
-        return quote! { success.into_reply() };
-    };
-    let Status::Exact(status) = answer.status else {
+    let Success::Body { status, answer } = success(api, operation) else {
         return quote! { success.into_reply() };
     };
     let status = proc_macro2::Literal::u16_unsuffixed(status);
-    let headers = super::server::common_headers(&[answer]);
+    let headers = common_headers(&[answer]);
     let headers = headers
         .iter()
         .map(|(wire, value)| quote! { .header(#wire, #value)? });
@@ -260,7 +283,7 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
         let access = access_name(api, operation);
         quote! { server::#access }
     };
-    let arguments = super::server::arguments(operation, &quote! { A::Caller }, &here);
+    let arguments = arguments(operation, &quote! { A::Caller }, &here);
     let who = if operation.security.is_empty() {
         quote! { origin }
     } else {
@@ -279,33 +302,54 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
     }
 }
 
-/// The description of an operation's parameters for Dropshot: names, locations and JSON types. The types, and the name of
-/// the one that stands for all.
-fn parameters(api: &Api, operation: &Operation) -> (TokenStream, TokenStream) {
-    if operation.parameters.is_empty() {
-        return (quote! {}, quote! { runtime::NoParameters });
-    }
-    let name = format_ident!("{}Parameters", operation.type_name);
-    let mut described = Vec::new();
-    let mut associated = Vec::new();
-    for place in In::ALL {
-        let member = ident(match place {
-            In::Path => "Path",
-            In::Query => "Query",
-            In::Header => "Header",
-        });
-        let fields = fields_in(operation, place);
-        if fields.is_empty() {
-            associated.push(quote! { type #member = runtime::Nothing; });
-            continue;
+/// What Dropshot has to know of an operation's parameters, and how each is read.
+fn parameters(api: &Api, operation: &Operation) -> TokenStream {
+    let name = ident(&operation.type_name);
+    let associated = In::ALL.map(|place| {
+        let member = member_of(place);
+        if fields_in(operation, place).is_empty() {
+            quote! { type #member = runtime::Nothing; }
+        } else {
+            let described = place_type(operation, place);
+            quote! { type #member = described::#described; }
         }
-        // No type of another operation ends so, whatever its name.
-        let raw = format_ident!("{}{}Description", operation.type_name, member);
+    });
+    let all = operation.parameters.iter().map(|parameter| {
+        let place = member_of(parameter.place);
+        let wire = &parameter.field.wire;
+        let kind = ident(kind(api, &parameter.field.schema));
+        quote! { runtime::Parameter { place: runtime::In::#place, name: #wire, kind: runtime::Kind::#kind } }
+    });
+    quote! {
+        impl runtime::Parameters for #name {
+            #(#associated)*
+            const ALL: &'static [runtime::Parameter] = &[#(#all),*];
+        }
+    }
+}
+
+fn member_of(place: In) -> proc_macro2::Ident {
+    ident(match place {
+        In::Path => "Path",
+        In::Query => "Query",
+        In::Header => "Header",
+    })
+}
+
+/// The parameters of an operation for Dropshot, a type for each place: names and JSON types.
+fn described(api: &Api, operation: &Operation) -> Vec<TokenStream> {
+    let places = In::ALL
+        .into_iter()
+        .map(|place| (place, fields_in(operation, place)));
+    let places = places.filter(|(_, fields)| !fields.is_empty());
+    let types = places.map(|(place, fields)| {
+        let name = place_type(operation, place);
+        let docs = doc(&format!("Of `{}`.", operation.name));
         let members = fields.iter().map(|field| {
             let field_name = ident(&field.name);
             let wire = &field.wire;
             let rename = (field.name != field.wire).then(|| quote! { #[serde(rename = #wire)] });
-            // The path's values are read as they are and judged with the rest.
+            // The path's values are read as they are and checked with the rest.
             let of = if place == In::Path {
                 quote! { String }
             } else {
@@ -318,36 +362,15 @@ fn parameters(api: &Api, operation: &Operation) -> (TokenStream, TokenStream) {
             };
             quote! { #rename #field_name: #of, }
         });
-        described.push(quote! {
-            /// As Dropshot describes them.
+        quote! {
+            #docs
             #[derive(::serde::Deserialize, ::serde::Serialize, schemars::JsonSchema)]
-            pub struct #raw {
+            pub struct #name {
                 #(#members)*
             }
-        });
-        associated.push(quote! { type #member = #raw; });
-    }
-    let all = operation.parameters.iter().map(|parameter| {
-        let place = ident(match parameter.place {
-            In::Path => "Path",
-            In::Query => "Query",
-            In::Header => "Header",
-        });
-        let wire = &parameter.field.wire;
-        let kind = ident(kind(api, &parameter.field.schema));
-        quote! { runtime::Parameter { place: runtime::In::#place, name: #wire, kind: runtime::Kind::#kind } }
-    });
-    let docs = doc(&format!("The parameters of `{}`.", operation.name));
-    let described = quote! {
-        #docs
-        pub struct #name;
-        impl runtime::Parameters for #name {
-            #(#associated)*
-            const ALL: &'static [runtime::Parameter] = &[#(#all),*];
         }
-        #(#described)*
-    };
-    (described, quote! { #name })
+    });
+    types.collect()
 }
 
 /// How the text of a parameter is read.

@@ -55,7 +55,7 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
 /// What a method of the trait returns for a success.
 pub(super) enum Success<'a> {
     /// The body of its only success, which has no header to give.
-    Body(&'a Answer),
+    Body { status: u16, answer: &'a Answer },
     /// An enum of these answers.
     Answers(Vec<&'a Answer>),
 }
@@ -66,7 +66,10 @@ pub(super) fn success<'a>(api: &Api, operation: &'a Operation) -> Success<'a> {
         .filter(|answer| api.shared_errors.is_none() || !answer.status.is_error())
         .collect();
     match answers.as_slice() {
-        [only] if api.shared_errors.is_some() && !has_fields(only) => Success::Body(only),
+        [answer] if api.shared_errors.is_some() && !has_fields(answer) => match answer.status {
+            Status::Exact(status) => Success::Body { status, answer },
+            Status::Range(_) | Status::Default => Success::Answers(answers),
+        },
         _ => Success::Answers(answers),
     }
 }
@@ -88,10 +91,10 @@ pub(super) fn result(
 
 pub(super) fn success_type(api: &Api, operation: &Operation, here: &TokenStream) -> TokenStream {
     match success(api, operation) {
-        Success::Body(Answer {
-            body: Some(body), ..
-        }) => rust_type(body, &quote! { types:: }),
-        Success::Body(_) => quote! { () },
+        Success::Body { answer, .. } => match &answer.body {
+            Some(body) => rust_type(body, &quote! { types:: }),
+            None => quote! { () },
+        },
         Success::Answers(_) => {
             let name = format_ident!("{}Answer", operation.type_name);
             quote! { #here #name }
@@ -143,7 +146,7 @@ fn request_fields(operation: &Operation) -> Vec<Field> {
         .collect()
 }
 
-fn place_type(operation: &Operation, place: In) -> proc_macro2::Ident {
+pub(super) fn place_type(operation: &Operation, place: In) -> proc_macro2::Ident {
     let suffix = match place {
         In::Path => "Path",
         In::Query => "Query",
@@ -463,7 +466,7 @@ pub(super) fn error_type(api: &Api) -> TokenStream {
     }
 }
 
-/// What the trait requires beside the operations; `error` is the bound of the errors.
+/// The members of the trait that are no operations. `error` is the bound of the error type.
 pub(super) fn common_methods(api: &Api, here: &TokenStream, error: &TokenStream) -> TokenStream {
     let body = error_type(api);
     let caller = is_secured(api).then(|| {
@@ -617,10 +620,29 @@ fn serving(api: &Api) -> TokenStream {
     }
 }
 
-/// The name of the type that stands for a choice of security schemes.
+/// The name of the type that stands for a choice of security schemes. It is numbered where joined names of schemes are equal.
 pub(super) fn access_name(api: &Api, operation: &Operation) -> proc_macro2::Ident {
-    let names = schemes(api, operation).map(|scheme| scheme.name.as_str());
-    format_ident!("{}Access", names.collect::<Vec<_>>().join("Or"))
+    let stem_of = |operation: &Operation| {
+        let names = schemes(api, operation).map(|scheme| scheme.name.as_str());
+        names.collect::<Vec<_>>().join("Or")
+    };
+    let keys_of = |operation: &Operation| -> Vec<String> {
+        schemes(api, operation)
+            .map(|scheme| scheme.key.clone())
+            .collect()
+    };
+    let (stem, keys) = (stem_of(operation), keys_of(operation));
+    let mut alike: Vec<Vec<String>> = Vec::new();
+    for other in api.operations.iter().filter(|other| stem_of(other) == stem) {
+        let keys = keys_of(other);
+        if !alike.contains(&keys) {
+            alike.push(keys);
+        }
+    }
+    match alike.iter().position(|other| *other == keys) {
+        None | Some(0) => format_ident!("{stem}Access"),
+        Some(earlier) => format_ident!("{stem}Access{}", earlier + 1),
+    }
 }
 
 fn schemes<'a>(api: &'a Api, operation: &'a Operation) -> impl Iterator<Item = &'a Scheme> {

@@ -78,7 +78,8 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
     quote! {
         use std::future::Future;
 
-        use super::{operations, runtime, server, types};
+        pub use super::runtime::Operation;
+        use super::{operations, server, types};
         use server::RequestError;
 
         /// The operations, each of which answers 501 until it is overridden: a base for tests and mocks.
@@ -89,7 +90,7 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
             #common
 
             /// Answers the operations that are not overridden.
-            fn fallback<O: runtime::Operation>(
+            fn fallback<O: Operation>(
                 &self,
                 #caller
                 request: O::Request,

@@ -1,10 +1,9 @@
-//! A document whose error answers have one body: a server that fails with the status that is asked for.
+//! A document whose error answers have one body. The server fails with the status that the id of a thing names.
 
 use serde_json::{Value, json};
-use shared_api::operations::Operation;
 use shared_api::server::*;
 use shared_api::types::{Problem, Thing};
-use shared_api::unimplemented::Unimplemented;
+use shared_api::unimplemented::{Operation, Unimplemented};
 use shared_client::Client;
 
 struct Shared;
