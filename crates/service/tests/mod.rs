@@ -191,6 +191,13 @@ impl ErrorAnswer {
 
 pub(crate) type Answer<T> = Result<T, ErrorAnswer>;
 
+/// What the envelope of a success holds: data, and no errors.
+#[track_caller]
+fn data<T, E: std::fmt::Debug>(data: Option<T>, errors: Option<&E>) -> T {
+    assert!(errors.is_none(), "{errors:?}");
+    data.unwrap()
+}
+
 fn totp_request(device_id: &str, code: &TotpCode) -> TotpCodeRequest {
     TotpCodeRequest {
         device_id: device_id.to_owned(),
@@ -296,7 +303,7 @@ impl TestApp {
             .post_v1_self_mfa_regenerate_totp(caller, request)
             .await;
         let answer = self.answer::<operations::PostV1SelfMfaRegenerateTotp>(result);
-        answer.map(|envelope| envelope.data.unwrap())
+        answer.map(|envelope| data(envelope.data, envelope.errors.as_ref()))
     }
 
     pub(crate) async fn start_enrollment(&self, caller: Caller) -> Answer<Enrollment> {
@@ -310,7 +317,7 @@ impl TestApp {
             .post_v1_self_mfa_enroll_start(caller, request)
             .await;
         let answer = self.answer::<operations::PostV1SelfMfaEnrollStart>(result);
-        answer.map(|envelope| envelope.data.unwrap())
+        answer.map(|envelope| data(envelope.data, envelope.errors.as_ref()))
     }
 
     pub(crate) async fn confirm(
@@ -327,7 +334,7 @@ impl TestApp {
             .post_v1_self_mfa_enroll_confirm(caller, request)
             .await;
         let answer = self.answer::<operations::PostV1SelfMfaEnrollConfirm>(result);
-        answer.map(|envelope| envelope.data.unwrap())
+        answer.map(|envelope| data(envelope.data, envelope.errors.as_ref()))
     }
 
     pub(crate) async fn verify(
@@ -344,7 +351,7 @@ impl TestApp {
             .post_v1_self_mfa_verify_totp(caller, request)
             .await;
         let answer = self.answer::<operations::PostV1SelfMfaVerifyTotp>(result);
-        answer.map(|envelope| envelope.data.unwrap())
+        answer.map(|envelope| data(envelope.data, envelope.errors.as_ref()))
     }
 
     pub(crate) async fn redeem(
@@ -363,7 +370,7 @@ impl TestApp {
             .post_v1_self_mfa_verify_totp_backup(caller, request)
             .await;
         let answer = self.answer::<operations::PostV1SelfMfaVerifyTotpBackup>(result);
-        answer.map(|envelope| envelope.data.unwrap())
+        answer.map(|envelope| data(envelope.data, envelope.errors.as_ref()))
     }
 
     pub(crate) async fn remove(
@@ -381,7 +388,7 @@ impl TestApp {
         let request = DeleteV1SelfMfaRemoveRequest { body };
         let result = self.server.delete_v1_self_mfa_remove(caller, request).await;
         let answer = self.answer::<operations::DeleteV1SelfMfaRemove>(result);
-        answer.map(|envelope| envelope.data.unwrap())
+        answer.map(|envelope| data(envelope.data, envelope.errors.as_ref()))
     }
 
     pub(crate) async fn list(&self, caller: Caller) -> Answer<Vec<MfaDevice>> {
@@ -393,7 +400,7 @@ impl TestApp {
         let request = GetV1SelfMfaRequest { query };
         let result = self.server.get_v1_self_mfa(caller, request).await;
         let answer = self.answer::<operations::GetV1SelfMfa>(result);
-        answer.map(|envelope| envelope.data.unwrap().items)
+        answer.map(|envelope| data(envelope.data, envelope.errors.as_ref()).items)
     }
 
     pub(crate) async fn db_ada(&self) -> Ada {

@@ -342,7 +342,7 @@ impl ServeArgs {
             settings: Settings {
                 deadline: self.request_deadline.get(),
                 body_timeout: self.body_timeout.get(),
-                retry_after: wire::RETRY_AFTER.to_std().unwrap_or_default(),
+                retry_after: wire::RETRY_AFTER,
                 ..Settings::default()
             },
             docs: self.docs.is_on(),

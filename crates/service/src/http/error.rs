@@ -58,10 +58,10 @@ impl From<StoreError> for OperationError {
 impl OperationError {
     /// The answer to this error.
     pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> Failure {
-        let declared = |code, wait: Option<TimeDelta>| Failure::Declared {
+        let declared = |code, retry_after| Failure::Declared {
             code,
             body: wire::operation_error(code, self),
-            retry_after: wait.map(seconds),
+            retry_after,
         };
         match self {
             Self::Name(_) => declared(ErrorCode::InvalidRequest, None),
@@ -70,11 +70,14 @@ impl OperationError {
             }
             // In the words for a request without a session: it is the same to the caller.
             Self::Denied(Denial::SessionEnded) => Failure::Request(RequestError::Unauthenticated),
-            Self::Denied(denial) => declared(code_of(*denial), wait_after(*denial, now)),
+            Self::Denied(denial) => {
+                declared(code_of(*denial), wait_after(*denial, now).map(seconds))
+            }
             Self::Busy => Failure::Request(RequestError::Unavailable { retry_after: None }),
             Self::Unavailable(cause) => {
                 log::outage(origin, cause);
-                declared(ErrorCode::Unavailable, Some(wire::RETRY_AFTER))
+                let wait = wire::RETRY_AFTER.as_secs().cast_signed();
+                declared(ErrorCode::Unavailable, Some(wait))
             }
             Self::Entropy(_) | Self::QrCode(_) | Self::Store(_) => {
                 log::failure(origin, self);

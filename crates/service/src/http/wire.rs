@@ -1,6 +1,7 @@
 //! From domain types to the types of the contract.
 
 use std::error::Error;
+use std::time::Duration;
 
 use arklow_api::server::{In, RequestError, Violation};
 use arklow_api::types::{
@@ -12,10 +13,10 @@ use arklow_api::types::{
 };
 use arklow_domain::{BackupCodes, Device, DeviceState, ProvisioningUri, User};
 use arklow_store::{Attempt, DevicePage};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 /// What `Retry-After` says: a busy database is usually free again by then.
-pub(crate) const RETRY_AFTER: TimeDelta = TimeDelta::seconds(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A device with its new set of codes, in the envelope of a success.
 pub(crate) fn regenerated(
