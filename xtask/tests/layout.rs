@@ -195,11 +195,11 @@ fn circles(root: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Not yet in `store`; and not in `client`, where Progenitor's code calls the hooks and these return its types.
+/// But for `api`, which is generated, and `client`, where Progenitor's code calls the hooks and these return its types.
 #[test]
 fn modules_import_each_other_in_one_direction() {
-    for root in ["codegen/src", "domain/src", "service/src"] {
-        let root = repository().join("crates").join(root);
+    for name in ["adapter", "codegen", "domain", "service", "store"] {
+        let root = repository().join("crates").join(name).join("src");
         assert_eq!(circles(&root), [""; 0], "{}", root.display());
     }
 }

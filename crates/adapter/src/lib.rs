@@ -13,6 +13,8 @@
 
 mod body;
 mod error;
+mod operation;
+mod origin;
 mod request;
 mod response;
 mod routes;
@@ -22,12 +24,13 @@ mod validate;
 use std::time::Duration;
 
 pub use error::{In, RequestError, Violation};
-pub use request::{
-    BodyMode, Kind, NoParameters, Nothing, Origin, Parameter, Parameters, Secret, bearer,
-    credential,
+pub use operation::{
+    Access, BodyMode, Errors, Handler, Kind, NoParameters, Nothing, Operation, Parameter,
+    Parameters, Public,
 };
+pub use origin::{Origin, Secret, bearer, credential};
 pub use response::{Declared, ErrorAnswer, ErrorKey, Reply, error_reply, read_status, status};
-pub use routes::{Access, Errors, Handler, Operation, Public, Routes, Served};
+pub use routes::{Routes, Served};
 
 /// What holds for every operation.
 #[derive(Clone, Debug)]

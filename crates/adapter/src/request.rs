@@ -1,195 +1,22 @@
-//! Reads requests: where they come from, credentials, parameters, and the whole as one value to check.
+//! Reads the parameters and the body of a request as one value, and checks it.
 
-use std::fmt;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 
 use dropshot::{
     ApiEndpointBodyContentType, ApiEndpointParameter, Body, ExclusiveExtractor, ExtensionMode,
     ExtractorMetadata, HttpError, RequestContext, ServerContext, SharedExtractor,
 };
 use http::Request;
-use http::header::{self, HeaderMap};
-use serde::de::DeserializeOwned;
+use http::header::HeaderMap;
 use serde_json::Value;
 
 use super::Settings;
-use super::body::{Unread, parse_json, read_body, whole};
+use super::body::{Unread, parse_json, read_body};
 use super::error::{In, RequestError, Violation};
-use super::routes::Operation;
+use super::operation::{BodyMode, Operation, Parameters};
 use super::validate::{
     MAX_TEXT, Violations, escape, missing_body, pointer_of, shorten_keys, split, violations_of,
 };
-
-/// Of `X-Forwarded-For` the last so many entries are kept.
-const MAX_FORWARDED: usize = 32;
-
-/// Where a request comes from and where it goes, as far as its head tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The `operationId` of the operation that it asks for.
-    pub operation: String,
-    /// The id that the answer carries as `x-request-id`.
-    pub request_id: String,
-    /// The peer of the connection; headers that claim another are not consulted.
-    pub remote_address: SocketAddr,
-    /// The `User-Agent` header, as far as it is visible ASCII.
-    pub user_agent: Option<String>,
-    /// What the `X-Forwarded-For` headers list, in order, of which the last 32 entries are kept; a header that is not
-    /// visible ASCII is one empty entry, so that it is not skipped over. The client or a proxy claims them, and the
-    /// adapter does not judge them.
-    pub forwarded_for: Vec<String>,
-    /// The `Prefer` headers (RFC 7240), in order, as far as they are visible ASCII. The adapter heeds none.
-    pub prefer: Vec<String>,
-}
-
-/// A credential as it came. It has no `Display` and a silent `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a credential in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The credential itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-/// Where the request of `rqctx` comes from.
-pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
-    let headers = rqctx.request.headers();
-    let user_agent = headers.get(header::USER_AGENT);
-    let lists = headers.get_all("x-forwarded-for").iter();
-    // The last were written by those who are nearest.
-    let mut forwarded_for: Vec<String> = lists
-        .rev()
-        .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','))
-        .take(MAX_FORWARDED)
-        .map(|entry| entry.trim().to_owned())
-        .collect();
-    forwarded_for.reverse();
-    let prefer = headers.get_all("prefer").iter();
-    Origin {
-        operation: rqctx.endpoint.operation_id.clone(),
-        request_id: rqctx.request_id.clone(),
-        remote_address: rqctx.request.remote_addr(),
-        user_agent: user_agent
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned),
-        forwarded_for,
-        prefer: prefer
-            .filter_map(|value| value.to_str().ok().map(str::to_owned))
-            .collect(),
-    }
-}
-
-/// The credential in the header `name`, if it is there exactly once and readable.
-pub fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secret>, RequestError> {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else {
-        return Ok(None);
-    };
-    match (first.to_str(), values.next()) {
-        (Ok(text), None) => Ok(Some(Secret::new(text))),
-        _ => Err(RequestError::Unauthenticated),
-    }
-}
-
-/// What follows `Bearer` in `Authorization`.
-pub fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
-    let Some(value) = credential(headers, "authorization")? else {
-        return Ok(None);
-    };
-    let (scheme, token) = value
-        .expose()
-        .split_once(' ')
-        .ok_or(RequestError::Unauthenticated)?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        Ok(Some(Secret::new(token.trim())))
-    } else {
-        Ok(None)
-    }
-}
-
-/// The parameters of an operation, as described to Dropshot.
-pub trait Parameters: Send + Sync + 'static {
-    /// The path's variables, as strings.
-    type Path: DeserializeOwned + serde::Serialize + schemars::JsonSchema + Send + Sync + 'static;
-    /// The query parameters.
-    type Query: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
-    /// The headers.
-    type Header: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
-    /// How each is read.
-    const ALL: &'static [Parameter];
-}
-
-/// The parameters of an operation that has none.
-pub struct NoParameters;
-
-impl Parameters for NoParameters {
-    type Path = Nothing;
-    type Query = Nothing;
-    type Header = Nothing;
-    const ALL: &'static [Parameter] = &[];
-}
-
-/// How a parameter is read.
-pub struct Parameter {
-    /// Its location.
-    pub place: In,
-    /// Its name on the wire.
-    pub name: &'static str,
-    /// How its text is read.
-    pub kind: Kind,
-}
-
-/// What the text of a parameter means.
-pub enum Kind {
-    /// As a string.
-    Text,
-    /// As a number.
-    Number,
-    /// As `true` or `false`.
-    Boolean,
-}
-
-impl Kind {
-    /// A text that does not mean such a value stays text, which the schema refuses.
-    fn read(&self, text: &str) -> Value {
-        let plain = || Value::String(text.to_owned());
-        match self {
-            Self::Text => plain(),
-            Self::Boolean => match text {
-                "true" => Value::Bool(true),
-                "false" => Value::Bool(false),
-                _ => plain(),
-            },
-            Self::Number => match serde_json::from_str::<Value>(text) {
-                Ok(Value::Number(number)) if !text.contains(char::is_whitespace) => {
-                    match number.as_f64().filter(|_| number.is_f64()) {
-                        Some(value) => whole(value),
-                        None => Value::Number(number),
-                    }
-                }
-                _ => plain(),
-            },
-        }
-    }
-}
-
-/// No parameters in a place.
-#[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
-pub struct Nothing {}
 
 type Path<O> = <<O as Operation>::Parameters as Parameters>::Path;
 type Query<O> = <<O as Operation>::Parameters as Parameters>::Query;
@@ -238,15 +65,6 @@ impl<O: Operation> ExclusiveExtractor for Input<O> {
             parameters,
         }
     }
-}
-
-/// Whether an operation has a body; whether it must be there is in the schema.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum BodyMode {
-    /// The operation has no body.
-    None,
-    /// The operation has a JSON body.
-    Json,
 }
 
 impl<O: Operation> Input<O> {

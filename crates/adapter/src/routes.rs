@@ -10,112 +10,19 @@ use dropshot::{
     RawRequest, RequestContext,
 };
 use futures_util::FutureExt;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Response};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Settings;
 use super::body::{Unread, expects_continue};
 use super::error::RequestError;
-use super::request::{
-    BodyMode, Input, Origin, Parameters, origin, path_parameters, refuse_other_paths,
-};
-use super::response::{ErrorAnswer, Reply, seconds};
+use super::operation::{Access, Errors, Handler};
+use super::origin::origin;
+use super::request::{Input, path_parameters, refuse_other_paths};
+use super::response::{Reply, seconds};
 use super::timeout::Budget;
 use super::validate::validator;
-
-/// An operation, as its document describes it.
-pub trait Operation: Send + Sync + 'static {
-    /// What it reads from path, query and headers.
-    type Parameters: Parameters;
-    /// What the implementation is called with.
-    type Request: DeserializeOwned + Send + 'static;
-    /// What the implementation returns if it succeeds.
-    type Success: DeserializeOwned + Send + 'static;
-    /// Its `operationId`.
-    const ID: &'static str;
-    /// Its method.
-    const METHOD: Method;
-    /// Its path, as Dropshot writes it.
-    const PATH: &'static str;
-    /// What it does, in a line.
-    const SUMMARY: &'static str = "";
-    /// Its tags.
-    const TAGS: &'static [&'static str] = &[];
-    /// Whether clients should stop calling it.
-    const DEPRECATED: bool = false;
-    /// Whether it has a body.
-    const BODY: BodyMode = BodyMode::None;
-    /// Its error answers, from the exact to the general.
-    const ERRORS: &'static [&'static ErrorAnswer] = &[];
-    /// The answer to a success.
-    ///
-    /// # Errors
-    /// [`RequestError::Internal`] if it cannot be written.
-    fn reply(success: Self::Success) -> Result<Reply, RequestError>;
-}
-
-/// How an operation finds out who is calling.
-pub trait Access<A>: Send + Sync + 'static {
-    /// Who is calling.
-    type Caller: Send;
-    /// The value of `WWW-Authenticate` where credentials are missing.
-    const CHALLENGE: &'static str;
-    /// Finds out who is calling.
-    fn authenticate(
-        api: &A,
-        origin: Origin,
-        headers: &HeaderMap,
-    ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
-}
-
-/// Access for anyone.
-pub struct Public;
-
-impl<A: Sync> Access<A> for Public {
-    type Caller = Origin;
-    const CHALLENGE: &'static str = "";
-
-    async fn authenticate(_: &A, origin: Origin, _: &HeaderMap) -> Result<Origin, RequestError> {
-        Ok(origin)
-    }
-}
-
-/// How an implementation answers errors.
-pub trait Errors<A>: Send + Sync + 'static {
-    /// Why an operation fails.
-    type Error: Send;
-    /// The body of the answer to a request that its operation did not answer.
-    ///
-    /// # Errors
-    /// What JSON cannot write.
-    fn body(api: &A, error: &RequestError) -> serde_json::Result<Vec<u8>>;
-    /// The answer of an operation that failed.
-    ///
-    /// # Errors
-    /// A [`RequestError`], which is answered instead.
-    fn reply(
-        api: &A,
-        error: Self::Error,
-        origin: &Origin,
-        answers: &[&ErrorAnswer],
-    ) -> Result<Reply, RequestError>;
-}
-
-/// An operation with an implementation.
-pub trait Handler<A>: Operation {
-    /// Who may call it.
-    type Access: Access<A>;
-    /// How its errors are answered.
-    type Errors: Errors<A>;
-    /// Calls the implementation.
-    fn call(
-        api: &A,
-        caller: <Self::Access as Access<A>>::Caller,
-        request: Self::Request,
-    ) -> impl Future<Output = Result<Self::Success, <Self::Errors as Errors<A>>::Error>> + Send;
-}
 
 /// An implementation with its settings: the context of the Dropshot server.
 pub struct Served<A> {

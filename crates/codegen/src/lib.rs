@@ -40,10 +40,12 @@ pub struct Options {
 
 /// The runtime of generated servers, by the path in a copy of it. It names its modules by `super`, so that a copy is a
 /// module of a generated crate.
-const RUNTIME: [(&str, &str); 8] = [
+const RUNTIME: [(&str, &str); 10] = [
     ("mod", include_str!("../../adapter/src/lib.rs")),
     ("body", include_str!("../../adapter/src/body.rs")),
     ("error", include_str!("../../adapter/src/error.rs")),
+    ("operation", include_str!("../../adapter/src/operation.rs")),
+    ("origin", include_str!("../../adapter/src/origin.rs")),
     ("request", include_str!("../../adapter/src/request.rs")),
     ("response", include_str!("../../adapter/src/response.rs")),
     ("routes", include_str!("../../adapter/src/routes.rs")),

@@ -13,13 +13,14 @@
 //! | `error` | [`OpenError`], [`StoreError`] |
 //! | `users`, `sessions`, `devices`, `audit`, `keys` | the queries about each |
 //! | `enrollment`, `attempts`, `backup_codes` | starting an enrollment; verifying a code, for any purpose; replacing the codes |
-//! | `migrations`, `copy` | which changes the tables have; moving from SQLite to PostgreSQL |
+//! | `migrations`, `copy`, `tables` | which changes the tables have; moving from SQLite to PostgreSQL |
 //! | `backup` | copying an SQLite file while it is in use, and checking such a copy |
 //! | `restore` | invalidating what a restored backup would revive |
 //! | `lockout` | failures in a row and their locks |
 //! | `statements` | the statements behind each method, in files of the same names |
 //! | `prepared` | statements that are prepared once |
 //! | `dispatch` | how a job reaches its statements |
+//! | `job_queue` | the queue of SQLite's readers and PostgreSQL's workers |
 //! | `schema`, `instant` | the tables, and how they store times |
 //! | `sqlite` | opening an SQLite file, its one writer and its readers |
 //! | `postgres` | connecting to a PostgreSQL server, its migrations and its locks; what holds through pools, mute hosts and failovers |
@@ -39,6 +40,7 @@ mod dispatch;
 mod enrollment;
 mod error;
 mod instant;
+mod job_queue;
 mod keys;
 mod lockout;
 mod migrations;
@@ -48,6 +50,7 @@ mod restore;
 mod schema;
 mod sessions;
 mod sqlite;
+mod tables;
 mod url;
 mod users;
 
@@ -60,7 +63,7 @@ pub use attempts::{
 pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord};
 pub use backup::{BackupContents, BackupError, BackupProgress, OutOfUse};
 pub use backup_codes::{ReplaceBackupCodes, ReplacedCodes};
-pub use copy::{Copied, CopiedTable, CopyError, CopyProgress};
+pub use copy::{Copied, CopyError, CopyProgress};
 pub use devices::{CreateDevice, DevicePage, NewDevice, RemoveDevice};
 pub use enrollment::{AskEnrollment, StartEnrollment};
 pub use error::{Judged, OpenError, StoreError};
@@ -69,6 +72,7 @@ pub use lockout::UnlockUser;
 pub use migrations::MigrationState;
 pub use restore::{Batch, DeviceBatch, Hold, RestoredRows};
 pub use sessions::{CreateSession, NewSession, RevokeSession, SessionEntry};
+pub use tables::CopiedTable;
 pub use url::{BadDatabaseUrl, DatabaseUrl};
 pub use users::{
     CreateUser, DeviceOverview, DisableUser, EnableUser, Membership, NewUser, UserFilter,

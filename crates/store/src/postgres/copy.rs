@@ -6,12 +6,13 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use tokio::sync::mpsc::Receiver;
 
-use super::connections::{self, Lane};
+use super::connections;
 use super::statements::copy::{count, sum_up};
 use super::{Conn, Postgres, locks};
-use crate::copy::{CopiedTable, Message, Rows, Table};
 use crate::error::QueryError;
+use crate::job_queue::Lane;
 use crate::schema::{audit, devices, keys, memberships, outbox, sessions, users};
+use crate::tables::{CopiedTable, Message, Rows, Table};
 use crate::{Copied, CopyError, CopyProgress, StoreError};
 
 type Progress = Arc<dyn Fn(CopyProgress) + Send + Sync>;
@@ -43,7 +44,7 @@ impl Postgres {
         mut incoming: Receiver<Message>,
         progress: Progress,
     ) -> Result<Copied, CopyError> {
-        let writing = self.connections.work(Lane::Write, move |worker| {
+        let writing = self.connections.run(Lane::Write, move |worker| {
             worker.transaction(|conn| copy_in(conn, &mut incoming, &progress))
         });
         let written = writing.await.map_err(CopyError::Target)?;

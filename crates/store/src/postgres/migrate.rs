@@ -28,7 +28,7 @@ pub(super) fn find(conn: &mut Conn) -> Result<MigrationState, OpenError> {
 
 /// Makes the changes that the database lacks, one process after the other; which it lacked. All of
 /// them are one transaction: with it ends the lock, whatever connection a pool gives the next one.
-pub(super) fn run(worker: &mut Worker<'_>) -> Result<Vec<String>, OpenError> {
+pub(super) fn run(worker: &mut Worker) -> Result<Vec<String>, OpenError> {
     let made = worker.transaction(|conn| {
         conn.batch_execute(&format!(
             "SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = 0;

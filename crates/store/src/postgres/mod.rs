@@ -27,11 +27,12 @@ use tracing::warn;
 
 pub(crate) use acknowledged::written;
 pub(crate) use connect::PostgresUrl;
-use connections::{Connections, Lane, Stopped, Worker};
+use connections::{Connections, Stopped, Worker};
 pub(crate) use migrate::MIGRATIONS;
 use wire::Driver;
 
 use crate::error::QueryError;
+use crate::job_queue::Lane;
 use crate::{MigrationState, OpenError, Options, StoreError};
 
 /// What statements run on.
@@ -92,7 +93,7 @@ impl Postgres {
     ) -> Result<Vec<String>, OpenError> {
         let this = Self::start(url, options)?;
         this.examine().await?;
-        let done = this.connections.work(Lane::Write, migrate::run).await;
+        let done = this.connections.run(Lane::Write, migrate::run).await;
         done.map_err(unopened)?
     }
 
@@ -100,7 +101,7 @@ impl Postgres {
     async fn examine(&self) -> Result<(), OpenError> {
         let examined = self
             .connections
-            .work(Lane::Read, |worker| worker.examine())
+            .run(Lane::Read, |worker| worker.examine())
             .await;
         examined.map_err(unopened)?
     }
@@ -113,7 +114,7 @@ impl Postgres {
         self.examine().await?;
         let done = self
             .connections
-            .work(Lane::Read, move |worker| worker.with(work))
+            .run(Lane::Read, move |worker| worker.with(work))
             .await;
         done.flatten().map_err(unopened)?
     }
@@ -125,7 +126,7 @@ impl Postgres {
         A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(Lane::Write, move |worker| {
+        self.retried(Lane::Write, move |worker| {
             worker.transaction(&job).map_err(Failed::of_transaction)
         })
         .await
@@ -137,7 +138,7 @@ impl Postgres {
         A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(Lane::Write, move |worker| {
+        self.retried(Lane::Write, move |worker| {
             worker.check_codes().map_err(Failed::Fatal)?;
             worker.transaction(&job).map_err(Failed::of_transaction)
         })
@@ -151,23 +152,20 @@ impl Postgres {
         A: Fn(&mut Conn) -> Result<T, QueryError> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.asking(Lane::Read, move |worker| {
+        self.retried(Lane::Read, move |worker| {
             let answer = worker.with(&job).map_err(Failed::Fatal)?;
             answer.map_err(|fault| Failed::of(fault, false))
         })
         .await
     }
 
-    async fn asking<A, T>(&self, lane: Lane, job: A) -> Result<T, StoreError>
+    async fn retried<A, T>(&self, lane: Lane, job: A) -> Result<T, StoreError>
     where
-        A: Fn(&mut Worker<'_>) -> Result<T, Failed> + Send + 'static,
+        A: Fn(&mut Worker) -> Result<T, Failed> + Send + 'static,
         T: Send + 'static,
     {
-        let result = self
-            .connections
-            .work(lane, move |worker| retry(worker, &job))
-            .await;
-        result.flatten()
+        let job = move |worker: &mut Worker| retry(worker, &job);
+        self.connections.run(lane, job).await?
     }
 
     /// See [`Store::close`](crate::Store::close).
@@ -191,8 +189,8 @@ fn unopened(error: StoreError) -> OpenError {
 
 /// Asks, and asks again while that may help.
 fn retry<T>(
-    worker: &mut Worker<'_>,
-    job: &impl Fn(&mut Worker<'_>) -> Result<T, Failed>,
+    worker: &mut Worker,
+    job: &impl Fn(&mut Worker) -> Result<T, Failed>,
 ) -> Result<T, StoreError> {
     let mut tries = 1;
     loop {
@@ -213,7 +211,7 @@ fn retry<T>(
 
 /// Why a job failed this time.
 enum Failed {
-    /// Nothing was changed, and asking again may help at once.
+    /// Nothing was changed, and retried again may help at once.
     Retryable(StoreError),
     Fatal(StoreError),
 }

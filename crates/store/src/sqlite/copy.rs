@@ -4,8 +4,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::Conn;
 use super::statements::copy::{count, sum_up};
-use crate::copy::{Message, Table};
 use crate::error::QueryError;
+use crate::tables::{Message, Table};
 
 /// Sends all rows, unless the receiver is gone.
 pub(crate) fn send(conn: &mut Conn, to: &Sender<Message>) -> Result<(), QueryError> {

@@ -1,4 +1,4 @@
-//! Reader threads, each with a read-only connection, and one queue of jobs for them.
+//! Reader threads, each with a read-only connection.
 //!
 //! Waking a thread costs more than most jobs. So one reader runs all queued jobs, and another one is
 //! woken only for a job that has not started in time: behind a slow job, or when one reader does not
@@ -8,100 +8,52 @@
 //! costs more than most jobs, too. The snapshot is never older than a job, so a job sees everything
 //! that was committed before it was queued.
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, sql_query};
-use tokio::sync::oneshot;
+use diesel::{Connection as _, QueryResult, sql_query};
 use tracing::{error, warn};
 
 use super::open::{Failure, File};
 use crate::StoreError;
 use crate::error::QueryError;
+use crate::job_queue::{JobQueue, Lane, Wake};
 use crate::prepared::prepared;
 
-/// The most jobs that may wait. Further ones fail with `Busy` at once.
-const QUEUE: usize = 4096;
 /// How long a job waits before another reader is woken for it.
 const WAKE_AFTER: Duration = Duration::from_millis(2);
 
 /// The readers. With a WAL, readers and the writer do not block each other.
 #[derive(Debug)]
 pub(super) struct Readers {
-    queue: Arc<JobQueue>,
+    queue: Arc<JobQueue<Reader>>,
     queue_timeout: Duration,
-    /// Disconnects when every thread has closed its connection. `None` once closed.
-    ended: Mutex<Option<mpsc::Receiver<Never>>>,
 }
 
-/// Nothing is ever sent.
-#[derive(Debug)]
-enum Never {}
-
-/// The queue, and what its readers share.
-struct JobQueue {
-    /// How many readers there are.
-    readers: usize,
-    state: Mutex<QueueState>,
-    woken: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    jobs: VecDeque<Job>,
-    /// How many jobs have left the queue.
-    begun: u64,
-    /// How many readers sleep, and have not been woken_up.
-    asleep: usize,
-    /// How many have been woken_up, and are not up yet.
-    woken_up: usize,
-    closed: bool,
-}
-
-/// Runs on a connection, or reports why there is none.
-type Job = Box<dyn FnOnce(Result<&mut SqliteConnection, StoreError>) + Send>;
-
-impl std::fmt::Debug for JobQueue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.state();
-        f.debug_struct("JobQueue")
-            .field("readers", &self.readers)
-            .field("asleep", &state.asleep)
-            .field("waiting", &state.jobs.len())
-            .finish()
-    }
+/// What a reader thread works with.
+struct Reader {
+    file: File,
+    /// The connection, or why there is none.
+    conn: Result<SqliteConnection, StoreError>,
 }
 
 impl Readers {
     /// Connects all of them, so that no read needs another file descriptor later.
     pub(super) fn start(file: &File, count: u32) -> Result<Self, Failure> {
-        let (alive, ended) = mpsc::channel();
+        let count = count.max(1) as usize;
         // Created before the threads: if one cannot start, dropping this ends the others.
         let this = Self {
-            queue: Arc::new(JobQueue {
-                readers: count.max(1) as usize,
-                state: Mutex::default(),
-                woken: Condvar::new(),
-            }),
+            queue: Arc::new(JobQueue::new(Wake::IfAllSleep, count, 0)),
             queue_timeout: file.busy_timeout,
-            ended: Mutex::new(Some(ended)),
         };
-        for _ in 0..this.queue.readers {
-            let (queue, file, conn) = (Arc::clone(&this.queue), file.clone(), connect(file)?);
-            let alive: mpsc::Sender<Never> = alive.clone();
-            thread::Builder::new()
-                .name("arklow-reader".to_owned())
-                .spawn(move || {
-                    // Dropped after the connection, also by a panic.
-                    let _alive = alive;
-                    queue.work(&file, Some(conn));
-                })
+        for _ in 0..count {
+            let reader = Reader {
+                file: file.clone(),
+                conn: Ok(connect(file)?),
+            };
+            this.queue
+                .spawn("arklow-reader", |queue| reader.work(queue))
                 .map_err(Failure::Thread)?;
         }
         Ok(this)
@@ -113,72 +65,36 @@ impl Readers {
         A: FnOnce(&mut SqliteConnection) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
-        let (reply, mut answer) = oneshot::channel();
-        let begun = Arc::new(AtomicBool::new(false));
-        let begins = Arc::clone(&begun);
-        self.queue.put(Box::new(move |conn| {
-            // The caller no longer waits.
-            if reply.is_closed() {
-                return;
-            }
-            begins.store(true, Ordering::Relaxed);
-            // Sound: a connection that only reads has nothing to leave half done, and Diesel
-            // resets its statements.
-            let result = conn.and_then(|conn| {
-                let result = catch_unwind(AssertUnwindSafe(|| job(conn)));
-                result.map_or(Err(StoreError::Panicked), |answer| {
-                    answer.map_err(StoreError::from)
-                })
-            });
-            // The caller may have stopped waiting.
-            drop(reply.send(result));
-        }))?;
-        let closed = |_| StoreError::Closed;
-        if let Ok(answer) = tokio::time::timeout(WAKE_AFTER, &mut answer).await {
-            return answer.map_err(closed)?;
+        let mut queued = self.queue.put(Lane::Read, |reader| {
+            let conn = reader.conn.as_mut().map_err(|error| error.clone())?;
+            job(conn).map_err(StoreError::from)
+        })?;
+        if let Some(result) = queued.within(WAKE_AFTER).await {
+            return result?;
         }
-        if !begun.load(Ordering::Relaxed) {
-            self.queue.wake_another();
-            let rest = self.queue_timeout.saturating_sub(WAKE_AFTER);
-            if let Ok(answer) = tokio::time::timeout(rest, &mut answer).await {
-                return answer.map_err(closed)?;
-            }
-            if !begun.load(Ordering::Relaxed) {
-                return Err(StoreError::Busy);
-            }
+        if !queued.has_started() {
+            self.queue.wake();
         }
-        answer.await.map_err(closed)?
-    }
-
-    /// Rejects new jobs. Queued ones still run.
-    fn refuse(&self) {
-        self.queue.state().closed = true;
-        self.queue.woken.notify_all();
+        let rest = self.queue_timeout.saturating_sub(WAKE_AFTER);
+        queued.started_within(rest).await?
     }
 
     /// Rejects new jobs, runs the queued ones, and waits until the connections are
     /// closed: the WAL cannot be emptied before. The wait is bounded by the busy timeout.
     pub(super) async fn close(&self) {
-        self.refuse();
-        let ended = self
-            .ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(ended) = ended else { return };
-        let queue_timeout = self.queue_timeout;
-        let waiting = tokio::task::spawn_blocking(move || ended.recv_timeout(queue_timeout));
-        if let Ok(Err(RecvTimeoutError::Timeout)) = waiting.await {
-            warn!(
-                "a read is still running after {queue_timeout:?}; closing the database without it"
-            );
+        let limit = self.queue_timeout;
+        if tokio::time::timeout(limit, self.queue.close())
+            .await
+            .is_err()
+        {
+            warn!("a read is still running after {limit:?}; closing the database without it");
         }
     }
 }
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        self.refuse();
+        self.queue.reject_new();
     }
 }
 
@@ -189,104 +105,43 @@ fn connect(file: &File) -> Result<SqliteConnection, Failure> {
     Ok(conn)
 }
 
-impl JobQueue {
-    fn state(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, job: Job) -> Result<(), StoreError> {
-        let mut state = self.state();
-        if state.closed {
-            return Err(StoreError::Closed);
-        }
-        if state.jobs.len() >= QUEUE {
-            return Err(StoreError::Busy);
-        }
-        state.jobs.push_back(job);
-        if state.asleep == self.readers {
-            self.wake(state);
-        }
-        Ok(())
-    }
-
-    /// Wakes another reader, if one sleeps.
-    fn wake_another(&self) {
-        let state = self.state();
-        if state.asleep > 0 {
-            self.wake(state);
-        }
-    }
-
-    fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
-        state.asleep -= 1;
-        state.woken_up += 1;
-        drop(state);
-        self.woken.notify_one();
-    }
-
-    /// The loop of a reader thread.
-    fn work(&self, file: &File, mut conn: Option<SqliteConnection>) {
-        while let Some((job, last)) = self.next() {
-            let mut conn_in_snapshot = match conn.take().map_or_else(|| connect(file), Ok) {
-                Ok(conn) => conn,
-                Err(failure) => {
-                    error!(error = %failure, "a reader cannot connect");
-                    job(Err(failure.into()));
-                    continue;
-                }
-            };
-            // If this fails, the job fails too and reports the error.
-            let begun = prepared!(sql_query("BEGIN")).run(&mut conn_in_snapshot);
-            job(Ok(&mut conn_in_snapshot));
-            while let Some(job) = self.next_until(last) {
-                job(Ok(&mut conn_in_snapshot));
+impl Reader {
+    fn work(mut self, queue: &JobQueue<Self>) {
+        while let Some(first) = queue.take() {
+            let next = first.next;
+            // If this fails, the jobs fail too and report the error.
+            let begun = self.begin();
+            first.run(&mut self);
+            while let Some(job) = queue.take_read_before(next) {
+                job.run(&mut self);
             }
-            let ended =
-                begun.and_then(|()| prepared!(sql_query("COMMIT")).run(&mut conn_in_snapshot));
-            match ended {
-                Ok(()) => conn = Some(conn_in_snapshot),
-                Err(error) => error!(%error, "a reader could not read, and reconnects"),
-            }
+            self.end(begun);
         }
     }
 
-    /// Waits for the next job. Returns it with the number of the newest queued job; `None` once the
-    /// queue is closed and empty.
-    fn next(&self) -> Option<(Job, u64)> {
-        let mut state = self.state();
-        loop {
-            let last = state.begun + state.jobs.len() as u64;
-            if let Some(job) = state.pop() {
-                return Some((job, last));
-            }
-            if state.closed {
-                return None;
-            }
-            state.asleep += 1;
-            while state.woken_up == 0 && !state.closed {
-                let slept = self.woken.wait(state);
-                state = slept.unwrap_or_else(PoisonError::into_inner);
-            }
-            state.woken_up = state.woken_up.saturating_sub(1);
+    /// Begins the read transaction; reconnects first if the connection was lost.
+    fn begin(&mut self) -> QueryResult<()> {
+        if self.conn.is_err() {
+            self.conn = connect(&self.file).map_err(StoreError::from);
+        }
+        match &mut self.conn {
+            Ok(conn) => prepared!(sql_query("BEGIN")).run(conn),
+            Err(_) => Ok(()),
         }
     }
 
-    /// The next job, if its number is at most `last`.
-    fn next_until(&self, last: u64) -> Option<Job> {
-        let mut state = self.state();
-        if state.begun < last {
-            state.pop()
-        } else {
-            None
+    /// Ends the read transaction; drops the connection if that fails.
+    fn end(&mut self, begun: QueryResult<()>) {
+        let ended = match &mut self.conn {
+            Ok(conn) => begun
+                .and_then(|()| prepared!(sql_query("COMMIT")).run(conn))
+                .map_err(|error| StoreError::from(QueryError::from(error))),
+            Err(error) => Err(error.clone()),
+        };
+        if let Err(error) = ended {
+            error!(%error, "a reader cannot read; it reconnects for the next job");
+            self.conn = Err(error);
         }
-    }
-}
-
-impl QueueState {
-    fn pop(&mut self) -> Option<Job> {
-        let job = self.jobs.pop_front()?;
-        self.begun += 1;
-        Some(job)
     }
 }
 
@@ -297,6 +152,7 @@ mod tests {
 
     use diesel::RunQueryDsl as _;
     use diesel::connection::SimpleConnection as _;
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::Options;
@@ -316,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn question_that_no_reader_begins_in_time_is_busy() {
+    async fn job_that_no_reader_starts_in_time_is_busy() {
         let (_directory, readers) = readers(1);
         let (go_on, wait) = channel::<()>();
         let (entered, inside) = oneshot::channel();
@@ -338,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn question_behind_a_slow_one_gets_another_reader() {
+    async fn job_behind_a_slow_one_gets_another_reader() {
         let (_directory, readers) = readers(2);
         let (go_on, wait) = channel::<()>();
         let (entered, inside) = oneshot::channel();
@@ -359,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn question_sees_what_was_committed_before_it_was_asked() {
+    async fn job_sees_what_was_committed_before_it_was_queued() {
         let (directory, readers) = readers(1);
         let options = Options::default();
         let (_, mut writer) = open::open(&directory.path().join("arklow.db"), &options).unwrap();
@@ -438,10 +294,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closed_readers_answer_what_was_asked_and_nothing_more() {
+    async fn closed_readers_run_queued_jobs_and_reject_new_ones() {
         let (_directory, readers) = readers(1);
         let result = readers.run(|_| Ok(7));
-        let close = async { readers.refuse() };
+        let close = async { readers.queue.reject_new() };
         let (answer, ()) = tokio::join!(biased; result, close);
         assert!(matches!(answer, Ok(7)), "{answer:?}");
         let late = readers.run(|_| Ok(())).await;

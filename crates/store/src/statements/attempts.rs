@@ -10,10 +10,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
 use super::audit;
-use super::devices::{
-    CodeSetRow, DeviceRow, bits, count_confirmed, erase, is_pending, later_than_before,
-};
+use super::devices::{bits, count_confirmed, erase, is_pending, later_than_before};
 use super::lockout::{self, Charge, Factor};
+use super::rows::{CodeSetRow, DeviceRow};
 use super::sessions::{LiveSession, find_live_session};
 use super::{Conn, Db};
 use crate::audit::NewRecord;

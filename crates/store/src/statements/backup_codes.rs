@@ -4,7 +4,8 @@ use arklow_domain::{CODES_PER_SET, Denial, DeviceId};
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
-use super::devices::{DeviceRow, later_than_before};
+use super::devices::later_than_before;
+use super::rows::DeviceRow;
 use super::sessions::{find_live_session, live};
 use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;

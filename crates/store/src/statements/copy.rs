@@ -4,9 +4,9 @@ use diesel::dsl::count_star;
 use diesel::prelude::*;
 
 use super::Conn;
-use crate::copy::{BATCH, CopiedTable, Rows, Sum, Table};
 use crate::error::QueryError;
 use crate::schema::{audit, devices, keys, memberships, outbox, sessions, users};
+use crate::tables::{BATCH, CopiedTable, Rows, Sum, Table};
 
 /// Reads a whole table and computes its digest; `each` gets the rows and returns whether to continue.
 pub(crate) fn sum_up(
@@ -73,7 +73,7 @@ fn read(conn: &mut Conn, table: Table, after: (i64, i64)) -> Result<Rows, QueryE
         Table::Outbox => Rows::Outbox(page!(outbox)),
         Table::Keys if id == i64::MAX => Rows::Keys(Vec::new()),
         Table::Keys => {
-            let mut rows: Vec<crate::copy::KeyRow> = keys::table.load(conn)?;
+            let mut rows: Vec<crate::tables::KeyRow> = keys::table.load(conn)?;
             rows.sort_by(|one, other| one.id.cmp(&other.id));
             Rows::Keys(rows)
         }

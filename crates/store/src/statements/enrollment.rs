@@ -3,7 +3,8 @@
 use arklow_domain::{Denial, Device};
 use diesel::prelude::*;
 
-use super::devices::{DeviceRow, ErasedColumns, count_confirmed, later_than_before};
+use super::devices::{ErasedColumns, count_confirmed, later_than_before};
+use super::rows::DeviceRow;
 use super::sessions::find_live_session;
 use super::{Conn, audit, keys, limits};
 use crate::audit::NewRecord;

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::{count_star, exists, not};
 use diesel::prelude::*;
 
-use super::devices::CodeSetRow;
+use super::rows::CodeSetRow;
 use super::{Conn, Db, audit, locks};
 use crate::audit::NewRecord;
 use crate::error::QueryError;

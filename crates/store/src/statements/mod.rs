@@ -17,5 +17,6 @@ pub(crate) mod keys;
 mod limits;
 pub(crate) mod lockout;
 pub(crate) mod restore;
+mod rows;
 pub(crate) mod sessions;
 pub(crate) mod users;

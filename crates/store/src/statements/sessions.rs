@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
+use super::rows::is_disabled;
 use super::{Conn, Db, audit, locks};
 use crate::audit::NewRecord;
 use crate::error::QueryError;
@@ -53,7 +54,7 @@ pub(crate) fn create(
         )?;
         return Ok(CreateSession::Created);
     }
-    Ok(match super::users::is_disabled(conn, new.user_id)? {
+    Ok(match is_disabled(conn, new.user_id)? {
         Some(_) => CreateSession::UserDisabled,
         None => CreateSession::NoSuchUser,
     })
@@ -100,7 +101,7 @@ pub(crate) fn list(
     now: DateTime<Utc>,
     origin: &AuditOrigin,
 ) -> Result<Option<Vec<SessionEntry>>, QueryError> {
-    if super::users::is_disabled(conn, user)?.is_none() {
+    if is_disabled(conn, user)?.is_none() {
         return Ok(None);
     }
     let record = NewRecord::of(user, AuditEvent::SessionsListed, now, origin);

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 
-use super::devices::DeviceRow;
+use super::rows::{DeviceRow, is_disabled};
 use super::{Conn, Db, audit, locks, sessions as session_rows};
 use crate::audit::NewRecord;
 use crate::error::QueryError;
@@ -242,14 +242,6 @@ pub(crate) fn list_memberships(
         permissions: permissions.split_whitespace().map(str::to_owned).collect(),
     });
     Ok(memberships.collect())
-}
-
-/// Whether the user is disabled; `None` if there is none.
-pub(crate) fn is_disabled(conn: &mut Conn, user: UserId) -> Result<Option<bool>, QueryError> {
-    let disabled = users::table
-        .find(user.get())
-        .select(users::disabled_at.is_not_null());
-    Ok(disabled.first(conn).optional()?)
 }
 
 #[derive(Queryable, Selectable)]

@@ -1,0 +1,184 @@
+//! How generated code describes an operation to the routes.
+
+use std::future::Future;
+
+use http::Method;
+use http::header::HeaderMap;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::body::whole;
+use super::error::{In, RequestError};
+use super::origin::Origin;
+use super::response::{ErrorAnswer, Reply};
+
+/// An operation, as its document describes it.
+pub trait Operation: Send + Sync + 'static {
+    /// What it reads from path, query and headers.
+    type Parameters: Parameters;
+    /// What the implementation is called with.
+    type Request: DeserializeOwned + Send + 'static;
+    /// What the implementation returns if it succeeds.
+    type Success: DeserializeOwned + Send + 'static;
+    /// Its `operationId`.
+    const ID: &'static str;
+    /// Its method.
+    const METHOD: Method;
+    /// Its path, as Dropshot writes it.
+    const PATH: &'static str;
+    /// What it does, in a line.
+    const SUMMARY: &'static str = "";
+    /// Its tags.
+    const TAGS: &'static [&'static str] = &[];
+    /// Whether clients should stop calling it.
+    const DEPRECATED: bool = false;
+    /// Whether it has a body.
+    const BODY: BodyMode = BodyMode::None;
+    /// Its error answers, from the exact to the general.
+    const ERRORS: &'static [&'static ErrorAnswer] = &[];
+    /// The answer to a success.
+    ///
+    /// # Errors
+    /// [`RequestError::Internal`] if it cannot be written.
+    fn reply(success: Self::Success) -> Result<Reply, RequestError>;
+}
+
+/// How an operation finds out who is calling.
+pub trait Access<A>: Send + Sync + 'static {
+    /// Who is calling.
+    type Caller: Send;
+    /// The value of `WWW-Authenticate` where credentials are missing.
+    const CHALLENGE: &'static str;
+    /// Finds out who is calling.
+    fn authenticate(
+        api: &A,
+        origin: Origin,
+        headers: &HeaderMap,
+    ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
+}
+
+/// Access for anyone.
+pub struct Public;
+
+impl<A: Sync> Access<A> for Public {
+    type Caller = Origin;
+    const CHALLENGE: &'static str = "";
+
+    async fn authenticate(_: &A, origin: Origin, _: &HeaderMap) -> Result<Origin, RequestError> {
+        Ok(origin)
+    }
+}
+
+/// How an implementation answers errors.
+pub trait Errors<A>: Send + Sync + 'static {
+    /// Why an operation fails.
+    type Error: Send;
+    /// The body of the answer to a request that its operation did not answer.
+    ///
+    /// # Errors
+    /// What JSON cannot write.
+    fn body(api: &A, error: &RequestError) -> serde_json::Result<Vec<u8>>;
+    /// The answer of an operation that failed.
+    ///
+    /// # Errors
+    /// A [`RequestError`], which is answered instead.
+    fn reply(
+        api: &A,
+        error: Self::Error,
+        origin: &Origin,
+        answers: &[&ErrorAnswer],
+    ) -> Result<Reply, RequestError>;
+}
+
+/// An operation with an implementation.
+pub trait Handler<A>: Operation {
+    /// Who may call it.
+    type Access: Access<A>;
+    /// How its errors are answered.
+    type Errors: Errors<A>;
+    /// Calls the implementation.
+    fn call(
+        api: &A,
+        caller: <Self::Access as Access<A>>::Caller,
+        request: Self::Request,
+    ) -> impl Future<Output = Result<Self::Success, <Self::Errors as Errors<A>>::Error>> + Send;
+}
+
+/// The parameters of an operation, as described to Dropshot.
+pub trait Parameters: Send + Sync + 'static {
+    /// The path's variables, as strings.
+    type Path: DeserializeOwned + serde::Serialize + schemars::JsonSchema + Send + Sync + 'static;
+    /// The query parameters.
+    type Query: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    /// The headers.
+    type Header: DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    /// How each is read.
+    const ALL: &'static [Parameter];
+}
+
+/// The parameters of an operation that has none.
+pub struct NoParameters;
+
+impl Parameters for NoParameters {
+    type Path = Nothing;
+    type Query = Nothing;
+    type Header = Nothing;
+    const ALL: &'static [Parameter] = &[];
+}
+
+/// How a parameter is read.
+pub struct Parameter {
+    /// Its location.
+    pub place: In,
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// How its text is read.
+    pub kind: Kind,
+}
+
+/// What the text of a parameter means.
+pub enum Kind {
+    /// As a string.
+    Text,
+    /// As a number.
+    Number,
+    /// As `true` or `false`.
+    Boolean,
+}
+
+impl Kind {
+    /// A text that does not mean such a value stays text, which the schema refuses.
+    pub(super) fn read(&self, text: &str) -> Value {
+        let plain = || Value::String(text.to_owned());
+        match self {
+            Self::Text => plain(),
+            Self::Boolean => match text {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                _ => plain(),
+            },
+            Self::Number => match serde_json::from_str::<Value>(text) {
+                Ok(Value::Number(number)) if !text.contains(char::is_whitespace) => {
+                    match number.as_f64().filter(|_| number.is_f64()) {
+                        Some(value) => whole(value),
+                        None => Value::Number(number),
+                    }
+                }
+                _ => plain(),
+            },
+        }
+    }
+}
+
+/// No parameters in a place.
+#[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+pub struct Nothing {}
+
+/// Whether an operation has a body; whether it must be there is in the schema.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum BodyMode {
+    /// The operation has no body.
+    None,
+    /// The operation has a JSON body.
+    Json,
+}

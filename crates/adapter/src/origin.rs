@@ -1,0 +1,109 @@
+//! Where a request comes from, and its credentials.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use dropshot::{RequestContext, ServerContext};
+use http::header::{self, HeaderMap};
+
+use super::error::RequestError;
+
+/// Of `X-Forwarded-For` the last so many entries are kept.
+const MAX_FORWARDED: usize = 32;
+
+/// Where a request comes from and where it goes, as far as its head tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The `operationId` of the operation that it asks for.
+    pub operation: String,
+    /// The id that the answer carries as `x-request-id`.
+    pub request_id: String,
+    /// The peer of the connection; headers that claim another are not consulted.
+    pub remote_address: SocketAddr,
+    /// The `User-Agent` header, as far as it is visible ASCII.
+    pub user_agent: Option<String>,
+    /// What the `X-Forwarded-For` headers list, in order, of which the last 32 entries are kept; a header that is not
+    /// visible ASCII is one empty entry, so that it is not skipped over. The client or a proxy claims them, and the
+    /// adapter does not judge them.
+    pub forwarded_for: Vec<String>,
+    /// The `Prefer` headers (RFC 7240), in order, as far as they are visible ASCII. The adapter heeds none.
+    pub prefer: Vec<String>,
+}
+
+/// A credential as it came. It has no `Display` and a silent `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a credential in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The credential itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Where the request of `rqctx` comes from.
+pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
+    let headers = rqctx.request.headers();
+    let user_agent = headers.get(header::USER_AGENT);
+    let lists = headers.get_all("x-forwarded-for").iter();
+    // The last were written by those who are nearest.
+    let mut forwarded_for: Vec<String> = lists
+        .rev()
+        .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','))
+        .take(MAX_FORWARDED)
+        .map(|entry| entry.trim().to_owned())
+        .collect();
+    forwarded_for.reverse();
+    let prefer = headers.get_all("prefer").iter();
+    Origin {
+        operation: rqctx.endpoint.operation_id.clone(),
+        request_id: rqctx.request_id.clone(),
+        remote_address: rqctx.request.remote_addr(),
+        user_agent: user_agent
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        forwarded_for,
+        prefer: prefer
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect(),
+    }
+}
+
+/// The credential in the header `name`, if it is there exactly once and readable.
+pub fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secret>, RequestError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    match (first.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(Secret::new(text))),
+        _ => Err(RequestError::Unauthenticated),
+    }
+}
+
+/// What follows `Bearer` in `Authorization`.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
+    let Some(value) = credential(headers, "authorization")? else {
+        return Ok(None);
+    };
+    let (scheme, token) = value
+        .expose()
+        .split_once(' ')
+        .ok_or(RequestError::Unauthenticated)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(Some(Secret::new(token.trim())))
+    } else {
+        Ok(None)
+    }
+}
