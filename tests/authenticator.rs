@@ -64,7 +64,7 @@ async fn app_that_scans_the_picture_enrolls_steps_up_and_is_removed() {
     assert!(confirmed["session_mfa_not_after"].is_string());
 
     // The session is MFA-fresh by it, and another one becomes so by the next code.
-    assert_eq!(server.regenerate(&token, &device).await.status, 200);
+    server.regenerate(&token, &device).await.assert_ok();
     let (_, other, _) = home.session(&ada, None);
     let stale = server.regenerate(&other, &device).await;
     stale.assert(403, "MFA_REQUIRED");
@@ -101,11 +101,14 @@ async fn user_is_to_be_told_of_every_change_and_of_nothing_else() {
     let ada = home.user("ada");
     let (_, token, _) = home.session(&ada, None);
     let (device, app, codes) = server.enroll(&token, "Phone").await;
-    assert!(server.redeem(&token, &device, &codes[0]).await.is_valid());
-    assert_eq!(server.regenerate(&token, &device).await.status, 200);
+    server
+        .redeem(&token, &device, &codes[0])
+        .await
+        .assert_valid();
+    server.regenerate(&token, &device).await.assert_ok();
     for _ in 0..5 {
         let wrong = server.verify(&token, &device, &app.wrong_code()).await;
-        assert!(!wrong.is_valid());
+        wrong.assert_invalid();
     }
     home.run(&["user", "unlock", "--id", &ada]);
     home.run(&["device", "list", "--user", &ada]);

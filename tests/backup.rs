@@ -54,10 +54,7 @@ async fn backup_is_taken_beside_a_server_and_restored_with_all_that_it_held() {
     let home = Home::on_sqlite();
     let server = home.serve(NO_LIMITS);
     let (ada, bob) = (home.caller("ada"), home.caller("bob"));
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(&ada).regenerate().await.backup_codes();
     let (file, made) = back_up(&home);
     for path in [Path::new(&file), &with_suffix(Path::new(&file), ".json")] {
         let mode = fs::metadata(path)
@@ -83,10 +80,7 @@ async fn backup_is_taken_beside_a_server_and_restored_with_all_that_it_held() {
     assert!(!manifest.contains(&codes[0]));
 
     // What comes after the backup is gone afterwards.
-    server
-        .regenerate(&bob.token, &bob.device)
-        .await
-        .backup_codes();
+    server.by(&bob).regenerate().await.backup_codes();
     home.user("cyd");
     let said = refused(
         &home,
@@ -111,14 +105,12 @@ async fn backup_is_taken_beside_a_server_and_restored_with_all_that_it_held() {
         "the old database is kept"
     );
     let server = home.serve(NO_LIMITS);
-    assert_eq!(server.user(&ada.token).await.status, 401);
+    assert_eq!(server.by(&ada).user().await.status, 401);
     let (_, token, _) = home.session(&ada.user, None);
-    assert!(
-        !server
-            .redeem(&token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server
+        .redeem(&token, &ada.device, &codes[0])
+        .await
+        .assert_invalid();
     drop(server);
     let left = names(home.path());
     assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");

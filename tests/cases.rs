@@ -275,10 +275,10 @@ async fn too_many(operation: &str, code: &str) -> Answer {
     };
     let scene = Scene::set(operation, arguments).await;
     if arguments[0] == "--limit-regenerate" || arguments[0] == "--limit-enroll" {
-        assert_eq!(scene.good(operation).await.status, 200);
+        scene.good(operation).await.assert_ok();
     } else {
         let wrong = scene.wrong(operation);
-        assert_eq!(scene.answer(operation, &wrong).await.status, 200);
+        scene.answer(operation, &wrong).await.assert_ok();
     }
     let refused = scene.good(operation).await;
     let seconds = refused.headers["retry-after"].to_str().expect("text");

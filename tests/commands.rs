@@ -228,10 +228,10 @@ async fn commands_take_effect_on_a_running_server_at_once() {
     let server = home.serve(&[]);
     // Made while the server runs.
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
-    assert_eq!(server.regenerate(&eve.token, &eve.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
+    server.by(&eve).regenerate().await.assert_ok();
     home.run(&["session", "revoke", "--id", &ada.session]);
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 401);
+    assert_eq!(server.by(&ada).regenerate().await.status, 401);
     let (_, other, _) = home.session(&ada.user, Some("1m"));
     assert_eq!(
         server.regenerate(&other, &ada.device).await.status,
@@ -239,7 +239,7 @@ async fn commands_take_effect_on_a_running_server_at_once() {
         "only that session is revoked"
     );
     home.run(&["user", "disable", "--id", &eve.user]);
-    assert_eq!(server.regenerate(&eve.token, &eve.device).await.status, 401);
+    assert_eq!(server.by(&eve).regenerate().await.status, 401);
 }
 
 /// What a command lists: an object a line.
@@ -260,25 +260,15 @@ async fn unlocking_a_user_takes_effect_at_once_and_is_on_record_with_its_actor()
     let ada = home.caller("ada");
     for _ in 0..5 {
         let wrong = ada.app.wrong_code();
-        assert!(
-            !server
-                .verify(&ada.token, &ada.device, &wrong)
-                .await
-                .is_valid()
-        );
+        server.by(&ada).verify(&wrong).await.assert_invalid();
     }
     let code = ada.app.code();
-    let locked = server.verify(&ada.token, &ada.device, &code).await;
+    let locked = server.by(&ada).verify(&code).await;
     locked.assert(429, "TOO_MANY_FAILURES");
     let unlocked = home.output(&["user", "unlock", "--id", &ada.user, "--actor", "carol"]);
     let said = text(&unlocked.stderr);
     assert!(said.contains("was locked; 5 failures"), "{said}");
-    assert!(
-        server
-            .verify(&ada.token, &ada.device, &code)
-            .await
-            .is_valid()
-    );
+    server.by(&ada).verify(&code).await.assert_valid();
     let again = home.output(&["user", "unlock", "--id", &ada.user]);
     assert!(text(&again.stderr).contains("was not locked"));
 
@@ -336,7 +326,7 @@ async fn operators_list_and_remove_devices_and_list_sessions() {
     );
 
     home.run(&["device", "remove", "--id", &ada.device, "--actor", "carol"]);
-    let refused_now = server.regenerate(&ada.token, &ada.device).await;
+    let refused_now = server.by(&ada).regenerate().await;
     refused_now.assert(403, "MFA_REQUIRED");
     let again = home.output(&["device", "remove", "--id", &ada.device]);
     assert!(again.status.success() && text(&again.stderr).contains("already"));
@@ -407,11 +397,9 @@ async fn audit_is_listed_whole_by_user_and_since_a_time() {
     let home = Home::new();
     let server = home.serve(NO_LIMITS);
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
-    server.regenerate(&ada.token, &ada.device).await;
-    server.regenerate(&eve.token, &eve.device).await;
-    server
-        .verify(&ada.token, &ada.device, &ada.app.wrong_code())
-        .await;
+    server.by(&ada).regenerate().await;
+    server.by(&eve).regenerate().await;
+    server.by(&ada).verify(&ada.app.wrong_code()).await;
 
     // Three for making each of them, and what they did.
     let made = 3;
@@ -485,21 +473,14 @@ async fn limits_that_are_off_are_said_loudly_and_failures_lock_all_the_same() {
     );
     let ada = home.caller("ada");
     for _ in 0..12 {
-        assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
-        assert_eq!(server.start(&ada.token, "Tablet").await.status, 200);
+        server.by(&ada).regenerate().await.assert_ok();
+        server.by(&ada).start("Tablet").await.assert_ok();
     }
     for _ in 0..5 {
         let wrong = ada.app.wrong_code();
-        assert!(
-            !server
-                .verify(&ada.token, &ada.device, &wrong)
-                .await
-                .is_valid()
-        );
+        server.by(&ada).verify(&wrong).await.assert_invalid();
     }
-    let locked = server
-        .verify(&ada.token, &ada.device, &ada.app.code())
-        .await;
+    let locked = server.by(&ada).verify(&ada.app.code()).await;
     locked.assert(429, "TOO_MANY_FAILURES");
 }
 
@@ -523,9 +504,9 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
     let home = Home::new();
     let server = home.serve(NO_LIMITS);
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
-    server.regenerate(&ada.token, &ada.device).await;
+    server.by(&ada).regenerate().await;
     let wrong = ada.app.wrong_code();
-    server.verify(&ada.token, &ada.device, &wrong).await;
+    server.by(&ada).verify(&wrong).await;
 
     let by_address = ["user", "show", "--email", "ADA@example.com"];
     let output = home.output(&[&by_address[..], &["--json", "--actor", "carol"]].concat());
@@ -583,13 +564,13 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
 
     home.run(&["user", "enable", "--id", &ada.user, "--actor", "carol"]);
     assert_eq!(
-        server.user(&ada.token).await.status,
+        server.by(&ada).user().await.status,
         401,
         "sessions from before stay over"
     );
     let (_, token, _) = home.session(&ada.user, None);
-    assert_eq!(server.user(&token).await.status, 200);
-    assert_eq!(server.user(&eve.token).await.status, 200);
+    server.user(&token).await.assert_ok();
+    server.by(&eve).user().await.assert_ok();
     let again = home.output(&["user", "enable", "--email", "ada@example.com"]);
     assert!(text(&again.stderr).contains("was not disabled"));
     assert_eq!(

@@ -83,7 +83,7 @@ fn serve_under(home: &Home, limits: &str, arguments: &[&str]) -> Server {
 
 async fn changes(server: &Server, ada: &Caller) {
     let started = Instant::now();
-    let answer = server.regenerate(&ada.token, &ada.device).await;
+    let answer = server.by(ada).regenerate().await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     assert!(started.elapsed() < Duration::from_secs(10));
 }

@@ -36,7 +36,7 @@ async fn fifty_clean_stops_leave_no_wal_and_the_file_alone_has_every_change() {
     let ada = home.caller("ada");
     for stop in 1..=50 {
         let mut server = home.serve(NO_LIMITS);
-        server.user(&ada.token).await;
+        server.by(&ada).user().await;
         join_all((0..CHANGES).map(|_| regenerate(&server, &ada))).await;
         // In every other round reads go on while the server stops; in the others changes are the last.
         let reads = (0..stop % 2 * 4).map(|_| {
@@ -63,7 +63,7 @@ async fn fifty_clean_stops_leave_no_wal_and_the_file_alone_has_every_change() {
 
 /// A change that is answered with success.
 async fn regenerate(server: &Server, caller: &Caller) {
-    let answer = server.regenerate(&caller.token, &caller.device).await;
+    let answer = server.by(caller).regenerate().await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
 }
 
@@ -116,7 +116,7 @@ async fn server_whose_wal_was_deleted_answers_unknown_and_ends() {
     let mut server = home.serve(NO_LIMITS);
     regenerate(&server, &ada).await;
     std::fs::remove_file(wal(&home)).expect("there is a WAL");
-    let answer = server.regenerate(&ada.token, &ada.device).await;
+    let answer = server.by(&ada).regenerate().await;
     answer.assert(503, "UNAVAILABLE");
     let message = &answer.messages()[0];
     assert!(message.contains("not known"), "{message}");

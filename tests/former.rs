@@ -39,13 +39,19 @@ async fn database_and_keys_of_an_earlier_build_work() {
             .stdout,
     );
     assert!(listed.contains(&device), "{listed}");
-    assert!(!server.redeem(&token, &device, &codes[0]).await.is_valid());
+    server
+        .redeem(&token, &device, &codes[0])
+        .await
+        .assert_invalid();
     for code in &codes[1..] {
-        assert!(server.redeem(&token, &device, code).await.is_valid());
+        server.redeem(&token, &device, code).await.assert_valid();
     }
     let fresh = server.regenerate(&token, &device).await.backup_codes();
     assert_eq!(fresh.len(), 10);
-    assert!(server.redeem(&token, &device, &fresh[0]).await.is_valid());
+    server
+        .redeem(&token, &device, &fresh[0])
+        .await
+        .assert_valid();
 
     let audit = text(&home.output(&["audit", "list", "--user", &user]).stdout);
     let of_the_present = audit.matches("mfa.verify.backup_code").count();

@@ -69,10 +69,7 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
     let ada = home.caller("ada");
     let server = Arc::new(home.serve(NO_LIMITS));
     let eve = home.caller("eve");
-    let kept = server
-        .regenerate(&eve.token, &eve.device)
-        .await
-        .backup_codes();
+    let kept = server.by(&eve).regenerate().await.backup_codes();
     fill(&home, &ada.user, 6_000).await;
     let old = ids(&keys(&home), "active");
 
@@ -84,7 +81,10 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
             let mut rounds = 0;
             while !stop.load(Ordering::SeqCst) {
                 let codes = server.regenerate(&token, &device).await.backup_codes();
-                assert!(server.redeem(&token, &device, &codes[0]).await.is_valid());
+                server
+                    .redeem(&token, &device, &codes[0])
+                    .await
+                    .assert_valid();
                 rounds += 1;
             }
             rounds
@@ -124,27 +124,11 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
     home.run(&["keys", "retire", "--id", &old[0]]);
     let file = std::fs::read_to_string(home.path().join("arklow.db.keys")).expect("the key file");
     assert!(!file.contains(&old[0]));
-    assert!(
-        server
-            .redeem(&eve.token, &eve.device, &kept[0])
-            .await
-            .is_valid()
-    );
-    assert!(
-        server
-            .verify(&ada.token, &ada.device, &later(&ada))
-            .await
-            .status
-            == 200
-    );
+    server.by(&eve).redeem(&kept[0]).await.assert_valid();
+    assert!(server.by(&ada).verify(&later(&ada)).await.status == 200);
     drop(server);
     let server = home.serve(NO_LIMITS);
-    assert!(
-        server
-            .redeem(&eve.token, &eve.device, &kept[1])
-            .await
-            .is_valid()
-    );
+    server.by(&eve).redeem(&kept[1]).await.assert_valid();
     let actors = home.records().await;
     let of_keys: Vec<_> = actors
         .iter()
@@ -197,12 +181,7 @@ async fn rotation_that_is_stopped_goes_on_where_it_was() {
 
     // Half here, half there: everything works.
     let server = home.serve(NO_LIMITS);
-    assert!(
-        server
-            .verify(&ada.token, &ada.device, &ada.app.code())
-            .await
-            .is_valid()
-    );
+    server.by(&ada).verify(&ada.app.code()).await.assert_valid();
 
     let resumed = home.output(&["keys", "rotate", "--json"]);
     let said = text(&resumed.stderr);
@@ -318,26 +297,15 @@ async fn t44_rotation_through_links_replaces_the_file_that_they_lead_to() {
     let volume = Volume::new();
     let (home, ada) = (&volume.home, &volume.ada);
     let server = home.serve(&["--keys", "two/keys", "--limits", "off"]);
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(ada).regenerate().await.backup_codes();
     let old = home.keyring().active().to_string();
 
     let rotated = home.run(&["keys", "rotate", "--keys", "one/keys"]);
     let new = string(&rotated["active"]);
     assert_eq!(volume.count(), 2, "the volume has the new key");
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server.by(ada).redeem(&codes[0]).await.assert_valid();
     // At once with the new key, or the old one would still be in use.
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(ada).regenerate().await.backup_codes();
     home.run(&["keys", "retire", "--id", &old, "--keys", "one/keys"]);
     assert_eq!(volume.count(), 1);
     assert_eq!(home.keyring().active().to_string(), new);
@@ -348,12 +316,7 @@ async fn t44_rotation_through_links_replaces_the_file_that_they_lead_to() {
     assert_eq!(volume.beside(), ["keys"], "nothing else is left");
     drop(server);
     let server = home.serve(&["--keys", "two/keys", "--limits", "off"]);
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[1])
-            .await
-            .is_valid()
-    );
+    server.by(ada).redeem(&codes[1]).await.assert_valid();
 }
 
 #[tokio::test]
@@ -472,10 +435,7 @@ async fn t44_rotation_by_root_leaves_the_key_file_to_the_server() {
         Server::spawn(&mut command)
     };
     let server = serve();
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(ada).regenerate().await.backup_codes();
     let old = home.keyring().active().to_string();
     let owned = || {
         let found = std::fs::metadata(volume.file()).expect("the key file");
@@ -484,17 +444,12 @@ async fn t44_rotation_by_root_leaves_the_key_file_to_the_server() {
     for arguments in [&["keys", "rotate"][..], &["keys", "retire", "--id", &old]] {
         home.run(arguments);
         assert_eq!(owned(), (SERVER, SERVER, 0o600), "{arguments:?}");
-        let regenerated = server.redeem(&ada.token, &ada.device, &codes[arguments.len() - 2]);
+        let regenerated = server.by(ada).redeem(&codes[arguments.len() - 2]);
         assert!(regenerated.await.is_valid(), "{arguments:?}");
     }
     drop(server);
     let server = serve();
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[1])
-            .await
-            .is_valid()
-    );
+    server.by(ada).redeem(&codes[1]).await.assert_valid();
     drop(server);
 
     // An account that cannot give the new file its owner does not rotate.

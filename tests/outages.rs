@@ -191,8 +191,7 @@ async fn pool_of_sessions_holds_what_the_server_itself_holds() {
     let ada = home.caller("ada");
     // Two servers: the prepared statements of one do not affect the other.
     let servers = [serve_on(&home, &url, FEW), serve_on(&home, &url, FEW)];
-    let answers =
-        join_all((0..40).map(|turn| servers[turn % 2].regenerate(&ada.token, &ada.device)));
+    let answers = join_all((0..40).map(|turn| servers[turn % 2].by(&ada).regenerate()));
     for answer in answers.await {
         assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
@@ -209,8 +208,7 @@ async fn pool_of_sessions_holds_what_the_server_itself_holds() {
     }
     assert!(output.status.success(), "{said}");
     let servers = [serve_on(&home, &url, FEW), serve_on(&home, &url, FEW)];
-    let answers =
-        join_all((0..40).map(|turn| servers[turn % 2].regenerate(&ada.token, &ada.device)));
+    let answers = join_all((0..40).map(|turn| servers[turn % 2].by(&ada).regenerate()));
     for answer in answers.await {
         assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
@@ -229,7 +227,7 @@ async fn t38_every_transaction_brings_its_settings_and_no_further_round_trip() {
     let server = home.serve(&["--limits", "off", "--database-connections", "1"]);
     // Twice, for what is prepared once.
     for _ in 0..2 {
-        assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+        server.by(&ada).regenerate().await.assert_ok();
     }
     // The durability that the change was made with, in a trigger.
     home.vandal().run(
@@ -244,7 +242,7 @@ async fn t38_every_transaction_brings_its_settings_and_no_further_round_trip() {
     let log = cluster.folder.path().join("log");
     let read = || std::fs::read_to_string(&log).expect("the server's log");
     let before = read().len();
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
     let said = read().split_off(before);
     let seen = home.vandal().text("SELECT settings FROM seen");
     assert_eq!(seen, "on 10s 5s 10s read committed");
@@ -287,7 +285,7 @@ async fn t39_connections_that_are_not_answered_are_given_up_and_do_not_delay_the
             "1s",
         ],
     );
-    let load = async || join_all((0..8).map(|_| server.regenerate(&ada.token, &ada.device))).await;
+    let load = async || join_all((0..8).map(|_| server.by(&ada).regenerate())).await;
     for answer in load().await {
         assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
@@ -381,13 +379,13 @@ async fn t39_host_that_does_not_answer_does_not_hide_the_next_one() {
             &format!("{address},localhost:{}", cluster.port),
         );
         let server = serve_on(&home, &url, &["--connect-timeout", "8s", "--limits", "off"]);
-        assert_eq!(server.user(&ada.token).await.status, 200);
+        server.by(&ada).user().await.assert_ok();
         // Now it knows which one works, and begins with it.
         cluster.raw().run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'arklow'",
         );
         let started = Instant::now();
-        let answer = server.regenerate(&ada.token, &ada.device).await;
+        let answer = server.by(&ada).regenerate().await;
         assert_eq!(answer.status, 200, "{:?}", answer.body);
         let took = started.elapsed();
         assert!(took < Duration::from_millis(3_500), "{took:?}");
@@ -406,7 +404,7 @@ async fn standby_that_comes_first_is_passed_over_and_alone_changes_nothing() {
     let hosts = format!("localhost:{},localhost:{}", standby.port, cluster.port);
     let url = with_hosts(&cluster, &home, &hosts);
     let server = serve_on(&home, &url, &[]);
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
 
     let alone = with_hosts(&cluster, &home, &format!("localhost:{}", standby.port));
     let create = [
@@ -437,10 +435,7 @@ async fn t40_codes_wait_for_the_operator_when_a_failover_lost_what_was_acknowled
     let hosts = format!("localhost:{},localhost:{}", cluster.port, standby.port);
     let url = with_hosts(&cluster, &home, &hosts);
     let server = serve_on(&home, &url, NO_LIMITS);
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(&ada).regenerate().await.backup_codes();
 
     // The standby has this, and nothing of what comes after.
     let position = cluster.raw().text("SELECT pg_current_wal_lsn()");
@@ -456,26 +451,24 @@ async fn t40_codes_wait_for_the_operator_when_a_failover_lost_what_was_acknowled
         (lagging.count("pg_stat_wal_receiver") == 0).then_some(())
     })
     .await;
-    let used = server.redeem(&ada.token, &ada.device, &codes[0]).await;
-    assert!(used.is_valid());
+    let used = server.by(&ada).redeem(&codes[0]).await;
+    used.assert_valid();
     drop(lagging);
     cluster.crash();
     standby.promote();
 
     let moved = with_hosts(&cluster, &home, &format!("localhost:{}", standby.port));
     within(TEST_TIMEOUT, "reads work on the new primary", async || {
-        (server.user(&ada.token).await.status == 200).then_some(())
+        (server.by(&ada).user().await.status == 200).then_some(())
     })
     .await;
     for _ in 0..3 {
-        let again = server.redeem(&ada.token, &ada.device, &codes[0]).await;
+        let again = server.by(&ada).redeem(&codes[0]).await;
         again.assert(503, "UNAVAILABLE");
-        let totp = server
-            .verify(&ada.token, &ada.device, &ada.app.code())
-            .await;
+        let totp = server.by(&ada).verify(&ada.app.code()).await;
         totp.assert(503, "UNAVAILABLE");
     }
-    assert_eq!(server.user(&ada.token).await.status, 200);
+    server.by(&ada).user().await.assert_ok();
     let printed = server.printed();
     assert!(
         printed.contains("acknowledged changes are gone") && printed.contains("arklow restored"),
@@ -518,7 +511,7 @@ async fn t45_reads_go_on_while_commits_wait_for_a_standby() {
         "--request-deadline",
         "5s",
     ]);
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    server.by(ada).regenerate().await.assert_ok();
     let mut raw = cluster.raw();
     raw.run("ALTER SYSTEM SET synchronous_standby_names = 'missing'");
     raw.run("SELECT pg_reload_conf()");
@@ -528,13 +521,13 @@ async fn t45_reads_go_on_while_commits_wait_for_a_standby() {
     while Instant::now() < until {
         let writes = join_all((0..40).map(|turn| {
             let caller = &callers[turn % callers.len()];
-            server.regenerate(&caller.token, &caller.device)
+            server.by(caller).regenerate()
         }));
         let reads = async {
             let mut slowest = Duration::ZERO;
             for _ in 0..10 {
                 let started = Instant::now();
-                assert_eq!(server.user(&ada.token).await.status, 200);
+                server.by(ada).user().await.assert_ok();
                 slowest = slowest.max(started.elapsed());
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -579,7 +572,7 @@ async fn t45_reads_go_on_while_commits_wait_for_a_standby() {
     within(
         Duration::from_secs(15) + MARGIN,
         "changes are made again",
-        async || (server.regenerate(&ada.token, &ada.device).await.status == 200).then_some(()),
+        async || (server.by(ada).regenerate().await.status == 200).then_some(()),
     )
     .await;
 }

@@ -312,10 +312,10 @@ async fn server_that_does_not_answer_is_waited_for_only_so_long() {
     let home = cluster.home();
     let ada = home.caller("ada");
     let server = home.serve(&["--request-deadline", "500ms"]);
-    assert_eq!(server.user(&ada.token).await.status, 200);
+    server.by(&ada).user().await.assert_ok();
     cluster.signal("STOP");
     let started = Instant::now();
-    let answers = join_all((0..40).map(|_| server.regenerate(&ada.token, &ada.device))).await;
+    let answers = join_all((0..40).map(|_| server.by(&ada).regenerate())).await;
     let waited = started.elapsed();
     cluster.signal("CONT");
     for answer in answers {
@@ -323,7 +323,7 @@ async fn server_that_does_not_answer_is_waited_for_only_so_long() {
     }
     assert!(waited < Duration::from_millis(500) + MARGIN, "{waited:?}");
     let deadline = Instant::now() + TEST_TIMEOUT;
-    while server.user(&ada.token).await.status != 200 {
+    while server.by(&ada).user().await.status != 200 {
         assert!(Instant::now() < deadline, "it has not recovered");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -344,7 +344,7 @@ async fn statement_that_takes_too_long_is_given_up() {
          SELECT id AS user_id, 1::BIGINT AS org_id, ''::TEXT AS permissions FROM users WHERE {slow}"
     ));
     let started = Instant::now();
-    server.user(&ada.token).await.assert(503, "UNAVAILABLE");
+    server.by(&ada).user().await.assert(503, "UNAVAILABLE");
     let waited = started.elapsed();
     assert!(waited < Duration::from_millis(300) + MARGIN, "{waited:?}");
 }
@@ -367,7 +367,7 @@ async fn pool_that_is_full_is_waited_for_only_so_long() {
     let mut vandal = home.vandal();
     vandal.lock();
     let started = Instant::now();
-    let answers = join_all((0..8).map(|_| server.regenerate(&ada.token, &ada.device))).await;
+    let answers = join_all((0..8).map(|_| server.by(&ada).regenerate())).await;
     let waited = started.elapsed();
     for answer in &answers {
         answer.assert(503, "UNAVAILABLE");
@@ -375,7 +375,7 @@ async fn pool_that_is_full_is_waited_for_only_so_long() {
     }
     assert!(waited < Duration::from_millis(600) + MARGIN, "{waited:?}");
     vandal.run("ROLLBACK");
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
 }
 
 #[test]
@@ -754,14 +754,9 @@ async fn deployment_moves_from_sqlite_with_all_that_works_and_all_that_is_used_u
     let (old, new) = (Home::with_file(), cluster.home());
     let server = old.serve(NO_LIMITS);
     let (ada, bob) = (old.caller("ada"), old.caller("bob"));
-    let answer = server.regenerate(&ada.token, &ada.device).await;
+    let answer = server.by(&ada).regenerate().await;
     let codes = answer.backup_codes();
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server.by(&ada).redeem(&codes[0]).await.assert_valid();
     old.run(&["device", "remove", "--id", &bob.device]);
     old.vandal().run(&format!(
         "INSERT INTO memberships VALUES ({}, 7, 'owner')",
@@ -790,22 +785,12 @@ async fn deployment_moves_from_sqlite_with_all_that_works_and_all_that_is_used_u
     // With the keys of the old place the new one is the old one.
     std::fs::copy(old.key_file(), new.key_file()).expect("a copy of the keys");
     let server = new.serve(NO_LIMITS);
-    assert!(
-        !server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[1])
-            .await
-            .is_valid()
-    );
-    let user = server.user(&ada.token).await;
+    server.by(&ada).redeem(&codes[0]).await.assert_invalid();
+    server.by(&ada).redeem(&codes[1]).await.assert_valid();
+    let user = server.by(&ada).user().await;
     assert_eq!(user.body["data"]["memberships"][0]["org_id"], "7");
     assert_eq!(server.devices(&token).await.body["data"]["count"], 0);
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
     let numbers: Vec<i64> = new.records().await.iter().map(|r| r.id.get()).collect();
     assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
 
@@ -814,13 +799,7 @@ async fn deployment_moves_from_sqlite_with_all_that_works_and_all_that_is_used_u
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("not those of the source"), "{said}");
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .status
-            == 200
-    );
+    assert!(server.by(&ada).redeem(&codes[0]).await.status == 200);
 }
 
 #[tokio::test]

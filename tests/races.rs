@@ -73,6 +73,6 @@ async fn limits_hold_for_two_servers_together() {
     let started = join_all((0..40).map(|n| servers[n % servers.len()].start(&ada.token, "New")));
     assert_eq!(count(started.await), 5);
     // Of those that were begun, each has taken the place of the one before it.
-    let listed = servers[0].devices(&ada.token).await;
+    let listed = servers[0].by(&ada).devices().await;
     assert_eq!(listed.body["data"]["count"], 2);
 }

@@ -12,23 +12,17 @@ async fn ten_codes_in_the_answer_are_the_ten_that_work() {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = home.serve(NO_LIMITS);
-    let former = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
-    let current = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let former = server.by(&ada).regenerate().await.backup_codes();
+    let current = server.by(&ada).regenerate().await.backup_codes();
     let distinct: std::collections::BTreeSet<&String> = former.iter().chain(&current).collect();
     assert_eq!(distinct.len(), 20);
     let mut left = 10;
     for (dead, code) in former.iter().zip(&current) {
-        let redeem = async |code: &str| server.redeem(&ada.token, &ada.device, code).await;
+        let redeem = async |code: &str| server.by(&ada).redeem(code).await;
         assert!(!redeem(dead).await.is_valid(), "former codes are dead");
         let redeemed = redeem(code).await;
         left -= 1;
-        assert!(redeemed.is_valid());
+        redeemed.assert_valid();
         assert_eq!(redeemed.body["data"]["backup_codes_remaining"], left);
         assert!(!redeem(code).await.is_valid(), "each works once");
     }
@@ -39,7 +33,7 @@ async fn answer_is_the_device_and_the_session_as_they_are() {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = home.serve(&[]);
-    let first = server.regenerate(&ada.token, &ada.device).await;
+    let first = server.by(&ada).regenerate().await;
     let data = &first.body["data"];
     assert_eq!(
         data["session_mfa_not_after"], ada.session_mfa_not_after,
@@ -70,7 +64,7 @@ async fn answer_is_the_device_and_the_session_as_they_are() {
         assert!(text.ends_with('Z'), "{text}");
         DateTime::parse_from_rfc3339(&text).expect("RFC 3339")
     };
-    let second = server.regenerate(&ada.token, &ada.device).await;
+    let second = server.by(&ada).regenerate().await;
     assert!(time(&second) > time(&first), "updated_at moves");
 }
 
@@ -79,7 +73,7 @@ async fn each_regeneration_leaves_one_audit_record() {
     let home = Home::new();
     let ada = home.caller("ada");
     let server = home.serve(&[]);
-    let first = server.regenerate(&ada.token, &ada.device).await;
+    let first = server.by(&ada).regenerate().await;
     let second = Answer::to(
         server
             .post(&ada.token, format!(r#"{{"device_id":"{}"}}"#, ada.device))
@@ -154,8 +148,8 @@ async fn session_that_is_not_live_is_401() {
     let server = home.serve(&[]);
     let ada = home.caller("ada");
     let eve = home.caller("eve");
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
-    assert_eq!(server.regenerate(&eve.token, &eve.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
+    server.by(&eve).regenerate().await.assert_ok();
 
     let unknown = format!("arks_{}", "a".repeat(52));
     let mut tokens: Vec<String> = vec![
@@ -174,19 +168,22 @@ async fn session_that_is_not_live_is_401() {
     }
     home.run(&["session", "revoke", "--id", &ada.session]);
     server
-        .regenerate(&ada.token, &ada.device)
+        .by(&ada)
+        .regenerate()
         .await
         .assert(401, "UNAUTHENTICATED");
     home.run(&["user", "disable", "--id", &eve.user]);
     server
-        .regenerate(&eve.token, &eve.device)
+        .by(&eve)
+        .regenerate()
         .await
         .assert(401, "UNAUTHENTICATED");
     let bob = home.caller("bob");
     home.vandal()
         .run("UPDATE sessions SET expires_at = created_at + 1, mfa_not_after = NULL");
     server
-        .regenerate(&bob.token, &bob.device)
+        .by(&bob)
+        .regenerate()
         .await
         .assert(401, "UNAUTHENTICATED");
 }
@@ -209,11 +206,12 @@ async fn session_that_is_not_mfa_fresh_is_403_whatever_the_device() {
             .await
             .assert(403, "MFA_REQUIRED");
     }
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
     home.vandal()
         .run("UPDATE sessions SET mfa_not_after = created_at + 1");
     server
-        .regenerate(&ada.token, &ada.device)
+        .by(&ada)
+        .regenerate()
         .await
         .assert(403, "MFA_REQUIRED");
     let generations = home.records().await;
@@ -312,13 +310,10 @@ async fn busy_database_is_503_and_the_next_request_is_served() {
     let home = Home::new();
     let server = home.serve(&["--busy-timeout", "200ms"]);
     let ada = home.caller("ada");
-    let former = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let former = server.by(&ada).regenerate().await.backup_codes();
     let mut vandal = home.vandal();
     vandal.lock();
-    let refused = server.regenerate(&ada.token, &ada.device).await;
+    let refused = server.by(&ada).regenerate().await;
     refused.assert(503, "UNAVAILABLE");
     assert!(
         refused.headers["retry-after"]
@@ -330,7 +325,7 @@ async fn busy_database_is_503_and_the_next_request_is_served() {
     );
     vandal.run("ROLLBACK");
     assert_eq!(home.working(&ada, &former).await, 10, "nothing was changed");
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn regenerations(server: &Server, caller: &Caller) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..25 {
         let started = Instant::now();
-        let answer = server.regenerate(&caller.token, &caller.device).await;
+        let answer = server.by(caller).regenerate().await;
         assert_eq!(answer.status, 200, "{:?}", answer.body);
         times.push(started.elapsed());
     }
@@ -156,8 +156,8 @@ async fn t34_every_change_that_can_be_denied_is_limited_in_its_session() {
         }
     }
     let code = bob.app.code();
-    let answer = server.verify(&bob.token, &bob.device, &code).await;
-    assert!(answer.is_valid());
+    let answer = server.by(&bob).verify(&code).await;
+    answer.assert_valid();
 }
 
 #[tokio::test]
@@ -167,17 +167,10 @@ async fn t34_attempts_while_a_user_is_locked_are_limited_too() {
     let ada = home.caller("ada");
     for _ in 0..5 {
         let wrong = ada.app.wrong_code();
-        assert!(
-            !server
-                .verify(&ada.token, &ada.device, &wrong)
-                .await
-                .is_valid()
-        );
+        server.by(&ada).verify(&wrong).await.assert_invalid();
     }
     for n in 0..60 {
-        let refused = server
-            .verify(&ada.token, &ada.device, &ada.app.code())
-            .await;
+        let refused = server.by(&ada).verify(&ada.app.code()).await;
         refused.assert(
             429,
             if n < 20 {
@@ -195,8 +188,8 @@ async fn session_is_told_to_step_up_before_it_is_told_of_a_limit() {
     let home = Home::new();
     let server = home.serve(&["--limit-regenerate", "1/1h", "--limit-enroll", "1/1h"]);
     let ada = home.caller("ada");
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
-    assert_eq!(server.start(&ada.token, "Tablet").await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
+    server.by(&ada).start("Tablet").await.assert_ok();
     let (_, token, _) = home.session(&ada.user, None);
     server
         .regenerate(&token, &ada.device)
@@ -207,11 +200,13 @@ async fn session_is_told_to_step_up_before_it_is_told_of_a_limit() {
         .await
         .assert(403, "MFA_REQUIRED");
     server
-        .regenerate(&ada.token, &ada.device)
+        .by(&ada)
+        .regenerate()
         .await
         .assert(429, "RATE_LIMITED");
     server
-        .start(&ada.token, "Tablet")
+        .by(&ada)
+        .start("Tablet")
         .await
         .assert(429, "RATE_LIMITED");
 }
@@ -229,16 +224,14 @@ async fn right_codes_that_a_deadline_cuts_off_leave_their_address_to_others() {
     let all = first
         .iter()
         .zip(&codes)
-        .map(|(caller, code)| server.verify(&caller.token, &caller.device, code));
+        .map(|(caller, code)| server.by(caller).verify(code));
     for answer in join_all(all).await {
         answer.assert(503, "DEADLINE_EXCEEDED");
     }
     vandal.run("ROLLBACK");
     let started = Instant::now();
     let answer = loop {
-        let answer = server
-            .verify(&last.token, &last.device, &last.app.code())
-            .await;
+        let answer = server.by(last).verify(&last.app.code()).await;
         // What waited for the lock goes first, this code perhaps among it.
         if answer.status != 503 || started.elapsed() > Duration::from_secs(20) {
             break answer;
@@ -274,15 +267,13 @@ async fn t42_records_of_a_clock_that_was_ahead_limit_nobody_and_stop_a_start() {
         "{}",
         server.printed()
     );
-    assert_eq!(server.regenerate(&ada.token, &ada.device).await.status, 200);
-    assert_eq!(server.start(&ada.token, "Tablet").await.status, 200);
+    server.by(&ada).regenerate().await.assert_ok();
+    server.by(&ada).start("Tablet").await.assert_ok();
     home.vandal().run(&format!(
         "UPDATE users SET mfa_locked_until = {ahead} WHERE id = {}",
         ada.user
     ));
-    let locked = server
-        .verify(&ada.token, &ada.device, &ada.app.code())
-        .await;
+    let locked = server.by(&ada).verify(&ada.app.code()).await;
     locked.assert(429, "TOO_MANY_FAILURES");
     assert_eq!(locked.headers["retry-after"], "3600");
 }
@@ -363,7 +354,7 @@ async fn verifying_does_not_shorten_a_longer_step_up() {
     let server = home.serve(&[]);
     let (_, token, until) = home.session(&ada.user, Some("1h"));
     let answer = server.verify(&token, &ada.device, &ada.app.code()).await;
-    assert!(answer.is_valid());
+    answer.assert_valid();
     let until = DateTime::parse_from_rfc3339(&string(&until)).expect("a time");
     let said = string(&answer.body["data"]["session_mfa_not_after"]);
     let said = DateTime::parse_from_rfc3339(&said).expect("a time");
@@ -392,7 +383,7 @@ async fn t46_names_that_deceive_are_refused_and_emoji_are_not() {
     let server = home.serve(&["--limit-enroll", "100/1h"]);
     let ada = home.caller("ada");
     for name in DECEIVING {
-        let refused = server.start(&ada.token, name).await;
+        let refused = server.by(&ada).start(name).await;
         refused.assert(400, "INVALID_REQUEST");
         assert!(
             refused.messages()[0].starts_with("/name"),
@@ -425,7 +416,7 @@ async fn t46_names_that_deceive_are_refused_and_emoji_are_not() {
         "\u{260e}\u{fe0f} Home",
         "می\u{200c}خواهم",
     ] {
-        assert_eq!(server.start(&ada.token, name).await.status, 200, "{name:?}");
+        assert_eq!(server.by(&ada).start(name).await.status, 200, "{name:?}");
         home.id(&["device", "create", "--user", &ada.user, "--name", name]);
     }
 }
@@ -443,12 +434,12 @@ async fn t46_stored_names_that_deceive_stay_readable_and_are_listed_escaped() {
         "UPDATE users SET name = '\u{200b}' WHERE id = {}",
         ada.user
     ));
-    let listed = server.devices(&ada.token).await;
+    let listed = server.by(&ada).devices().await;
     assert_eq!(
         listed.body["data"]["items"][0]["name"],
         "Phone \u{202e}gnp.exe"
     );
-    assert_eq!(server.user(&ada.token).await.status, 200);
+    server.by(&ada).user().await.assert_ok();
     let printed = text(&home.output(&["device", "list", "--user", &ada.user]).stdout);
     assert!(printed.contains("Phone \\u{202e}gnp.exe"), "{printed}");
 }
@@ -480,38 +471,23 @@ async fn codes_are_read_in_the_digits_of_any_script_and_with_marks_that_nobody_s
     {
         let caller = home.caller(&format!("user{n}"));
         let code = written(&caller.app.code());
-        let answer = server.verify(&caller.token, &caller.device, &code).await;
+        let answer = server.by(&caller).verify(&code).await;
         assert!(answer.is_valid(), "{code:?}");
     }
     let ada = home.caller("ada");
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(&ada).regenerate().await.backup_codes();
     // Of a full-width code 29 characters are 87 bytes.
     let wide: String = codes[0]
         .chars()
         .map(|c| char::from_u32(u32::from(c) + 0xfee0).expect("full-width"))
         .collect();
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &wide)
-            .await
-            .is_valid()
-    );
+    server.by(&ada).redeem(&wide).await.assert_valid();
     let marked = format!(
         "\u{202a}{}\u{202c}",
         codes[1].to_lowercase().replace('-', "\u{200b}")
     );
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &marked)
-            .await
-            .is_valid()
-    );
-    let refused: Answer = server
-        .verify(&ada.token, &ada.device, &"\u{200b}".repeat(65))
-        .await;
+    server.by(&ada).redeem(&marked).await.assert_valid();
+    let refused: Answer = server.by(&ada).verify(&"\u{200b}".repeat(65)).await;
     refused.assert(400, "MALFORMED_CODE");
     assert!(
         refused.messages()[0].contains("64 characters"),

@@ -148,9 +148,9 @@ async fn hangup_reloads_nothing_and_stops_nothing() {
         server.signal("HUP");
     }
     while !server.printed().contains("SIGHUP: nothing to reload") {
-        assert_eq!(server.user(&ada.token).await.status, 200);
+        server.by(&ada).user().await.assert_ok();
     }
-    assert_eq!(server.user(&ada.token).await.status, 200);
+    server.by(&ada).user().await.assert_ok();
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
 }

@@ -142,22 +142,11 @@ async fn t08_wrong_used_and_foreign_codes_take_the_same_time() {
     let home = Home::new();
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
     let server = home.serve(NO_LIMITS);
-    let own = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
-    let foreign = server
-        .regenerate(&eve.token, &eve.device)
-        .await
-        .backup_codes();
+    let own = server.by(&ada).regenerate().await.backup_codes();
+    let foreign = server.by(&eve).regenerate().await.backup_codes();
     let used = &own[..5];
     for code in used {
-        assert!(
-            server
-                .redeem(&ada.token, &ada.device, code)
-                .await
-                .is_valid()
-        );
+        server.by(&ada).redeem(code).await.assert_valid();
     }
     let watch = Stopwatch::new(&server, "post_v1_self_mfa_verify_totp_backup", &ada.token);
     let mut vandal = home.vandal();

@@ -149,6 +149,23 @@ impl Answer {
         App::scan(&string(&self.body["data"]["provisioning_uri"]))
     }
 
+    #[track_caller]
+    pub(crate) fn assert_ok(&self) {
+        assert_eq!(self.status, 200, "{:?}", self.body);
+    }
+
+    /// That a verification accepted the code.
+    #[track_caller]
+    pub(crate) fn assert_valid(&self) {
+        assert!(self.is_valid(), "the code was rejected");
+    }
+
+    /// That a verification rejected the code.
+    #[track_caller]
+    pub(crate) fn assert_invalid(&self) {
+        assert!(!self.is_valid(), "the code was accepted");
+    }
+
     /// Whether a verification accepted the code.
     #[track_caller]
     pub(crate) fn is_valid(&self) -> bool {

@@ -1,7 +1,10 @@
 //! A user with a session and a device, and an authenticator app.
 
+use arklow_client::types::VerificationType;
 use arklow_domain::UserId;
 use serde_json::Value;
+
+use super::{Answer, Server};
 
 /// A user with what a regeneration needs.
 pub(crate) struct Caller {
@@ -50,6 +53,58 @@ impl App {
             .collect();
         let mut all = (0..1_000_000).map(|number| format!("{number:06}"));
         all.find(|code| !near.contains(code)).expect("most are")
+    }
+}
+
+/// A user who calls a server.
+#[derive(Clone, Copy)]
+pub(crate) struct BoundCaller<'a> {
+    server: &'a Server,
+    caller: &'a Caller,
+}
+
+impl Server {
+    /// This server, called by `caller` with their device.
+    pub(crate) fn by<'a>(&'a self, caller: &'a Caller) -> BoundCaller<'a> {
+        BoundCaller {
+            server: self,
+            caller,
+        }
+    }
+}
+
+impl BoundCaller<'_> {
+    pub(crate) async fn regenerate(self) -> Answer {
+        let Caller { token, device, .. } = self.caller;
+        self.server.regenerate(token, device).await
+    }
+
+    pub(crate) async fn redeem(self, code: &str) -> Answer {
+        let Caller { token, device, .. } = self.caller;
+        self.server.redeem(token, device, code).await
+    }
+
+    pub(crate) async fn verify(self, code: &str) -> Answer {
+        let Caller { token, device, .. } = self.caller;
+        self.server.verify(token, device, code).await
+    }
+
+    pub(crate) async fn remove(self, verification_type: VerificationType, code: &str) -> Answer {
+        let Caller { token, device, .. } = self.caller;
+        let removed = self.server.remove(token, device, verification_type, code);
+        removed.await
+    }
+
+    pub(crate) async fn start(self, name: &str) -> Answer {
+        self.server.start(&self.caller.token, name).await
+    }
+
+    pub(crate) async fn devices(self) -> Answer {
+        self.server.devices(&self.caller.token).await
+    }
+
+    pub(crate) async fn user(self) -> Answer {
+        self.server.user(&self.caller.token).await
     }
 }
 

@@ -32,8 +32,8 @@ async fn t09_parallel_guesses_on_two_servers_do_not_exceed_the_budget() {
         let (server, ada, wrong) = (&servers[n % 2], &ada, &wrong);
         async move {
             match n % 4 {
-                0 | 1 => server.verify(&ada.token, &ada.device, wrong).await,
-                _ => server.redeem(&ada.token, &ada.device, RANDOM_CODE).await,
+                0 | 1 => server.by(ada).verify(wrong).await,
+                _ => server.by(ada).redeem(RANDOM_CODE).await,
             }
         }
     });
@@ -44,15 +44,11 @@ async fn t09_parallel_guesses_on_two_servers_do_not_exceed_the_budget() {
         answer.assert(429, "TOO_MANY_FAILURES");
     }
     // Whatever the code, also a right one, and after a restart too.
-    let refused = servers[1]
-        .verify(&ada.token, &ada.device, &ada.app.code())
-        .await;
+    let refused = servers[1].by(&ada).verify(&ada.app.code()).await;
     refused.assert(429, "TOO_MANY_FAILURES");
     drop(servers);
     let server = home.serve(NO_LIMITS);
-    let refused = server
-        .verify(&ada.token, &ada.device, &ada.app.code())
-        .await;
+    let refused = server.by(&ada).verify(&ada.app.code()).await;
     refused.assert(429, "TOO_MANY_FAILURES");
     let failures = home.vandal().count("users WHERE mfa_failures = 5");
     assert_eq!(failures, 1, "the counter is exact");
@@ -66,20 +62,15 @@ async fn t09_codes_that_cannot_be_one_cost_no_attempt() {
     let typo = format!("{}0", &RANDOM_CODE[..28]);
     for _ in 0..3 {
         for code in ["12345", "1234567", "12345x", "12345²"] {
-            let refused = server.verify(&ada.token, &ada.device, code).await;
+            let refused = server.by(&ada).verify(code).await;
             refused.assert(400, "MALFORMED_CODE");
         }
         for code in ["abc", "0410-6105", &typo, &RANDOM_CODE.replace('G', "U")] {
-            let refused = server.redeem(&ada.token, &ada.device, code).await;
+            let refused = server.by(&ada).redeem(code).await;
             refused.assert(400, "MALFORMED_CODE");
         }
     }
-    assert!(
-        server
-            .verify(&ada.token, &ada.device, &ada.app.code())
-            .await
-            .is_valid()
-    );
+    server.by(&ada).verify(&ada.app.code()).await.assert_valid();
     assert_eq!(home.outcomes(AuditEvent::TotpVerified).await, ["success"]);
 }
 
@@ -99,7 +90,7 @@ async fn t10_headers_do_not_get_around_the_limit_for_an_address() {
     let server = home.serve(&["--trusted-proxy", "127.0.0.0/8"]);
     for (n, caller) in callers.iter().enumerate() {
         let answer = guess(&server, caller, forwarded(&format!("198.51.100.{n}"))).await;
-        assert!(!answer.is_valid());
+        answer.assert_invalid();
     }
     unlock(&home, &callers[0]);
     for (n, caller) in callers.iter().enumerate() {
@@ -140,30 +131,18 @@ async fn t11_who_exhausts_one_factor_does_not_lock_the_owner_out() {
     let codes = server_codes(&server, &ada).await;
     let (_, stolen, _) = home.session(&ada.user, None);
     for _ in 0..10 {
-        assert!(
-            !server
-                .redeem(&stolen, &ada.device, RANDOM_CODE)
-                .await
-                .is_valid()
-        );
+        server
+            .redeem(&stolen, &ada.device, RANDOM_CODE)
+            .await
+            .assert_invalid();
     }
     for code in [RANDOM_CODE, &codes[0]] {
         let refused = server.redeem(&stolen, &ada.device, code).await;
         refused.assert(429, "FACTOR_LOCKED");
     }
     // The owner's app still works, and opens what was locked.
-    assert!(
-        server
-            .verify(&ada.token, &ada.device, &ada.app.code())
-            .await
-            .is_valid()
-    );
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server.by(&ada).verify(&ada.app.code()).await.assert_valid();
+    server.by(&ada).redeem(&codes[0]).await.assert_valid();
     let filter = home.outcomes(AuditEvent::FactorLocked).await;
     assert_eq!(filter, ["success"]);
 }

@@ -50,10 +50,7 @@ fn unlock(home: &Home, caller: &Caller) {
 }
 
 async fn server_codes(server: &Server, caller: &Caller) -> Vec<String> {
-    server
-        .regenerate(&caller.token, &caller.device)
-        .await
-        .backup_codes()
+    server.by(caller).regenerate().await.backup_codes()
 }
 
 /// Guesses from the same peer, each of another user, with these headers.

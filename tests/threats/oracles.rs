@@ -59,24 +59,10 @@ async fn t08_wrong_used_foreign_and_stale_codes_are_told_apart_by_nothing() {
     let home = Home::new();
     let server = home.serve(NO_LIMITS);
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
-    let stale = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
-    let own = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
-    let foreign = server
-        .regenerate(&eve.token, &eve.device)
-        .await
-        .backup_codes();
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &own[0])
-            .await
-            .is_valid()
-    );
+    let stale = server.by(&ada).regenerate().await.backup_codes();
+    let own = server.by(&ada).regenerate().await.backup_codes();
+    let foreign = server.by(&eve).regenerate().await.backup_codes();
+    server.by(&ada).redeem(&own[0]).await.assert_valid();
     let codes = [RANDOM_CODE, &own[0], &foreign[0], &stale[0]];
     for operation in [REDEEM, REMOVE] {
         let mut told = BTreeSet::new();

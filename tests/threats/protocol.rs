@@ -64,7 +64,7 @@ async fn t19_keys_that_no_schema_names_have_no_effect() {
         }
         body
     };
-    let before = server.devices(&eve.token).await.body;
+    let before = server.by(&eve).devices().await.body;
     let started = send(
         &server,
         START,
@@ -86,7 +86,7 @@ async fn t19_keys_that_no_schema_names_have_no_effect() {
         assert!(!until.to_string().contains("2099"), "{operation}: {until}");
         assert_ne!(answer.body["data"]["valid"], true, "{operation}");
     }
-    assert_eq!(server.devices(&eve.token).await.body, before);
+    assert_eq!(server.by(&eve).devices().await.body, before);
 }
 
 #[tokio::test]
@@ -134,19 +134,13 @@ async fn t21_oversized_codes_and_headers_are_refused_at_once() {
     let mut slowest = Duration::ZERO;
     for _ in 0..200 {
         let started = Instant::now();
-        let long = server
-            .redeem(&ada.token, &ada.device, &"0".repeat(65_000))
-            .await;
+        let long = server.by(&ada).redeem(&"0".repeat(65_000)).await;
         slowest = slowest.max(started.elapsed());
         long.assert(400, "MALFORMED_CODE");
     }
-    let long = server
-        .redeem(&ada.token, &ada.device, &"-".repeat(65))
-        .await;
+    let long = server.by(&ada).redeem(&"-".repeat(65)).await;
     long.assert(400, "MALFORMED_CODE");
-    let over = server
-        .redeem(&ada.token, &ada.device, &"0".repeat(66_000))
-        .await;
+    let over = server.by(&ada).redeem(&"0".repeat(66_000)).await;
     over.assert(413, "PAYLOAD_TOO_LARGE");
     let header = server
         .request("get_v1_self", &"x".repeat(64 * 1024))

@@ -15,27 +15,18 @@ async fn t02_regeneration_beside_a_redemption_leaves_ten_codes_and_no_former_one
     let home = Home::new();
     let ada = home.caller("ada");
     let server = Arc::new(home.serve(NO_LIMITS));
-    let mut former = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let mut former = server.by(&ada).regenerate().await.backup_codes();
     let mut before = 0;
     for round in 0..200 {
-        let redeem = server.redeem(&ada.token, &ada.device, &former[0]);
-        let (redeemed, regenerated) =
-            tokio::join!(redeem, server.regenerate(&ada.token, &ada.device));
+        let redeem = server.by(&ada).redeem(&former[0]);
+        let (redeemed, regenerated) = tokio::join!(redeem, server.by(&ada).regenerate());
         before += usize::from(redeemed.is_valid());
-        let late = server.redeem(&ada.token, &ada.device, &former[1]).await;
+        let late = server.by(&ada).redeem(&former[1]).await;
         assert!(!late.is_valid(), "round {round}: a former code works");
         let codes = regenerated.backup_codes();
         assert_eq!(home.working(&ada, &codes).await, 10, "round {round}");
         // A success, so that failures never add up to a lock.
-        assert!(
-            server
-                .redeem(&ada.token, &ada.device, &codes[9])
-                .await
-                .is_valid()
-        );
+        server.by(&ada).redeem(&codes[9]).await.assert_valid();
         former = codes;
     }
     println!("200 rounds: {before} redemptions came before");
@@ -47,9 +38,9 @@ async fn t03_one_code_in_parallel_on_two_servers_is_accepted_once() {
     let ada = home.caller("ada");
     let servers = [home.serve(NO_LIMITS), home.serve(NO_LIMITS)];
     for round in 0..10 {
-        let codes = servers[0].regenerate(&ada.token, &ada.device).await;
+        let codes = servers[0].by(&ada).regenerate().await;
         let code = &codes.backup_codes()[0];
-        let all = (0..32).map(|n| servers[n % 2].redeem(&ada.token, &ada.device, code));
+        let all = (0..32).map(|n| servers[n % 2].by(&ada).redeem(code));
         let answers = join_all(all).await;
         let accepted = answers
             .iter()
@@ -67,7 +58,7 @@ async fn t04_one_totp_code_in_parallel_on_two_servers_is_accepted_once() {
     for round in 0..10 {
         let ada = home.caller(&format!("ada{round}"));
         let code = ada.app.code();
-        let all = (0..16).map(|n| servers[n % 2].verify(&ada.token, &ada.device, &code));
+        let all = (0..16).map(|n| servers[n % 2].by(&ada).verify(&code));
         let answers = join_all(all).await;
         let accepted = answers
             .iter()
@@ -88,13 +79,11 @@ async fn t04_code_that_confirmed_a_device_does_not_verify() {
     let code = app.code();
     let confirmed = server.confirm(&token, &device, &code).await;
     assert!(confirmed.body["data"]["session_mfa_not_after"].is_string());
-    assert!(!server.verify(&token, &device, &code).await.is_valid());
-    assert!(
-        server
-            .verify(&token, &device, &app.next_code())
-            .await
-            .is_valid()
-    );
+    server.verify(&token, &device, &code).await.assert_invalid();
+    server
+        .verify(&token, &device, &app.next_code())
+        .await
+        .assert_valid();
 }
 
 #[tokio::test]
@@ -102,24 +91,11 @@ async fn t04_totp_codes_shown_before_a_redemption_are_dead_after_it() {
     let home = Home::new();
     let server = home.serve(&[]);
     let ada = home.caller("ada");
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(&ada).regenerate().await.backup_codes();
     let shown = [ada.app.code(), ada.app.next_code()];
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server.by(&ada).redeem(&codes[0]).await.assert_valid();
     for code in shown {
-        assert!(
-            !server
-                .verify(&ada.token, &ada.device, &code)
-                .await
-                .is_valid()
-        );
+        server.by(&ada).verify(&code).await.assert_invalid();
     }
 }
 
@@ -128,42 +104,21 @@ async fn t05_no_code_of_one_user_works_for_another() {
     let home = Home::new();
     let server = home.serve(NO_LIMITS);
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
-    server
-        .regenerate(&eve.token, &eve.device)
-        .await
-        .backup_codes();
+    let codes = server.by(&ada).regenerate().await.backup_codes();
+    server.by(&eve).regenerate().await.backup_codes();
     for code in &codes {
         // As one of her own device, and as one of the device that it is of.
-        assert!(
-            !server
-                .redeem(&eve.token, &eve.device, code)
-                .await
-                .is_valid()
-        );
+        server.by(&eve).redeem(code).await.assert_invalid();
         let foreign = server.redeem(&eve.token, &ada.device, code).await;
         foreign.assert(404, "DEVICE_NOT_FOUND");
         unlock(&home, &eve);
     }
     let code = ada.app.code();
-    assert!(
-        !server
-            .verify(&eve.token, &eve.device, &code)
-            .await
-            .is_valid()
-    );
+    server.by(&eve).verify(&code).await.assert_invalid();
     let foreign = server.verify(&eve.token, &ada.device, &code).await;
     foreign.assert(404, "DEVICE_NOT_FOUND");
     assert_eq!(home.working(&ada, &codes).await, 10, "none was used up");
-    assert!(
-        server
-            .verify(&ada.token, &ada.device, &code)
-            .await
-            .is_valid()
-    );
+    server.by(&ada).verify(&code).await.assert_valid();
 }
 
 #[tokio::test]
@@ -172,34 +127,25 @@ async fn t06_every_way_of_using_a_code_uses_it_up() {
     let server = home.serve(NO_LIMITS);
     let ada = home.caller("ada");
     let (tablet, app, tablet_codes) = server.enroll(&ada.token, "Tablet").await;
-    let codes = server
-        .regenerate(&ada.token, &ada.device)
-        .await
-        .backup_codes();
+    let codes = server.by(&ada).regenerate().await.backup_codes();
 
     // To step up, then for whatever else.
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
-    assert!(
-        !server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server.by(&ada).redeem(&codes[0]).await.assert_valid();
+    server.by(&ada).redeem(&codes[0]).await.assert_invalid();
     let kind = VerificationType::BackupCode;
-    let removed = server
-        .remove(&ada.token, &ada.device, kind, &codes[0])
-        .await;
+    let removed = server.by(&ada).remove(kind, &codes[0]).await;
     assert_eq!(removed.body["data"]["removed"], false);
     unlock(&home, &ada);
 
     let code = app.next_code();
-    assert!(server.verify(&ada.token, &tablet, &code).await.is_valid());
-    assert!(!server.verify(&ada.token, &tablet, &code).await.is_valid());
+    server
+        .verify(&ada.token, &tablet, &code)
+        .await
+        .assert_valid();
+    server
+        .verify(&ada.token, &tablet, &code)
+        .await
+        .assert_invalid();
     let kind = VerificationType::Totp;
     let removed = server.remove(&ada.token, &tablet, kind, &code).await;
     assert_eq!(removed.body["data"]["removed"], false);
@@ -251,11 +197,9 @@ async fn t28_sixty_four_writers_on_two_servers_get_no_500() {
         async move {
             let mut statuses = Vec::new();
             for _ in 0..5 {
-                let answer = server.regenerate(&caller.token, &caller.device).await;
+                let answer = server.by(caller).regenerate().await;
                 statuses.push(answer.status);
-                let wrong = server
-                    .redeem(&caller.token, &caller.device, RANDOM_CODE)
-                    .await;
+                let wrong = server.by(caller).redeem(RANDOM_CODE).await;
                 statuses.push(wrong.status);
             }
             statuses

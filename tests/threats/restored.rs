@@ -84,18 +84,8 @@ async fn t17_what_a_restored_backup_would_revive_is_killed_by_the_command_for_it
 
     // After the backup a session ends, and codes are used.
     let server = home.serve(NO_LIMITS);
-    assert!(
-        server
-            .verify(&ada.token, &ada.device, &code)
-            .await
-            .is_valid()
-    );
-    assert!(
-        server
-            .redeem(&ada.token, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server.by(&ada).verify(&code).await.assert_valid();
+    server.by(&ada).redeem(&codes[0]).await.assert_valid();
     home.run(&["session", "revoke", "--id", &ada.session]);
     drop(server);
     home.restore(&backup);
@@ -104,11 +94,17 @@ async fn t17_what_a_restored_backup_would_revive_is_killed_by_the_command_for_it
     assert_eq!(restored["sessions"], 1);
     assert_eq!(restored["code_sets"], 1);
     let server = home.serve(NO_LIMITS);
-    assert_eq!(server.user(&ada.token).await.status, 401);
+    assert_eq!(server.by(&ada).user().await.status, 401);
     let (_, token, _) = home.session(&ada.user, None);
-    assert!(!server.verify(&token, &ada.device, &code).await.is_valid());
+    server
+        .verify(&token, &ada.device, &code)
+        .await
+        .assert_invalid();
     for code in &codes[..2] {
-        assert!(!server.redeem(&token, &ada.device, code).await.is_valid());
+        server
+            .redeem(&token, &ada.device, code)
+            .await
+            .assert_invalid();
     }
 }
 

@@ -59,11 +59,9 @@ async fn t15_secrets_moved_to_another_row_do_not_open() {
          (SELECT seed, code_mac_key, code_macs FROM devices WHERE id = {}) WHERE id = {}",
         eve.device, ada.device
     ));
-    let refused = server
-        .verify(&ada.token, &ada.device, &eve.app.code())
-        .await;
+    let refused = server.by(&ada).verify(&eve.app.code()).await;
     refused.assert(500, "INTERNAL");
-    let refused = server.redeem(&ada.token, &ada.device, &codes[0]).await;
+    let refused = server.by(&ada).redeem(&codes[0]).await;
     refused.assert(500, "INTERNAL");
 }
 
@@ -87,12 +85,10 @@ async fn t16_a_seed_that_cannot_be_read_fails_closed() {
     let refused = server.start(&stale, "Another").await;
     refused.assert(403, "MFA_REQUIRED");
     // No guess was counted; the way that can be read goes on working.
-    assert!(
-        server
-            .redeem(&stale, &ada.device, &codes[0])
-            .await
-            .is_valid()
-    );
+    server
+        .redeem(&stale, &ada.device, &codes[0])
+        .await
+        .assert_valid();
     assert!(
         server.printed().contains("does not open with key"),
         "{}",

@@ -23,7 +23,7 @@ async fn t12_nobody_reaches_a_device_of_somebody_else() {
             answer.assert(404, "DEVICE_NOT_FOUND");
         }
     }
-    let listed = server.devices(&eve.token).await;
+    let listed = server.by(&eve).devices().await;
     assert_eq!(listed.body["data"]["count"], 1);
     assert_eq!(listed.body["data"]["items"][0]["id"], eve.device.as_str());
     assert_eq!(rows(&home), before, "nothing of hers was changed");
@@ -36,13 +36,11 @@ async fn t23_a_step_up_is_of_its_session_alone() {
     let ada = home.caller("ada");
     let (_, first, _) = home.session(&ada.user, None);
     let (_, second, _) = home.session(&ada.user, None);
-    assert!(
-        server
-            .verify(&first, &ada.device, &ada.app.code())
-            .await
-            .is_valid()
-    );
-    assert_eq!(server.regenerate(&first, &ada.device).await.status, 200);
+    server
+        .verify(&first, &ada.device, &ada.app.code())
+        .await
+        .assert_valid();
+    server.regenerate(&first, &ada.device).await.assert_ok();
     let refused = server.regenerate(&second, &ada.device).await;
     refused.assert(403, "MFA_REQUIRED");
     let refused = server.start(&second, "Eve's").await;
@@ -70,19 +68,11 @@ async fn t24_a_step_up_ends_with_its_session_its_user_and_the_last_factor() {
     let server = home.serve(&[]);
     let (ada, bob, cyd) = (home.caller("ada"), home.caller("bob"), home.caller("cyd"));
     for caller in [&ada, &bob, &cyd] {
-        assert_eq!(
-            server
-                .regenerate(&caller.token, &caller.device)
-                .await
-                .status,
-            200
-        );
+        server.by(caller).regenerate().await.assert_ok();
     }
     let (_, other, _) = home.session(&ada.user, Some("15m"));
     let kind = VerificationType::Totp;
-    let removed = server
-        .remove(&ada.token, &ada.device, kind, &ada.app.code())
-        .await;
+    let removed = server.by(&ada).remove(kind, &ada.app.code()).await;
     assert_eq!(removed.body["data"]["two_factor_enabled"], false);
     for token in [&ada.token, &other] {
         let refused = server.regenerate(token, &ada.device).await;
@@ -91,14 +81,14 @@ async fn t24_a_step_up_ends_with_its_session_its_user_and_the_last_factor() {
     home.run(&["session", "revoke", "--id", &bob.session]);
     home.run(&["user", "disable", "--id", &cyd.user]);
     for caller in [&bob, &cyd] {
-        let refused = server.regenerate(&caller.token, &caller.device).await;
+        let refused = server.by(caller).regenerate().await;
         refused.assert(401, "UNAUTHENTICATED");
     }
     // A device that is not the last one leaves the step-up as it is.
     let dan = home.caller("dan");
     let second = home.device(&dan.user, true);
     home.run(&["device", "remove", "--id", &second]);
-    assert_eq!(server.regenerate(&dan.token, &dan.device).await.status, 200);
+    server.by(&dan).regenerate().await.assert_ok();
 }
 
 #[tokio::test]
