@@ -1,7 +1,7 @@
 //! One request for each answer that `openapi.yaml` documents. An answer that nothing here provokes fails, and so does one
 //! that comes out as another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::faults;
 use crate::harness::{Answer, App, CONTRACT, Caller, Home, Server, codes_of, deref, place};
+use crate::recorded::compare_answers;
 
 /// How many servers run at once.
 const AT_ONCE: usize = 4;
@@ -31,12 +32,18 @@ async fn documented_answers_are_given() {
                     "{case}: {:?}",
                     answer.body
                 );
+                (
+                    (operation, status, answer.codes().into_iter().next()),
+                    answer,
+                )
             })
         })
         .buffer_unordered(AT_ONCE);
+    let mut answers = BTreeMap::new();
     while let Some(case) = given.next().await {
-        case.expect("the case holds");
+        answers.extend([case.expect("the case holds")]);
     }
+    compare_answers(&answers);
 }
 
 #[test]

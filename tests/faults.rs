@@ -87,13 +87,14 @@ impl Wire {
                     value.parse().expect("a value"),
                 )
             });
-        let body: Value =
-            serde_json::from_slice(&body).unwrap_or_else(|_| panic!("{head}\n{}", text(&body)));
+        let text = text(&body);
+        let body = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{head}\n{text}"));
         let answer = Answer {
             operation: operation.to_owned(),
             status,
             headers: headers.collect(),
             body,
+            text,
         };
         answer.check();
         answer

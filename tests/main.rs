@@ -27,6 +27,7 @@
 //! | `former` | a database and a key file of an earlier build open and work |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
+//! | `recorded` | the text of help, errors and answers, as it was when somebody last read it |
 
 mod authenticator;
 mod backup;
@@ -50,6 +51,7 @@ mod postgres;
 mod power;
 mod races;
 mod readme;
+mod recorded;
 mod regenerate;
 mod rules;
 mod serving;

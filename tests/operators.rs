@@ -63,7 +63,7 @@ const COMMANDS: &[(&str, Leaves)] = &[
 ];
 
 /// The commands that `--help` lists, with their subcommands.
-fn commands(home: &Home) -> BTreeSet<String> {
+pub(crate) fn commands(home: &Home) -> BTreeSet<String> {
     fn listed(home: &Home, above: &[&str]) -> Vec<String> {
         let help = text(&home.output(&[above, &["--help"]].concat()).stdout);
         let Some((_, list)) = help.split_once("Commands:\n") else {

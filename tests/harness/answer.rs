@@ -14,6 +14,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+    /// The body as it came; what the client read of it, if the client sent the request.
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -39,6 +41,7 @@ impl Answer {
             operation: operation.to_owned(),
             status: status.as_u16(),
             headers,
+            text: body.to_string(),
             body,
         };
         answer.check();
@@ -54,14 +57,14 @@ impl Answer {
     pub(crate) async fn by(operation: &str, request: reqwest::RequestBuilder) -> Self {
         let answer = request.send().await.expect("an answer");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let body = answer.bytes().await.expect("a body");
-        let body =
-            serde_json::from_slice(&body).unwrap_or_else(|_| panic!("not JSON: {}", text(&body)));
+        let text = answer.text().await.expect("a body");
+        let body = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
         let answer = Self {
             operation: operation.to_owned(),
             status,
             headers,
             body,
+            text,
         };
         answer.check();
         answer
@@ -75,6 +78,7 @@ impl Answer {
             status,
             headers,
             body,
+            ..
         } = self;
         assert_eq!(headers["cache-control"], "no-store", "{status}");
         assert_eq!(headers["content-type"], "application/json", "{status}");

@@ -237,7 +237,7 @@ fn takes_gzip(request: &HeaderMap) -> bool {
 fn contract() -> String {
     const SERVERS: &str = "\nservers:\n";
     const OURS: &str = "  - url: /\n    description: This server\n";
-    include_str!("../../../../openapi.yaml").replacen(SERVERS, &format!("{SERVERS}{OURS}"), 1)
+    insert_after(SERVERS, OURS, include_str!("../../../../openapi.yaml"))
 }
 
 /// The same document in JSON, in the same order.
@@ -245,7 +245,14 @@ fn json() -> String {
     const SERVERS: &str = "\n  \"servers\": [\n";
     const OURS: &str =
         "    {\n      \"url\": \"/\",\n      \"description\": \"This server\"\n    },\n";
-    arklow_api::CONTRACT.replacen(SERVERS, &format!("{SERVERS}{OURS}"), 1)
+    insert_after(SERVERS, OURS, arklow_api::CONTRACT)
+}
+
+fn insert_after(heading: &str, entry: &str, document: &str) -> String {
+    let (before, after) = document
+        .split_once(heading)
+        .expect("the contract lists servers");
+    format!("{before}{heading}{entry}{after}")
 }
 
 fn pack(bytes: &[u8]) -> Vec<u8> {
