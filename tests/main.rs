@@ -27,7 +27,7 @@
 //! | `former` | a database and a key file of an earlier build open and work |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
-//! | `recorded` | the text of help, errors and answers, as it was when somebody last read it |
+//! | `recorded` | the text of help, errors and answers, as last reviewed |
 
 mod authenticator;
 mod backup;

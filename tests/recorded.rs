@@ -1,5 +1,5 @@
 //! What users see, recorded in `tests/recorded`: the help of every command, what wrong commands say and how they end,
-//! and the text of each documented answer. `UPDATE_EXPECT=1` writes the files anew; the diff is for the reader.
+//! and the text of each documented answer. `UPDATE_EXPECT=1` rewrites the files; review the diff.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -39,7 +39,7 @@ fn mask(text: &str) -> String {
 /// Headers that the connection needs, or that are there for one way to send a request only.
 const UNRECORDED: [&str; 4] = ["connection", "content-length", "date", "transfer-encoding"];
 
-/// Compares the answers with the recorded ones. The key says what was asked.
+/// Compares the answers with the recorded ones. The key is operation, status and code.
 pub(crate) fn compare_answers(answers: &BTreeMap<(String, u16, Option<String>), Answer>) {
     let mut all = String::new();
     for ((operation, _, _), answer) in answers {

@@ -188,7 +188,7 @@ fn fill(path: &Path, ring: &Keyring, users: u64, real: u64) -> anyhow::Result<Ve
         let transaction = conn.unchecked_transaction()?;
         {
             let mut user = conn.prepare(
-                "INSERT INTO users (id, name, email, email_folded, created_at) VALUES (?, 'Somebody', ?, ?, ?)",
+                "INSERT INTO users (id, name, email, email_folded, created_at) VALUES (?, 'Bench user', ?, ?, ?)",
             )?;
             let mut session = conn.prepare(
                 "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at, mfa_not_after) \

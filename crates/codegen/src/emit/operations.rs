@@ -27,7 +27,7 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
         .iter()
         .flat_map(|of| described(api, of))
         .collect();
-    // In a module of their own: an operation may have any of their names.
+    // In a separate module: an operation may have any of their names.
     let described = (!described.is_empty()).then(|| {
         quote! {
             /// Parameters, as Dropshot describes them.

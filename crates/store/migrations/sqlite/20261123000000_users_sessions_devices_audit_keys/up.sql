@@ -1,11 +1,11 @@
--- Ids are random positive 63-bit integers.  Times are microseconds since the Unix epoch, UTC:
+-- Ids are random positive 63-bit integers. Times are microseconds since the Unix epoch, UTC:
 -- integers compare the same on every database.
 
 CREATE TABLE users (
     id           INTEGER PRIMARY KEY CHECK (id > 0),
     name         TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
     email        TEXT    NOT NULL CHECK (length(email) BETWEEN 3 AND 254),
-    -- Lower case.  Folded by the program: SQLite's lower() knows ASCII only.
+    -- Lower case. Folded by the program: SQLite's lower() knows ASCII only.
     email_folded TEXT    NOT NULL UNIQUE,
     created_at   INTEGER NOT NULL,
     disabled_at  INTEGER
@@ -66,7 +66,7 @@ CREATE INDEX audit_user_id ON audit (user_id);
 CREATE INDEX audit_device_id ON audit (device_id);
 
 -- Which root keys this database was written with: an id, and a value derived from the key that
--- tells whether a key file holds the same one.  Never a key.
+-- shows whether a key file holds the same key. Never a key.
 CREATE TABLE keys (
     id            TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
     check_value   BLOB    NOT NULL CHECK (length(check_value) = 32),

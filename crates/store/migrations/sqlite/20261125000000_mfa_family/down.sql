@@ -1,4 +1,4 @@
--- Removed devices come back without their seed, so with one that opens for nobody; records without
+-- Removed devices come back without their seed, so with one that no key opens; records without
 -- a user are dropped, and so is the knowledge of how an attempt went.
 ALTER TABLE keys DROP COLUMN retired_at;
 DROP TABLE outbox;
@@ -43,7 +43,7 @@ CREATE TABLE old_devices (
     CHECK ((code_key_id IS NULL) = (code_macs IS NULL)),
     CHECK ((code_macs IS NULL) = (code_generation = 0))
 ) STRICT;
--- Sets with keys of their own cannot be read by an older program: they are dropped.
+-- An older program cannot read sets that have a key each: they are dropped.
 INSERT INTO old_devices
 SELECT
     id, user_id, name, device_type, coalesce(seed_key_id, '0000000000000000'),

@@ -1,6 +1,6 @@
--- What enrolling, confirming, verifying, redeeming and removing need.
+-- Columns and tables that enrollment, verification and removal need.
 
--- What a user may do in which organization.  Filled by whoever runs organizations; empty by default.
+-- What a user may do in which organization. The operator of organizations fills it; empty by default.
 CREATE TABLE memberships (
     user_id     INTEGER NOT NULL REFERENCES users (id),
     org_id      INTEGER NOT NULL CHECK (org_id > 0),
@@ -13,7 +13,7 @@ CREATE TABLE memberships (
 ALTER TABLE users ADD COLUMN mfa_failures INTEGER NOT NULL DEFAULT 0 CHECK (mfa_failures >= 0);
 ALTER TABLE users ADD COLUMN mfa_locked_until INTEGER;
 
--- Made anew, for SQLite changes no constraint of a table: a removed device has neither seed nor codes.
+-- Created again, because SQLite changes no constraint of a table: a removed device has neither seed nor codes.
 CREATE TABLE new_devices (
     id               INTEGER PRIMARY KEY CHECK (id > 0),
     user_id          INTEGER NOT NULL REFERENCES users (id),
@@ -34,8 +34,8 @@ CREATE TABLE new_devices (
     -- The set of backup codes is one value, so that replacing it is one statement: ten MACs of 32
     -- bytes, bit n of code_used once code n is used up, and how often the set was replaced.
     code_key_id      TEXT    CHECK (length(code_key_id) = 16),
-    -- The set's own MAC key, sealed: nonce (12), ciphertext (32) and tag (16).  NULL for a set made
-    -- before sets had keys of their own.
+    -- The set's own MAC key, sealed: nonce (12), ciphertext (32) and tag (16). NULL for a set made
+    -- before each set had a key.
     code_mac_key     BLOB    CHECK (length(code_mac_key) = 60),
     code_macs        BLOB    CHECK (length(code_macs) = 320),
     code_used        INTEGER NOT NULL DEFAULT 0 CHECK (code_used BETWEEN 0 AND 1023),
@@ -66,7 +66,7 @@ CREATE INDEX devices_user_id ON devices (user_id);
 CREATE INDEX devices_seed_key_id ON devices (seed_key_id) WHERE seed_key_id IS NOT NULL;
 CREATE INDEX devices_code_key_id ON devices (code_key_id) WHERE code_key_id IS NOT NULL;
 
--- Made anew: keys have no user, and a record says how it went and who did it.
+-- Created again: keys have no user, and a record says how it went and who did it.
 CREATE TABLE new_audit (
     -- AUTOINCREMENT: a number is never given again, so a gap stays visible.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -103,7 +103,7 @@ CREATE INDEX audit_user_id ON audit (user_id, event, at);
 CREATE INDEX audit_device_id ON audit (device_id);
 CREATE INDEX audit_at ON audit (at);
 
--- What a user is to be told, for whoever sends mail: written with what it tells of, or not at all.
+-- Messages for users, for the program that sends mail: written in the transaction of the event.
 CREATE TABLE outbox (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- The record that says the rest.
