@@ -71,6 +71,7 @@ async fn t14_nothing_printed_or_stored_holds_a_secret() {
         &[
             VERBOSE,
             &["--log-format", "json", "--busy-timeout", "100ms"],
+            &["--internal-listen", "127.0.0.1:0"],
         ]
         .concat(),
     );
@@ -197,6 +198,14 @@ async fn t14_nothing_printed_or_stored_holds_a_secret() {
         .await
         .assert(500, "INTERNAL");
 
+    let printed = server.printed();
+    let internal = printed.split("health and metrics are at ").nth(1);
+    let internal = internal.and_then(|rest| rest.split('"').next());
+    for path in ["readyz", "metrics"] {
+        let url = format!("{}/{path}", internal.expect("an address"));
+        let answer = reqwest::get(url).await.expect("an answer");
+        messages += &answer.text().await.expect("a text");
+    }
     let printed = stopped(server) + &messages;
     // Six digits may be part of any number; as a separate word they would be a code.
     for code in &totp {

@@ -25,6 +25,7 @@
 //! | `docs` | the documentation at `/swagger/ui` |
 //! | `operators` | each change by a command is on record with the account that made it |
 //! | `former` | a database and a key file of an earlier build open and work |
+//! | `internal` | health, metrics and the log record of each request |
 //! | `harness`, `throwaway` | servers, callers and databases to test with |
 //! | `readme` | the README's commands |
 //! | `recorded` | the text of help, errors and answers, as last reviewed |
@@ -43,6 +44,7 @@ mod docs;
 mod faults;
 mod former;
 mod harness;
+mod internal;
 mod keys;
 mod mock;
 mod operators;

@@ -162,6 +162,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
     let pages = [
         README,
         include_str!("../docs/commands.md"),
+        include_str!("../docs/monitor.md"),
         include_str!("../docs/operations.md"),
         include_str!("../docs/scaling.md"),
         include_str!("../docs/security.md"),

@@ -1,5 +1,8 @@
 //! The runtime of generated servers: reads requests, detects errors, writes answers.
 //!
+//! If the extensions of a request hold a [`tracing::Span`], the operation runs in it, and its fields `operation` and
+//! `request_id` are recorded. The extensions of a response hold the [`OperationId`].
+//!
 //! It knows no document. Generated code describes each operation by the traits of this crate, and the handler is the same for
 //! all:
 //!
@@ -25,10 +28,10 @@ use std::time::Duration;
 
 pub use error::{In, RequestError, Violation};
 pub use operation::{
-    Access, BodyMode, Errors, Handler, Kind, NoParameters, Nothing, Operation, Parameter,
-    Parameters, Public,
+    Access, BodyMode, Errors, Handler, Kind, NoParameters, Nothing, Operation, OperationId,
+    Parameter, Parameters, Public,
 };
-pub use origin::{Origin, Secret, bearer, credential};
+pub use origin::{Origin, Secret, bearer, credential, forwarded_for};
 pub use response::{Declared, ErrorAnswer, ErrorKey, Reply, error_reply, read_status, status};
 pub use routes::{Routes, Served};
 

@@ -174,6 +174,10 @@ impl Kind {
 #[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 pub struct Nothing {}
 
+/// In the extensions of a response: which operation answered the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperationId(pub &'static str);
+
 /// Whether an operation has a body; whether it must be there is in the schema.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum BodyMode {

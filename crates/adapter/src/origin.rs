@@ -56,15 +56,6 @@ impl fmt::Debug for Secret {
 pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
     let headers = rqctx.request.headers();
     let user_agent = headers.get(header::USER_AGENT);
-    let lists = headers.get_all("x-forwarded-for").iter();
-    // The last were written by those who are nearest.
-    let mut forwarded_for: Vec<String> = lists
-        .rev()
-        .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','))
-        .take(MAX_FORWARDED)
-        .map(|entry| entry.trim().to_owned())
-        .collect();
-    forwarded_for.reverse();
     let prefer = headers.get_all("prefer").iter();
     Origin {
         operation: rqctx.endpoint.operation_id.clone(),
@@ -73,11 +64,25 @@ pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
         user_agent: user_agent
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned),
-        forwarded_for,
+        forwarded_for: forwarded_for(headers),
         prefer: prefer
             .filter_map(|value| value.to_str().ok().map(str::to_owned))
             .collect(),
     }
+}
+
+/// The entries of all `X-Forwarded-For` headers: see [`Origin::forwarded_for`].
+pub fn forwarded_for(headers: &HeaderMap) -> Vec<String> {
+    let lists = headers.get_all("x-forwarded-for").iter();
+    // The last were written by those who are nearest.
+    let mut entries: Vec<String> = lists
+        .rev()
+        .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','))
+        .take(MAX_FORWARDED)
+        .map(|entry| entry.trim().to_owned())
+        .collect();
+    entries.reverse();
+    entries
 }
 
 /// The credential in the header `name`, if it is there exactly once and readable.

@@ -9,6 +9,7 @@ use dropshot::{
 use http::Request;
 use http::header::HeaderMap;
 use serde_json::Value;
+use tracing::Span;
 
 use super::Settings;
 use super::body::{Unread, parse_json, read_body};
@@ -68,6 +69,11 @@ impl<O: Operation> ExclusiveExtractor for Input<O> {
 }
 
 impl<O: Operation> Input<O> {
+    /// The span that the server put into the extensions of the request.
+    pub(super) fn span(&self) -> Span {
+        self.head.extensions.get().cloned().unwrap_or(Span::none())
+    }
+
     /// The headers of the request.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.head.headers

@@ -13,11 +13,12 @@ use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
 use http::{Method, Response};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::Settings;
 use super::body::{Unread, expects_continue};
 use super::error::RequestError;
-use super::operation::{Access, Errors, Handler};
+use super::operation::{Access, Errors, Handler, OperationId};
 use super::origin::origin;
 use super::request::{Input, path_parameters, refuse_other_paths};
 use super::response::{Reply, seconds};
@@ -69,6 +70,10 @@ where
         settings,
         validators,
     } = rqctx.context();
+    // A server that logs or traces each request makes the span before it calls Dropshot.
+    let span = input.span();
+    span.record("operation", O::ID);
+    span.record("request_id", &rqctx.request_id);
     let work = async {
         let mut budget = Budget::new(settings);
         let caller = O::Access::authenticate(api, origin(&rqctx), input.headers());
@@ -79,7 +84,9 @@ where
             Err(error) => O::Errors::reply(api, error, &origin(&rqctx), O::ERRORS),
         }
     };
-    Ok(answer::<A, O>(&rqctx, work).await)
+    let mut response = answer::<A, O>(&rqctx, work).instrument(span).await;
+    response.extensions_mut().insert(OperationId(O::ID));
+    Ok(response)
 }
 
 /// Runs `work` and answers, whatever becomes of it: an error, a panic, an answer that cannot be written.

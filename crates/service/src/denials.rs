@@ -192,7 +192,6 @@ impl User {
             return;
         }
         warn!(
-            req_id = tried.origin.request_id,
             user.id = %tried.user,
             session.id = %tried.session,
             event = tried.event.as_str(),

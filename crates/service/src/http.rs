@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `server` | binds the address, serves until a signal, and drains |
 //! | `listener` | accepting connections, and their limits |
+//! | `record` | the log record and the metrics of each request |
+//! | `internal` | health and metrics, on a listener of their own |
 //! | `docs` | the documentation in the browser |
 //! | `api` | the generated trait, answered by `ops` |
 //! | `auth` | from a token to a caller |
@@ -17,8 +19,10 @@ mod attempts;
 pub(crate) mod auth;
 mod docs;
 pub(crate) mod error;
+mod internal;
 mod listener;
 mod ops;
 mod qr;
+mod record;
 pub(crate) mod server;
 pub(crate) mod wire;

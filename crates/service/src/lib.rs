@@ -9,7 +9,7 @@
 //! | `app`, `policy` | what operations work with; the settings of an operator | both |
 //! | `client_ip`, `denials` | where a request comes from, and the limit for it; the limit for denied changes | both |
 //! | `sources`, `signals` | the clock and the random bytes; the signals that stop a process | both |
-//! | `log` | the log on standard error | both |
+//! | `log`, `metrics` | the log on standard error; what is counted | both |
 
 mod app;
 mod cli;
@@ -18,6 +18,7 @@ mod denials;
 mod http;
 mod keys;
 mod log;
+mod metrics;
 mod mock;
 mod policy;
 mod signals;

@@ -1,4 +1,4 @@
-//! The log on standard error: one line per event, for people or as JSON.  Messages of commands are part
+//! The log on standard error: one line per event, for people or as JSON. Messages of commands are part
 //! of it when it is JSON, so that every line is an object.
 //!
 //! Only our own events and those of Dropshot are let through, at any level: another crate may
@@ -9,16 +9,16 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arklow_api::server::Origin;
 use clap::{Args, ValueEnum};
 use slog::{Drain, KV as _, Key, Never, OwnedKVList, Record, Serializer};
 use tracing::{Level, error, event, info, warn};
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 /// Under which name Dropshot's events stand in the log.
 const DROPSHOT: &str = "dropshot";
@@ -87,6 +87,9 @@ pub(crate) enum LogFormat {
 /// Whether standard error takes JSON only.
 static JSON: AtomicBool = AtomicBool::new(false);
 
+/// Changes what is logged.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
 /// Whether standard error takes JSON only.
 pub(crate) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
@@ -103,16 +106,14 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
     JSON.store(json, Ordering::Relaxed);
     // <https://no-color.org>
     let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let level = Level::from(args.log_level);
-    // Also what begins so: `arklow_store`.
-    let ours = Targets::new()
-        .with_target("arklow", level)
-        .with_target(MESSAGE, Level::INFO)
-        .with_target(DROPSHOT, level);
+    let (ours, handle) = reload::Layer::new(targets(args.log_level.into()));
+    // Only a second call finds one there.
+    drop(LEVEL.set(handle));
 
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = if json {
-        lines.json().flatten_event(true).boxed()
+        let lines = lines.json().flatten_event(true);
+        lines.with_span_list(false).boxed()
     } else {
         lines.with_ansi(colors).boxed()
     };
@@ -126,6 +127,29 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
             None => error!("panicked"),
         }
     }));
+}
+
+/// What is logged at a level.
+fn targets(level: Level) -> Targets {
+    // Also what begins so: `arklow_store`.
+    Targets::new()
+        .with_target("arklow", level)
+        .with_target(MESSAGE, Level::INFO)
+        .with_target(DROPSHOT, level)
+}
+
+/// Changes the level of the log.
+///
+/// # Errors
+/// A message, if `text` is no level.
+pub(crate) fn set_level(text: &str) -> Result<(), String> {
+    let level = LogLevel::from_str(text, true)
+        .map_err(|_| "expected error, warn, info, debug or trace".to_owned())?;
+    let handle = LEVEL.get().ok_or("logging was not started")?;
+    let changed = handle.modify(|ours| *ours = targets(level.into()));
+    changed.map_err(|error| error.to_string())?;
+    note(&format!("the log level is {text} now"));
+    Ok(())
 }
 
 /// The database behind a server, as the log names it; empty for a mock.
@@ -240,21 +264,13 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 }
 
 /// Logs a failure whose cause the caller does not learn.
-pub(crate) fn failure(origin: &Origin, cause: &dyn Error) {
-    error!(
-        req_id = origin.request_id,
-        error = chain(cause),
-        "the request failed"
-    );
+pub(crate) fn failure(cause: &dyn Error) {
+    error!(error = chain(cause), "the request failed");
 }
 
 /// Logs that the database was unavailable for a request, which may be retried.
-pub(crate) fn outage(origin: &Origin, cause: &dyn Error) {
-    warn!(
-        req_id = origin.request_id,
-        error = chain(cause),
-        "the database was not available"
-    );
+pub(crate) fn outage(cause: &dyn Error) {
+    warn!(error = chain(cause), "the database was not available");
 }
 
 /// A logger for Dropshot whose lines end in ours.
@@ -330,7 +346,7 @@ impl Fields {
                 event!(
                     target: DROPSHOT,
                     Level::$level,
-                    req_id = req_id.as_deref(),
+                    request_id = req_id.as_deref(),
                     method = method.as_deref(),
                     uri = uri.as_deref(),
                     remote_addr = remote_addr.as_deref(),
@@ -345,8 +361,7 @@ impl Fields {
         match record.level() {
             slog::Level::Critical | slog::Level::Error => emit!(ERROR),
             slog::Level::Warning => emit!(WARN),
-            // One line per answer; Dropshot's other messages are details.
-            slog::Level::Info if response_code.is_some() => emit!(INFO),
+            // `http::record` logs each answer.
             slog::Level::Info | slog::Level::Debug => emit!(DEBUG),
             slog::Level::Trace => emit!(TRACE),
         }
@@ -415,10 +430,10 @@ mod tests {
         assert_eq!(
             lines,
             [json!({
-                "level": "INFO",
+                "level": "DEBUG",
                 "target": "dropshot",
                 "message": "request completed",
-                "req_id": "some-id",
+                "request_id": "some-id",
                 "method": "POST",
                 "uri": "/v1/self",
                 "remote_addr": "192.0.2.1:50000",

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use arklow_domain::{
-    BackupCode, Device, DeviceId, Keyring, LockoutPolicy, SessionId, TotpCode, TotpWindow, UserId,
+    BackupCode, Consequence, Device, DeviceId, Keyring, LockoutPolicy, SessionId, TotpCode,
+    TotpWindow, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -90,6 +91,8 @@ pub enum Attempt {
     Rejected {
         /// The device as it is.
         device: Device,
+        /// Which locks this failure began.
+        began: Consequence,
     },
 }
 
@@ -103,7 +106,7 @@ impl Attempt {
     pub fn device(&self) -> &Device {
         match self {
             Self::Accepted(accepted) => &accepted.device,
-            Self::Rejected { device } => device,
+            Self::Rejected { device, .. } => device,
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::StoreError;
+use crate::{Load, StoreError};
 
 /// The most jobs of each kind that may wait. Further ones fail with `Busy` at once.
 const CAPACITY: usize = 4096;
@@ -153,6 +153,18 @@ impl<W: 'static> JobQueue<W> {
         let state = lock(&self.state);
         let writes = state.writes.len().min(self.most_writing - state.writing);
         state.asleep + state.waking < state.reads.len() + writes && state.threads < self.most
+    }
+
+    /// How much waits, and for how many threads.
+    pub(crate) fn load(&self) -> Load {
+        let state = lock(&self.state);
+        Load {
+            queued_reads: state.reads.len(),
+            queued_writes: state.writes.len(),
+            threads: state.threads,
+            idle: state.asleep + state.waking,
+            wal_bytes: None,
+        }
     }
 
     pub(crate) fn has_threads(&self) -> bool {

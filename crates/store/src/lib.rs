@@ -16,6 +16,7 @@
 //! | `migrations`, `copy`, `tables` | which changes the tables have; moving from SQLite to PostgreSQL |
 //! | `backup` | copying an SQLite file while it is in use, and checking such a copy |
 //! | `restore` | invalidating what a restored backup would revive |
+//! | `health` | what an operator watches |
 //! | `lockout` | failures in a row and their locks |
 //! | `statements` | the statements behind each method, in files of the same names |
 //! | `prepared` | statements that are prepared once |
@@ -39,6 +40,7 @@ mod devices;
 mod dispatch;
 mod enrollment;
 mod error;
+mod health;
 mod instant;
 mod job_queue;
 mod keys;
@@ -67,6 +69,7 @@ pub use copy::{Copied, CopyError, CopyProgress};
 pub use devices::{CreateDevice, DevicePage, NewDevice, RemoveDevice};
 pub use enrollment::{AskEnrollment, StartEnrollment};
 pub use error::{Judged, OpenError, StoreError};
+pub use health::{BATCH_JOBS, Health, Load, SYNC_SECONDS};
 pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
 pub use lockout::UnlockUser;
 pub use migrations::MigrationState;

@@ -59,7 +59,24 @@ pub(crate) fn newest<DB: Dialect>(migrations: &EmbeddedMigrations) -> Option<Str
     known.ok()?.pending.pop()
 }
 
+/// The numbers of all migrations that this program knows.
+fn numbers<DB: Dialect>(migrations: &EmbeddedMigrations) -> Vec<String> {
+    let known: migration::Result<Vec<Box<dyn Migration<DB>>>> = migrations.migrations();
+    let known = known.unwrap_or_default();
+    let numbers = known
+        .iter()
+        .map(|migration| migration.name().version().to_string());
+    numbers.collect()
+}
+
 impl Store {
+    pub(crate) fn known_migrations(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Sqlite(_) => numbers::<crate::sqlite::Db>(&crate::sqlite::MIGRATIONS),
+            Backend::Postgres(_) => numbers::<crate::postgres::Db>(&crate::postgres::MIGRATIONS),
+        }
+    }
+
     /// The name of the last migration that the tables have. An open database is up to date, so it is the
     /// last one that this program knows.
     pub fn newest_migration(&self) -> Option<String> {

@@ -19,6 +19,7 @@ default = ["server"]
 server = [
     "dep:async-trait", "dep:dropshot", "dep:futures-util", "dep:http", "dep:http-body-util", "dep:hyper",
     "dep:jsonschema", "dep:schemars", "dep:serde_path_to_error", "dep:serde_urlencoded", "dep:slog", "dep:tokio",
+    "dep:tracing",
 ]
 
 [dependencies]
@@ -37,6 +38,7 @@ serde_path_to_error = {{ version = "0.1.20", optional = true }}
 serde_urlencoded = {{ version = "0.7.1", optional = true }}
 slog = {{ version = "2.8.2", optional = true }}
 tokio = {{ version = "1.54.1", features = ["time"], optional = true }}
+tracing = {{ version = "0.1.44", default-features = false, features = ["std"], optional = true }}
 
 # The runtime serves any document, so this one may leave parts of it unused.
 [lints.rust]

@@ -38,7 +38,7 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
         use std::future::Future;
 
         use super::{operations, runtime, types};
-        pub use super::runtime::{In, Origin, RequestError, Secret, Served, Settings, Violation};
+        pub use super::runtime::{In, OperationId, Origin, RequestError, Secret, Served, Settings, Violation, forwarded_for};
 
         #the_trait
         #credentials

@@ -190,6 +190,8 @@ pub(crate) struct Within<const LEAST_MS: u64, const MOST_S: u64>(Duration);
 
 /// A time limit of the server: at most an hour.
 pub(crate) type Wait = Within<1, { 60 * 60 }>;
+/// A pause that may be left out: at most ten minutes.
+pub(crate) type Pause = Within<0, { 10 * 60 }>;
 /// How long a session lives: at most 30 days, as NIST SP 800-63B-4 recommends at AAL1.
 pub(crate) type SessionTtl = Within<1_000, { 30 * 24 * 60 * 60 }>;
 /// How long a second factor counts, or its lock lasts: at most 24 hours, as NIST SP 800-63B-4

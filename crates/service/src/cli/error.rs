@@ -168,8 +168,8 @@ impl CliError {
     /// What to do next, where the message does not say it already.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Server(ServerError::AddressInUse(_)) => Some(
-                "is another `arklow` running?  Stop it, or use `--listen 127.0.0.1:0` for any \
+            Self::Server(ServerError::AddressInUse { .. }) => Some(
+                "is another `arklow` running? Stop it, or use port 0, as in `--listen 127.0.0.1:0`, for any \
                  free port",
             ),
             Self::Server(ServerError::Listen { .. }) => {

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use tracing::warn;
 
 use super::args::{
-    DatabaseArgs, ISSUER, KeysArgs, LISTEN, MfaTtl, Rate, Switch, Wait, address, issuer,
+    DatabaseArgs, ISSUER, KeysArgs, LISTEN, MfaTtl, Pause, Rate, Switch, Wait, address, issuer,
 };
 use super::error::CliError;
 use super::{open, output};
@@ -41,6 +41,24 @@ pub(crate) struct ServeArgs {
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) keys: KeysArgs,
+    /// Where health, readiness, metrics and the log level are served, as plain HTTP without authentication: a
+    /// loopback or private address. Without it they are not served.
+    #[arg(
+        long,
+        env = "ARKLOW_INTERNAL_LISTEN",
+        value_name = "ADDR",
+        value_parser = address
+    )]
+    pub(crate) internal_listen: Option<SocketAddr>,
+    /// How long requests are still accepted after a signal to stop, while /readyz already answers 503: until a
+    /// load balancer has noticed.
+    #[arg(
+        long,
+        env = "ARKLOW_DRAIN_DELAY",
+        value_name = "DURATION",
+        default_value = "0s"
+    )]
+    pub(crate) drain_delay: Pause,
     /// How long running requests may take after a signal to stop; a second signal stops at once.
     #[arg(
         long,
@@ -357,6 +375,9 @@ impl ServeArgs {
                 write: self.connections.write_timeout.get(),
             },
             database_connections: self.postgres.database_connections,
+            internal_listen: self.internal_listen,
+            drain_delay: self.drain_delay.get(),
+            is_draining: Arc::default(),
             served: ServedDatabase::default(),
         }
     }

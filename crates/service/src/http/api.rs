@@ -8,7 +8,7 @@ use arklow_api::types::{self, ErrorEnvelope};
 use crate::app::App;
 use crate::http::auth::{self, Caller};
 use crate::http::error::OperationError;
-use crate::http::{ops, wire};
+use crate::http::{ops, record, wire};
 
 type Result<T, E = OperationError> = std::result::Result<T, E>;
 
@@ -36,11 +36,19 @@ impl Api for Server {
     }
 
     fn request_error(&self, error: &RequestError) -> ErrorEnvelope {
-        wire::envelope(error)
+        let envelope = wire::envelope(error);
+        if let Some(error) = envelope.errors.first() {
+            record::error_code(&error.code);
+        }
+        envelope
     }
 
-    fn error(&self, error: OperationError, origin: &Origin) -> Failure {
-        error.answer(origin, self.app.clock.now())
+    fn error(&self, error: OperationError, _: &Origin) -> Failure {
+        let failure = error.answer(self.app.clock.now());
+        if let Failure::Declared { code, .. } = &failure {
+            record::error_code(code.as_str());
+        }
+        failure
     }
 
     async fn get_v1_self(

@@ -2,13 +2,15 @@
 
 use arklow_domain::{BackupCode, Denial, TotpCode};
 use arklow_store::{Attempt, AuditEvent, Goal, PresentedCode, VerifyCode};
-use chrono::{DateTime, Utc};
-use tracing::{info, warn};
+use chrono::{DateTime, SecondsFormat, Utc};
+use tracing::warn;
 
 use crate::app::App;
 use crate::denials::Tried;
 use crate::http::auth::Caller;
 use crate::http::error::OperationError;
+use crate::http::record::{self, Limit};
+use crate::metrics;
 
 /// The kind of a code.
 #[derive(Debug, Clone, Copy)]
@@ -35,10 +37,7 @@ pub(crate) async fn present(
         .addresses
         .reserve(caller.address(), now)
         .map_err(|wait| {
-            info!(
-                req_id = caller.origin().request_id,
-                "too many failures from one address"
-            );
+            record::limit(Limit::Address);
             Denial::RateLimited { until: now + wait }
         })?;
     // A malformed code is not an attempt: it counts against the address only.
@@ -66,17 +65,32 @@ pub(crate) async fn present(
         Ok(asked.await??)
     };
     let outcome = change(app, caller, present.event(), now, attempt).await?;
-    if let Attempt::Rejected { device } = &outcome {
+    metrics::checked(kind.as_str(), outcome.is_accepted());
+    if let Attempt::Rejected { device, began } = &outcome {
         // Any other outcome returns the reservation: the code was right, or was not checked.
         reservation.fail();
         let id = device.id;
-        warn!(
-            req_id = caller.origin().request_id,
-            device.id = %id,
-            "wrong code for device `{id}`"
-        );
+        warn!(device.id = %id, "wrong code for device `{id}`");
+        if let Some(until) = began.locked_until {
+            metrics::locked("user");
+            let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            warn!(until, "too many failures: the user is locked until {until}");
+        }
+        if began.factor_locked {
+            metrics::locked("factor");
+            warn!(device.id = %id, "too many failures: a factor of device `{id}` is locked");
+        }
     }
     Ok(outcome)
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::BackupCode => "backup_code",
+        }
+    }
 }
 
 fn read(kind: Kind, code: &str) -> Result<PresentedCode, OperationError> {
@@ -104,11 +118,17 @@ pub(crate) async fn change<T>(
         origin: caller.audit_origin(),
     };
     let reservation = app.denials.reserve(tried, now);
-    let reservation = reservation.map_err(|wait| Denial::RateLimited { until: now + wait })?;
+    let reservation = reservation.map_err(|wait| {
+        record::limit(Limit::Denied);
+        Denial::RateLimited { until: now + wait }
+    })?;
     let outcome = work.await;
     if let Err(OperationError::Denied(denial)) = &outcome
         && *denial != Denial::SessionEnded
     {
+        if matches!(denial, Denial::RateLimited { .. }) {
+            record::limit(Limit::User);
+        }
         reservation.deny();
     }
     outcome

@@ -10,6 +10,7 @@ use arklow_domain::{Session, SessionToken, UserId};
 use arklow_store::{AuditOrigin, StoreError};
 
 use crate::app::App;
+use crate::http::record;
 use crate::log;
 
 /// Who is calling, in which session and from where.
@@ -32,6 +33,7 @@ impl Caller {
     }
 
     /// Where the request comes from.
+    #[cfg(test)]
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -60,24 +62,27 @@ pub(crate) async fn authenticate(
     origin: Origin,
     credentials: Credentials,
 ) -> Result<Caller, RequestError> {
+    let proxies = &app.policy.trusted_proxies;
+    let address = proxies.client(origin.remote_address.ip(), &origin.forwarded_for);
     let Credentials::ApiKey(secret) = credentials;
     let token = SessionToken::parse(secret.expose()).ok_or(RequestError::Unauthenticated)?;
     let found = app.store.live_session(token.hash(), app.clock.now()).await;
     match found {
-        Ok(Some(session)) => Ok(Caller {
-            session,
-            address: app
-                .policy
-                .trusted_proxies
-                .client(origin.remote_address.ip(), &origin.forwarded_for),
-            origin,
-        }),
+        Ok(Some(session)) => {
+            let caller = Caller {
+                session,
+                address,
+                origin,
+            };
+            record::caller(&caller);
+            Ok(caller)
+        }
         Ok(None) => Err(RequestError::Unauthenticated),
         Err(StoreError::Busy | StoreError::TooSlow) => {
             Err(RequestError::Unavailable { retry_after: None })
         }
         Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-            log::outage(&origin, &error);
+            log::outage(&error);
             Err(RequestError::Unavailable { retry_after: None })
         }
         Err(
@@ -89,7 +94,7 @@ pub(crate) async fn authenticate(
             | StoreError::Panicked
             | StoreError::Closed),
         ) => {
-            log::failure(&origin, &error);
+            log::failure(&error);
             Err(RequestError::Internal)
         }
     }

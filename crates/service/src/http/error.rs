@@ -1,6 +1,6 @@
 //! The errors of all operations, and the answer to each.
 
-use arklow_api::server::{Failure, Origin, RequestError};
+use arklow_api::server::{Failure, RequestError};
 use arklow_api::types::ErrorCode;
 use arklow_domain::{Denial, MalformedCode, MalformedTotpCode, NameError, NoEntropy};
 use arklow_store::StoreError;
@@ -57,7 +57,7 @@ impl From<StoreError> for OperationError {
 
 impl OperationError {
     /// The answer to this error.
-    pub(crate) fn answer(&self, origin: &Origin, now: DateTime<Utc>) -> Failure {
+    pub(crate) fn answer(&self, now: DateTime<Utc>) -> Failure {
         let declared = |code, retry_after| Failure::Declared {
             code,
             body: wire::operation_error(code, self),
@@ -75,12 +75,12 @@ impl OperationError {
             }
             Self::Busy => Failure::Request(RequestError::Unavailable { retry_after: None }),
             Self::Unavailable(cause) => {
-                log::outage(origin, cause);
+                log::outage(cause);
                 let wait = wire::RETRY_AFTER.as_secs().cast_signed();
                 declared(ErrorCode::Unavailable, Some(wait))
             }
             Self::Entropy(_) | Self::QrCode(_) | Self::Store(_) => {
-                log::failure(origin, self);
+                log::failure(self);
                 Failure::Request(RequestError::Internal)
             }
         }
@@ -128,7 +128,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::testing::origin;
 
     #[test]
     fn wait_is_rounded_up_to_whole_seconds() {
@@ -139,7 +138,7 @@ mod tests {
 
     #[test]
     fn busy_database_is_answered_with_a_time_to_come_back() {
-        let answer = OperationError::from(StoreError::Busy).answer(&origin(), DateTime::UNIX_EPOCH);
+        let answer = OperationError::from(StoreError::Busy).answer(DateTime::UNIX_EPOCH);
         let unavailable = RequestError::Unavailable { retry_after: None };
         assert_eq!(answer, Failure::Request(unavailable));
     }
@@ -151,7 +150,7 @@ mod tests {
             (StoreError::Unavailable(cause()), "nothing was changed"),
             (StoreError::Unknown(cause()), "not known"),
         ] {
-            let answer = OperationError::from(error).answer(&origin(), DateTime::UNIX_EPOCH);
+            let answer = OperationError::from(error).answer(DateTime::UNIX_EPOCH);
             let Failure::Declared {
                 code,
                 body,
@@ -169,8 +168,7 @@ mod tests {
 
     #[test]
     fn failing_store_is_answered_without_its_reason() {
-        let answer =
-            OperationError::from(StoreError::Closed).answer(&origin(), DateTime::UNIX_EPOCH);
+        let answer = OperationError::from(StoreError::Closed).answer(DateTime::UNIX_EPOCH);
         assert_eq!(answer, Failure::Request(RequestError::Internal));
     }
 }

@@ -28,6 +28,7 @@ use tokio::time::{Instant, Sleep};
 use tracing::{debug, warn};
 
 use crate::client_ip::{TrustedProxies, bucket};
+use crate::http::record::RequestRecord;
 
 /// How many bytes of a request or an answer a connection buffers. Bounds the head of a request.
 const BUFFER: usize = 96 * 1024;
@@ -72,6 +73,7 @@ pub(crate) struct Listener<C: ServerContext> {
     handlers_done: Pin<Box<dyn Future<Output = ()> + Send>>,
     connections: Arc<Connections>,
     timeouts: Timeouts,
+    is_recorded: bool,
 }
 
 impl<C: ServerContext> Listener<C> {
@@ -86,6 +88,15 @@ impl<C: ServerContext> Listener<C> {
             handlers_done,
             connections: Arc::new(Connections::new(limits)),
             timeouts,
+            is_recorded: true,
+        }
+    }
+
+    /// Neither logs nor counts its requests.
+    pub(crate) fn unrecorded(self) -> Self {
+        Self {
+            is_recorded: false,
+            ..self
         }
     }
 
@@ -103,6 +114,7 @@ impl<C: ServerContext> Listener<C> {
             handlers_done,
             connections,
             timeouts,
+            is_recorded,
         } = self;
         let mut tasks = JoinSet::new();
         let mut failures = Throttle::default();
@@ -153,6 +165,7 @@ impl<C: ServerContext> Listener<C> {
             }
             let service = Guarded {
                 service: handler.make_http_request_handler(peer),
+                peer: is_recorded.then(|| peer.ip()),
                 slot: Arc::clone(&slot),
             };
             let timed = Timed::new(stream, Arc::clone(&slot), timeouts.clone());
@@ -477,6 +490,8 @@ impl Drop for Slot {
 /// A service that tells the slot of its connection about requests.
 struct Guarded<S> {
     service: S,
+    /// `None` if its requests are not recorded.
+    peer: Option<IpAddr>,
     slot: Arc<Slot>,
 }
 
@@ -489,15 +504,21 @@ where
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let slot = Arc::clone(&self.slot);
         if !slot.begin() {
             return Box::pin(async { Err("the connection was given up for another one".into()) });
         }
+        let proxies = &self.slot.connections.limits.proxies;
+        let begin = |peer| RequestRecord::begin(&mut request, peer, proxies);
+        let record = self.peer.map(begin);
         let answer = self.service.call(request);
         Box::pin(async move {
             let answer = answer.await;
             slot.answered();
+            if let (Some(record), Ok(answer)) = (record, &answer) {
+                record.end(answer);
+            }
             answer
         })
     }

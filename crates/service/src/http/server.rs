@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arklow_api::server::{Api, Served, Settings, api_description, context};
@@ -12,21 +13,26 @@ use arklow_store::StoreError;
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::app::App;
 use crate::client_ip::TrustedProxies;
 use crate::http::api::Server;
 use crate::http::docs;
+use crate::http::internal::{self, Internal};
 pub(crate) use crate::http::listener::Timeouts;
 use crate::http::listener::{Limits, Listener};
 use crate::log::{self, ServedDatabase};
+use crate::metrics;
 use crate::signals::{Hangup, Signals, SignalsError};
 
 /// How many connections there may be, if the process may open enough files.
 const MAX_CONNECTIONS: usize = 4096;
 /// How many files are opened for other purposes: the database, keys, the log, what starts up.
 const RESERVED_FILES: u64 = 64;
+/// How many connections to the listener for health and metrics there may be.
+const INTERNAL_CONNECTIONS: usize = 16;
 /// How many files a connection to PostgreSQL needs: a socket, and the runtime of its thread.
 const FILES_PER_DATABASE_CONNECTION: u64 = 4;
 
@@ -49,6 +55,12 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     /// How many connections to a database the process has, at most.
     pub(crate) database_connections: u32,
+    /// Where health and metrics are served, if anywhere.
+    pub(crate) internal_listen: Option<SocketAddr>,
+    /// How long requests are still accepted after a signal, while readiness is false.
+    pub(crate) drain_delay: Duration,
+    /// Whether the server is about to stop.
+    pub(crate) is_draining: Arc<AtomicBool>,
     /// What is served, for the log.
     pub(crate) served: ServedDatabase,
 }
@@ -58,11 +70,15 @@ pub(crate) struct Config {
 pub(crate) enum ServerError {
     #[error(transparent)]
     Signals(#[from] SignalsError),
-    #[error("the address {0} is in use (--listen)")]
-    AddressInUse(SocketAddr),
-    #[error("cannot listen on {address} (--listen)")]
+    #[error("the address {address} is in use ({flag})")]
+    AddressInUse {
+        address: SocketAddr,
+        flag: &'static str,
+    },
+    #[error("cannot listen on {address} ({flag})")]
     Listen {
         address: SocketAddr,
+        flag: &'static str,
         #[source]
         cause: io::Error,
     },
@@ -105,6 +121,16 @@ pub(crate) async fn serve<E: From<ServerError>>(
         app.denials.flush(&store, app.clock.now()).await;
         store.close().await;
     };
+    // Runs until the end, so that readiness is false and metrics are there while requests drain.
+    let mut internal = JoinSet::new();
+    if let Some(address) = config.internal_listen {
+        let listener = start_internal(address, &app, &config)?;
+        let (never, stop) = watch::channel(false);
+        internal.spawn(async move {
+            listener.run(stop).await;
+            drop(never);
+        });
+    }
     until_signal(server, config, ready, background, end).await?;
     // Closing writes as well.
     store.failure().map_or(Ok(()), |failure| {
@@ -124,6 +150,7 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
     // Before the address is known: no signal must be lost.
     let mut signals = Signals::listen().map_err(ServerError::from)?;
     let (grace, hangup) = (config.shutdown_grace, config.hangup);
+    let (delay, is_draining) = (config.drain_delay, Arc::clone(&config.is_draining));
     let served = config.served.clone();
     let listener = start(api, config)?;
     let address = listener
@@ -136,7 +163,10 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
 
     let stopped = tokio::select! {
         signal = signals.stop(hangup) => {
-            info!("{signal}: accepting nothing more, running requests have {grace:?}");
+            match delay.is_zero() {
+                true => info!("{signal}: accepting nothing more, running requests have {grace:?}"),
+                false => info!("{signal}: not ready any more; accepting nothing in {delay:?}"),
+            }
             Ok(())
         }
         failure = background => {
@@ -148,7 +178,11 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
             return Err(ServerError::Ended(reason).into());
         }
     };
+    is_draining.store(true, Ordering::Relaxed);
     let drain = async {
+        if stopped.is_ok() {
+            tokio::time::sleep(delay).await;
+        }
         stop.send_replace(true);
         match tokio::time::timeout(grace, &mut server).await {
             Ok(Ok(())) => info!("all requests were answered"),
@@ -184,24 +218,64 @@ fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, ServerEr
     let starter = ServerBuilder::new(description, served, log::dropshot())
         .config(config)
         .build_starter();
-    let starter = starter.map_err(|error| match error {
+    let starter = starter.map_err(|error| not_bound(error, "--listen"))?;
+    Ok(Listener::new(starter, limits, timeouts))
+}
+
+fn not_bound(error: BuildError, flag: &'static str) -> ServerError {
+    match error {
         BuildError::BindError { address, error } if error.kind() == ErrorKind::AddrInUse => {
-            ServerError::AddressInUse(address)
+            ServerError::AddressInUse { address, flag }
         }
         BuildError::BindError { address, error } => ServerError::Listen {
             address,
+            flag,
             cause: error,
         },
         other => ServerError::Start(Box::<dyn Error + Send + Sync>::from(other)),
-    })?;
-    Ok(Listener::new(starter, limits, timeouts))
+    }
+}
+
+/// Binds the listener for health and metrics, and starts to record metrics.
+fn start_internal(
+    address: SocketAddr,
+    app: &Arc<App>,
+    config: &Config,
+) -> Result<Listener<Arc<Internal>>, ServerError> {
+    let failed = |error: Box<dyn Error + Send + Sync>| ServerError::Start(error);
+    let internal = Internal {
+        app: Arc::clone(app),
+        metrics: metrics::install().map_err(|message| failed(message.into()))?,
+        is_draining: Arc::clone(&config.is_draining),
+    };
+    let description = internal::description().map_err(|error| failed(error.into()))?;
+    let starter = ServerBuilder::new(description, Arc::new(internal), log::dropshot())
+        .config(ConfigDropshot {
+            bind_address: address,
+            ..ConfigDropshot::default()
+        })
+        .build_starter()
+        .map_err(|error| not_bound(error, "--internal-listen"))?;
+    let limits = Limits {
+        total: INTERNAL_CONNECTIONS,
+        per_address: INTERNAL_CONNECTIONS,
+        proxies: TrustedProxies::default(),
+    };
+    let listener = Listener::new(starter, limits, config.timeouts.clone()).unrecorded();
+    let bound = listener
+        .local_addr()
+        .map_err(|error| failed(error.into()))?;
+    log::note(&format!("health and metrics are at http://{bound}"));
+    Ok(listener)
 }
 
 /// Raises the limit of open files, and keeps the connections below it.
 fn connection_limits(config: &Config) -> Result<Limits, ServerError> {
     let limit = raise_file_limit();
-    let reserved =
-        RESERVED_FILES + FILES_PER_DATABASE_CONNECTION * u64::from(config.database_connections);
+    let internal = config.internal_listen.map_or(0, |_| INTERNAL_CONNECTIONS);
+    let reserved = RESERVED_FILES
+        + internal as u64
+        + FILES_PER_DATABASE_CONNECTION * u64::from(config.database_connections);
     // Under a limit that is lower than that, half of it is for connections.
     let possible = limit.saturating_sub(reserved).max(limit / 2);
     let possible = usize::try_from(possible).unwrap_or(usize::MAX);

@@ -12,6 +12,7 @@ use arklow_store::Store;
 use tracing::{debug, error, info};
 
 use super::error::KeysError;
+use super::file::read;
 use super::open::{mark_used, reopen};
 use crate::log::chain;
 use crate::sources::Clock;
@@ -49,6 +50,18 @@ impl Keys {
     /// The keys as they are now. A question to the store keeps those it began with.
     pub(crate) fn current(&self) -> Arc<Keyring> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the key file can be read.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn check(&self) -> Result<(), KeysError> {
+        // Other keys than those in use are no fault: a rotation has just replaced the file.
+        match read(&self.file)? {
+            Some(_) => Ok(()),
+            None => Err(KeysError::Unmade(self.file.clone())),
+        }
     }
 
     /// Reads the file again, for something that did not work with the keys `used`. Whether there

@@ -23,7 +23,7 @@ use super::backoff::BackOff;
 use super::connect::Server;
 use super::wire::{self, Driver};
 use crate::job_queue::{JobQueue, Lane, Wake};
-use crate::{OpenError, StoreError};
+use crate::{Load, OpenError, StoreError};
 
 /// One of this many connections is kept for reads.
 const READS: usize = 8;
@@ -94,6 +94,10 @@ impl Connections {
                 job.run(&mut worker);
             }
         })
+    }
+
+    pub(super) fn load(&self) -> Load {
+        self.queue.load()
     }
 
     /// Rejects new jobs, and waits until the queued ones are done.

@@ -33,7 +33,7 @@ use wire::Driver;
 
 use crate::error::QueryError;
 use crate::job_queue::Lane;
-use crate::{MigrationState, OpenError, Options, StoreError};
+use crate::{Load, MigrationState, OpenError, Options, StoreError};
 
 /// What statements run on.
 pub(crate) type Conn = AsyncConnectionWrapper<AsyncPgConnection, Driver>;
@@ -166,6 +166,11 @@ impl Postgres {
     {
         let job = move |worker: &mut Worker| retry(worker, &job);
         self.connections.run(lane, job).await?
+    }
+
+    /// See [`Store::load`](crate::Store::load).
+    pub(crate) fn load(&self) -> Load {
+        self.connections.load()
     }
 
     /// See [`Store::close`](crate::Store::close).

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use diesel::sqlite::SqliteConnection;
 
 use crate::error::QueryError;
-use crate::{MigrationState, OpenError, Options, StoreError};
+use crate::{Load, MigrationState, OpenError, Options, StoreError};
 use disk::DiskState;
 pub(crate) use open::MIGRATIONS;
 use readers::Readers;
@@ -37,6 +37,7 @@ pub(crate) struct Sqlite {
     writer: Writer,
     readers: Readers,
     disk: DiskState,
+    wal: PathBuf,
 }
 
 impl Sqlite {
@@ -49,10 +50,13 @@ impl Sqlite {
             let disk = DiskState::new();
             let writer = Writer::start(file, writer, disk.clone())
                 .map_err(|failure| failure.explain(&path))?;
+            let mut wal = path.into_os_string();
+            wal.push("-wal");
             Ok(Self {
                 writer,
                 readers,
                 disk,
+                wal: wal.into(),
             })
         });
         opening
@@ -94,6 +98,15 @@ impl Sqlite {
         T: Send + 'static,
     {
         self.readers.run(job).await
+    }
+
+    /// See [`Store::load`](crate::Store::load).
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            queued_writes: self.writer.queued(),
+            wal_bytes: std::fs::metadata(&self.wal).ok().map(|file| file.len()),
+            ..self.readers.load()
+        }
     }
 
     /// See [`Store::failed`](crate::Store::failed).

@@ -16,10 +16,10 @@ use diesel::{Connection as _, QueryResult, sql_query};
 use tracing::{error, warn};
 
 use super::open::{Failure, File};
-use crate::StoreError;
 use crate::error::QueryError;
 use crate::job_queue::{JobQueue, Lane, Wake};
 use crate::prepared::prepared;
+use crate::{Load, StoreError};
 
 /// How long a job waits before another reader is woken for it.
 const WAKE_AFTER: Duration = Duration::from_millis(2);
@@ -77,6 +77,10 @@ impl Readers {
         }
         let rest = self.queue_timeout.saturating_sub(WAKE_AFTER);
         queued.started_within(rest).await?
+    }
+
+    pub(super) fn load(&self) -> Load {
+        self.queue.load()
     }
 
     /// Rejects new jobs, runs the queued ones, and waits until the connections are

@@ -1,8 +1,8 @@
 //! Verifying a code: the statements behind [`Store::verify_code`](crate::Store::verify_code).
 
 use arklow_domain::{
-    BackupCode, CodeSet, Denial, DeviceId, Keyring, SealedSeed, Slot, TotpCode, TotpStep,
-    TotpWindow, UserId,
+    BackupCode, CodeSet, Consequence, Denial, DeviceId, Keyring, SealedSeed, Slot, TotpCode,
+    TotpStep, TotpWindow, UserId,
 };
 use chrono::{DateTime, SubsecRound as _, Utc};
 use diesel::dsl::case_when;
@@ -72,9 +72,9 @@ pub(crate) fn verify_code(
             accept(conn, verify, &session, device, failures, remaining).map(Ok)
         }
         Err(reason) => {
-            reject(conn, verify, failures, reason)?;
+            let began = reject(conn, verify, failures, reason)?;
             let device = row.device.into_device()?;
-            Ok(Ok(Attempt::Rejected { device }))
+            Ok(Ok(Attempt::Rejected { device, began }))
         }
     }
 }
@@ -347,7 +347,7 @@ fn reject(
     verify: &VerifyCode,
     failures: i64,
     reason: AuditReason,
-) -> Result<(), QueryError> {
+) -> Result<Consequence, QueryError> {
     let record = record_of(verify, AuditOutcome::Failure(reason));
     audit::record(conn, &record)?;
     let factor = match &verify.code {
@@ -355,7 +355,8 @@ fn reject(
         PresentedCode::BackupCode(_) => Factor::BackupCodes,
     };
     let consequence = verify.rules.lockout.after_failure(failures, verify.now);
-    lockout::record_failure(conn, consequence, factor, &record)
+    lockout::record_failure(conn, consequence, factor, &record)?;
+    Ok(consequence)
 }
 
 fn deny<T>(

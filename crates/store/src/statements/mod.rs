@@ -13,6 +13,7 @@ pub(crate) mod backup_codes;
 pub(crate) mod copy;
 pub(crate) mod devices;
 pub(crate) mod enrollment;
+pub(crate) mod health;
 pub(crate) mod keys;
 mod limits;
 pub(crate) mod lockout;

@@ -23,7 +23,6 @@ pub(crate) async fn run(
     if let Attempt::Accepted(accepted) = &outcome {
         let id = accepted.device.id;
         info!(
-            req_id = caller.origin().request_id,
             device.id = %id,
             "device `{id}` was confirmed"
         );

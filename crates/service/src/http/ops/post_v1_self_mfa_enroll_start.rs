@@ -74,7 +74,6 @@ async fn start(
     });
     let device = asked.await??;
     info!(
-        req_id = caller.origin().request_id,
         device.id = %id,
         "the enrollment of device `{id}` was started"
     );

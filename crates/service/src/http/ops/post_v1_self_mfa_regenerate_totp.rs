@@ -12,6 +12,7 @@ use crate::http::attempts;
 use crate::http::auth::Caller;
 use crate::http::error::OperationError;
 use crate::http::wire;
+use crate::metrics;
 
 /// Replaces the set of the device and gives the new one, the only time that it is shown.
 pub(crate) async fn run(
@@ -61,8 +62,8 @@ async fn replace(
         session_mfa_not_after,
     } = asked.await??;
     let id = device.id;
+    metrics::regenerated();
     info!(
-        req_id = caller.origin().request_id,
         device.id = %id,
         generation,
         "the backup codes of device `{id}` were replaced"

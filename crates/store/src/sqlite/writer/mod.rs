@@ -37,6 +37,7 @@ use super::disk::{DiskFailure, DiskState, Wal};
 use super::open::{Failure, File};
 use crate::StoreError;
 use crate::error::QueryError;
+use crate::health::BATCH_JOBS;
 
 /// The most jobs that may wait. Further ones fail with `Busy` at once.
 const QUEUE: usize = 4096;
@@ -49,6 +50,8 @@ const LONG_WAL: i32 = 16_384;
 pub(super) struct Writer {
     /// `None` once closed.
     queue: Mutex<Option<SyncSender<Message>>>,
+    /// How many jobs the thread has not taken yet.
+    queued: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,6 +95,7 @@ impl Writer {
         let checkpointer = Checkpointer::start(&file, disk.clone(), on_length)?;
         let wal = Wal::open(&file).map_err(Failure::Wal)?;
         let syncing = Arc::default();
+        let queued = Arc::new(AtomicUsize::new(0));
         let syncer = WalSyncer::start(
             move || sync(&wal),
             disk.clone(),
@@ -106,6 +110,7 @@ impl Writer {
             disk,
             inbox: Inbox {
                 messages,
+                queued: Arc::clone(&queued),
                 syncing,
                 is_to_catch_up: false,
                 is_closed: false,
@@ -117,6 +122,7 @@ impl Writer {
             .map_err(Failure::Thread)?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
+            queued,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -157,11 +163,21 @@ impl Writer {
     fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
         let queue = lock(&self.queue);
         let queue = queue.as_ref().ok_or(StoreError::Closed)?;
+        // Before: the thread may take it at once.
+        self.queued.fetch_add(1, Ordering::Relaxed);
         let sent = queue.try_send(Message::Job(job));
-        sent.map_err(|refused| match refused {
-            TrySendError::Full(_) => StoreError::Busy,
-            TrySendError::Disconnected(_) => StoreError::Closed,
+        sent.map_err(|refused| {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(_) => StoreError::Busy,
+                TrySendError::Disconnected(_) => StoreError::Closed,
+            }
         })
+    }
+
+    /// How many jobs wait for the thread.
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
     }
 }
 
@@ -198,6 +214,7 @@ impl Thread {
                     if !self.inbox.is_to_catch_up {
                         self.checkpointer.count(batch.len());
                     }
+                    metrics::histogram!(BATCH_JOBS).record(batch.len() as f64);
                     self.syncer.sync(batch);
                     if self.inbox.is_to_catch_up
                         && let Some(conn) = &mut self.conn
@@ -256,6 +273,7 @@ impl Thread {
 /// The messages of the thread, and the state that follows from them.
 struct Inbox {
     messages: Receiver<Message>,
+    queued: Arc<AtomicUsize>,
     /// How many batches are not synced yet.
     syncing: Arc<AtomicUsize>,
     is_to_catch_up: bool,
@@ -299,7 +317,10 @@ impl Inbox {
 
     fn hear(&mut self, message: Message) -> Option<Box<dyn Job>> {
         match message {
-            Message::Job(job) => return Some(job),
+            Message::Job(job) => {
+                self.queued.fetch_sub(1, Ordering::Relaxed);
+                return Some(job);
+            }
             Message::Synced => {}
             Message::CatchUp => self.is_to_catch_up = true,
             Message::Close => self.is_closed = true,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tracing::warn;
 
 use super::Message;
 use super::batch::Job;
 use crate::StoreError;
+use crate::health::SYNC_SECONDS;
 use crate::sqlite::disk::{DiskFailure, DiskState};
 
 /// The thread that syncs the WAL and then sends the results.
@@ -34,10 +36,12 @@ impl WalSyncer {
             while let Ok(first) = batches.recv() {
                 let mut done = vec![first];
                 done.extend(batches.try_iter());
+                let started = Instant::now();
                 // A second sync could succeed although the first one lost pages.
                 let failure = disk
                     .failure()
                     .or_else(|| sync().err().map(|failure| disk.fail(failure)));
+                metrics::histogram!(SYNC_SECONDS).record(started.elapsed());
                 // Before the results: the writer thread may wait for this. If the queue is full, it does not wait.
                 syncing.fetch_sub(done.len(), Ordering::SeqCst);
                 drop(writer.try_send(Message::Synced));

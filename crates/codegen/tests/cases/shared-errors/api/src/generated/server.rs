@@ -4,7 +4,10 @@
 
 use std::future::Future;
 use super::{operations, runtime, types};
-pub use super::runtime::{In, Origin, RequestError, Secret, Served, Settings, Violation};
+pub use super::runtime::{
+    In, OperationId, Origin, RequestError, Secret, Served, Settings, Violation,
+    forwarded_for,
+};
 
 /// The operations of Shared 0.1.0.
 ///
