@@ -9,6 +9,7 @@
 //! | `timing` | answers that must be indistinguishable take the same time |
 //! | `regenerate` | what a regeneration does and refuses |
 //! | `faults` | the answers to broken requests, sent byte by byte where a client library would not send them |
+//! | `configuration` | flags, variables, the configuration file, and which of them wins |
 //! | `connections` | how many there may be, and peers that send nothing or do not read |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
 //! | `disk` | what is left of an SQLite file when a server stops, descriptors run out, or the WAL is taken away |
@@ -36,6 +37,7 @@ mod canary;
 mod cases;
 mod client;
 mod commands;
+mod configuration;
 mod connections;
 mod contract;
 mod crash;

@@ -60,6 +60,8 @@ const COMMANDS: &[(&str, Leaves)] = &[
         Nothing("the database that it puts in place has the records of `restored`"),
     ),
     ("audit list", Nothing("it reads the audit")),
+    ("config check", Nothing("it has no database")),
+    ("config print", Nothing("it has no database")),
 ];
 
 /// The commands that `--help` lists, with their subcommands.

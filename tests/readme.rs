@@ -116,7 +116,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         "--out",
         "--connections",
     ];
-    let commands: [&[&str]; 27] = [
+    let commands: [&[&str]; 29] = [
         &["dev"],
         &["dev", "code"],
         &["mock"],
@@ -144,6 +144,8 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         &["restored"],
         &["backup"],
         &["restore"],
+        &["config", "check"],
+        &["config", "print"],
     ];
     let help: String = commands
         .iter()

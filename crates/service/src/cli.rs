@@ -7,6 +7,7 @@ pub(crate) mod args;
 mod audit;
 mod backup;
 mod backup_error;
+mod config;
 mod copy;
 mod dev;
 mod device;
@@ -26,10 +27,11 @@ mod user;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::audit::AuditCommand;
 use self::backup::BackupArgs;
+use self::config::{ConfigArgs, ConfigCommand, Layers};
 use self::copy::CopyArgs;
 use self::dev::DevArgs;
 use self::device::DeviceCommand;
@@ -64,6 +66,8 @@ Exit codes:
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -119,6 +123,9 @@ pub(crate) enum Command {
     /// Read what was tried and done.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Check or print the configuration of `arklow serve`.
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 impl Command {
@@ -136,25 +143,43 @@ impl Command {
             | Self::Backup(_)
             | Self::Restore(_)
             | Self::Restored(_)
-            | Self::Audit(_) => false,
+            | Self::Audit(_)
+            | Self::Config(_) => false,
         }
     }
 }
 
 /// Runs the command that the arguments of the process name.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, matches, layers) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => return log::wrong_usage(&error),
     };
     log::start(cli.log, cli.command.serves());
-    match start(cli.command) {
+    config::warn_of_unknown_variables(&Cli::command());
+    let outcome = match cli.command {
+        Command::Config(command) => {
+            config::run(&command, &layers, &matches).map(|()| ExitCode::SUCCESS)
+        }
+        command => start(command),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             output::error(&error);
             error.exit_code()
         }
     }
+}
+
+/// Reads the command line, with the configuration file behind it.
+fn parse() -> Result<(Cli, ArgMatches, Layers), clap::Error> {
+    let command = Cli::command();
+    let layers = Layers::read(&command)?;
+    let matches = layers.apply(command).try_get_matches();
+    let matches = matches.map_err(|error| layers.explain(error))?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    Ok((cli, matches, layers))
 }
 
 fn start(command: Command) -> Result<ExitCode, CliError> {
@@ -180,14 +205,14 @@ async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
         Command::Restore(args) => restore::run(args, &sources).await,
         Command::Restored(args) => restored::run(args, &sources).await,
         Command::Audit(command) => audit::run(command, &sources).await,
+        // It runs before there is a runtime.
+        Command::Config(_) => Ok(()),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[track_caller]
@@ -241,8 +266,27 @@ mod tests {
     }
 
     #[test]
-    fn host_name_is_answered_with_what_is_expected_instead() {
-        let message = refused(&["serve", "--listen", "localhost:3123"]);
+    fn address_that_is_none_is_answered_with_what_is_expected_instead() {
+        let message = refused(&["serve", "--listen", "localhost"]);
         assert!(message.contains("such as 127.0.0.1:3123"), "{message}");
+        let all = ["arklow", "serve", "--listen", "localhost:3123"];
+        let Command::Serve(args) = Cli::try_parse_from(all).unwrap().command else {
+            panic!("another command");
+        };
+        assert!(args.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn variables_are_named_after_their_flags() {
+        let mut command = Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").unwrap();
+        for arg in serve.get_arguments() {
+            let Some(variable) = arg.get_env() else {
+                continue;
+            };
+            let flag = arg.get_long().unwrap().replace('-', "_").to_uppercase();
+            assert_eq!(variable.to_str().unwrap(), format!("ARKLOW_{flag}"));
+        }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct LogArgs {
         long,
         global = true,
         hide_short_help = true,
-        env = "ARKLOW_LOG",
+        env = "ARKLOW_LOG_LEVEL",
         value_name = "LEVEL",
         default_value = "info"
     )]
@@ -229,6 +229,15 @@ pub(crate) fn note(message: &str) {
         info!(target: MESSAGE, "{message}");
     } else {
         line(message);
+    }
+}
+
+/// Prints a warning.
+pub(crate) fn warning(message: &str) {
+    if is_json() {
+        warn!(target: MESSAGE, "{message}");
+    } else {
+        line(&format!("warning: {message}"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The arguments that several commands share, and the types of their values.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -130,8 +130,15 @@ impl Since {
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "expected an IP address and a port, such as 127.0.0.1:3123 or [::1]:3123".to_owned()
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let found: Vec<SocketAddr> = text.to_socket_addrs().map_or(Vec::new(), Iterator::collect);
+    // Most clients try IPv4 when a name has both.
+    let address = found.iter().find(|address| address.is_ipv4());
+    address.or(found.first()).copied().ok_or_else(|| {
+        "expected an address of this machine and a port, such as 127.0.0.1:3123 or localhost:3123"
+            .to_owned()
     })
 }
 

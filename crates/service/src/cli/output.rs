@@ -12,7 +12,7 @@ use tracing::error;
 use crate::cli::error::CliError;
 pub(crate) use crate::cli::text::{count, time};
 use crate::log::{self, chain};
-pub(crate) use crate::log::{banner, note};
+pub(crate) use crate::log::{banner, note, warning};
 
 /// Whether data is printed for people or for programs.
 #[derive(Debug, Clone, Copy)]

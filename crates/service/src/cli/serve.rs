@@ -334,7 +334,7 @@ pub(crate) struct LimitArgs {
     /// Without it a request comes from the peer of its connection, whatever its headers say.
     #[arg(
         long = "trusted-proxy",
-        env = "ARKLOW_TRUSTED_PROXIES",
+        env = "ARKLOW_TRUSTED_PROXY",
         value_name = "NETWORK",
         value_delimiter = ',',
         value_parser = network
@@ -434,6 +434,7 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     let serving = async {
         open::check_clock(&store, &sources, args.check_clock).await?;
         config.served = open::served(url, &store);
+        warn_of_plain_http(config.listen);
         let (keyring, path) = open::open_keys(&store, url, &args.keys, &sources).await?;
         let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
         let policy = args.policy();
@@ -447,6 +448,30 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
         // At its end, which has closed the store.
         Ok(()) => Ok(()),
         failed => open::closing(&store, async { failed }).await,
+    }
+}
+
+fn warn_of_plain_http(listen: SocketAddr) {
+    if is_private(listen.ip()) {
+        return;
+    }
+    output::banner(&[
+        &format!(
+            "PLAIN HTTP ON {listen} (--listen): others on the network can read tokens and codes."
+        ),
+        "Put a proxy with TLS in front, and listen on a loopback or private address.",
+    ]);
+}
+
+/// Whether an address is one that only this machine or its network reaches.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback() || address.is_private() || address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
     }
 }
 
