@@ -23,6 +23,7 @@
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
 //! | `rules` | floods of denials, wrong clocks, deceiving names, and codes as people copy them |
+//! | `doctor` | what `arklow doctor` finds |
 //! | `docs` | the documentation at `/swagger/ui` |
 //! | `operators` | each change by a command is on record with the account that made it |
 //! | `former` | a database and a key file of an earlier build open and work |
@@ -43,6 +44,7 @@ mod contract;
 mod crash;
 mod disk;
 mod docs;
+mod doctor;
 mod faults;
 mod former;
 mod harness;

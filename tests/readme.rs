@@ -116,7 +116,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         "--out",
         "--connections",
     ];
-    let commands: [&[&str]; 29] = [
+    let commands: [&[&str]; 30] = [
         &["dev"],
         &["dev", "code"],
         &["mock"],
@@ -144,6 +144,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         &["restored"],
         &["backup"],
         &["restore"],
+        &["doctor"],
         &["config", "check"],
         &["config", "print"],
     ];

@@ -11,6 +11,7 @@ mod config;
 mod copy;
 mod dev;
 mod device;
+mod doctor;
 pub(crate) mod error;
 mod keys;
 mod migrate;
@@ -35,6 +36,7 @@ use self::config::{ConfigArgs, ConfigCommand, Layers};
 use self::copy::CopyArgs;
 use self::dev::DevArgs;
 use self::device::DeviceCommand;
+use self::doctor::DoctorArgs;
 use self::error::CliError;
 use self::keys::KeysCommand;
 use self::migrate::MigrateCommand;
@@ -123,6 +125,11 @@ pub(crate) enum Command {
     /// Read what was tried and done.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Check an installation and say what to do: database, keys, clock, disk, limits. Changes nothing.
+    ///
+    /// Takes the flags of `serve`, and reads the same variables and file. Exit code 1 if a check failed; warnings
+    /// do not change it. Example: `arklow doctor --config /etc/arklow/arklow.toml`
+    Doctor(Box<DoctorArgs>),
     /// Check or print the configuration of `arklow serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -144,7 +151,8 @@ impl Command {
             | Self::Restore(_)
             | Self::Restored(_)
             | Self::Audit(_)
-            | Self::Config(_) => false,
+            | Self::Config(_)
+            | Self::Doctor(_) => false,
         }
     }
 }
@@ -193,6 +201,7 @@ fn start(command: Command) -> Result<ExitCode, CliError> {
 async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
     match command {
         Command::Migrate(command) => return migrate::run(command).await,
+        Command::Doctor(args) => return doctor::run(*args, &sources).await,
         Command::Dev(args) => dev::run(args, sources).await,
         Command::Mock(args) => mock::run(args).await,
         Command::Serve(args) => serve::run(*args, sources).await,

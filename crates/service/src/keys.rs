@@ -15,7 +15,7 @@ mod lock;
 mod open;
 
 pub(crate) use error::KeysError;
-pub(crate) use file::default_path;
+pub(crate) use file::{default_path, peek};
 pub(crate) use live::{Keys, POLL_EVERY, is_same};
 pub(crate) use lock::{Exclusive, tidy};
 pub(crate) use open::{Making, check_not_emptied, generate, is_used, open};

@@ -51,6 +51,14 @@ impl Store {
         }
     }
 
+    /// The time of the database's machine.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn database_time(&self) -> Result<DateTime<Utc>, StoreError> {
+        dispatch!(self.read(health::time()))
+    }
+
     /// Reads from the database whether it can be worked with.
     ///
     /// # Errors

@@ -37,8 +37,17 @@ pub(crate) fn default_path(database: &DatabaseUrl) -> Result<PathBuf, KeysError>
     Ok(path.into())
 }
 
-/// The keys in the file, or `None` if there is no file.
+/// The keys in the file, or `None` if there is no file. Warns if others than its owner can read it.
 pub(super) fn read(path: &Path) -> Result<Option<Keyring>, KeysError> {
+    let found = peek(path)?;
+    Ok(found.map(|(keyring, mode)| {
+        warn_if_shared(path, mode & 0o777);
+        keyring
+    }))
+}
+
+/// The keys in the file and its mode, or `None` if there is no file.
+pub(crate) fn peek(path: &Path) -> Result<Option<(Keyring, u32)>, KeysError> {
     let unreadable = |cause| KeysError::Unreadable {
         path: path.to_owned(),
         cause,
@@ -71,8 +80,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Keyring>, KeysError> {
         path: path.to_owned(),
         cause,
     })?;
-    warn_if_shared(path, mode & 0o777);
-    Ok(Some(keyring))
+    Ok(Some((keyring, mode)))
 }
 
 fn warn_if_shared(path: &Path, mode: u32) {

@@ -12,7 +12,7 @@ use arklow_store::Store;
 use tracing::{debug, error, info};
 
 use super::error::KeysError;
-use super::file::read;
+use super::file::peek;
 use super::open::{mark_used, reopen};
 use crate::log::chain;
 use crate::sources::Clock;
@@ -58,7 +58,7 @@ impl Keys {
     /// Why it cannot be used.
     pub(crate) fn check(&self) -> Result<(), KeysError> {
         // Other keys than those in use are no fault: a rotation has just replaced the file.
-        match read(&self.file)? {
+        match peek(&self.file)? {
             Some(_) => Ok(()),
             None => Err(KeysError::Unmade(self.file.clone())),
         }

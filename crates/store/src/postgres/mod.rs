@@ -40,6 +40,10 @@ pub(crate) type Conn = AsyncConnectionWrapper<AsyncPgConnection, Driver>;
 /// The dialect of the statements.
 pub(crate) type Db = Pg;
 
+/// Its clock, in microseconds since 1970.
+pub(crate) const NOW: &str =
+    "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now";
+
 /// The most times that a job is started.
 const MAX_TRIES: usize = 4;
 

@@ -28,6 +28,9 @@ pub(crate) type Conn = SqliteConnection;
 /// The dialect of the statements.
 pub(crate) type Db = diesel::sqlite::Sqlite;
 
+/// Its clock, in microseconds since 1970.
+pub(crate) const NOW: &str = "SELECT CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER) AS now";
+
 /// Takes note of an audit record: nothing to do, for a file does not lose what is committed.
 pub(crate) fn written(_id: i64, _at: i64) {}
 

@@ -1,10 +1,11 @@
 //! Whether the database can be worked with.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 
-use super::Conn;
+use super::{Conn, NOW};
 use crate::error::QueryError;
 use crate::health::Health;
 use crate::instant;
@@ -14,6 +15,17 @@ use crate::schema::{keys, outbox};
 struct Version {
     #[diesel(sql_type = Text)]
     version: String,
+}
+
+#[derive(QueryableByName)]
+struct Now {
+    #[diesel(sql_type = BigInt)]
+    now: i64,
+}
+
+pub(crate) fn time(conn: &mut Conn) -> Result<DateTime<Utc>, QueryError> {
+    let row: Now = sql_query(NOW).get_result(conn)?;
+    instant::load(row.now, "no table", "now")
 }
 
 pub(crate) fn read(conn: &mut Conn, known: &[String]) -> Result<Health, QueryError> {

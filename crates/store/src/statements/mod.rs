@@ -4,7 +4,7 @@
 //! So the rules cannot differ between the databases. The one difference, which rows to lock, is in the
 //! `locks` of each.
 
-use super::{Conn, Db, locks, written};
+use super::{Conn, Db, NOW, locks, written};
 
 pub(crate) mod attempts;
 pub(crate) mod audit;
