@@ -1,5 +1,7 @@
 //! Commands while a server runs: what they print, what they reject, and that they take effect at once.
 
+use std::process::Command;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -272,10 +274,13 @@ async fn unlocking_a_user_takes_effect_at_once_and_is_on_record_with_its_actor()
     let again = home.output(&["user", "unlock", "--id", &ada.user]);
     assert!(text(&again.stderr).contains("was not locked"));
 
-    let unlocks: Vec<Value> = listed(&home, &["audit", "list", "--user", &ada.user])
-        .into_iter()
-        .filter(|record| record["event"] == "mfa.factor.unlocked")
-        .collect();
+    let unlocks: Vec<Value> = listed(
+        &home,
+        &["audit", "list", "--order", "oldest", "--user", &ada.user],
+    )
+    .into_iter()
+    .filter(|record| record["event"] == "mfa.factor.unlocked")
+    .collect();
     assert_eq!(unlocks.len(), 2);
     let actor = string(&unlocks[0]["actor"]);
     assert!(actor.ends_with(r#", label "carol""#), "{actor}");
@@ -370,11 +375,14 @@ async fn operators_list_and_remove_devices_and_list_sessions() {
         &["no device 12", "hint:"],
     );
 
-    let events: Vec<String> = listed(&home, &["audit", "list", "--user", &ada.user])
-        .iter()
-        .filter(|record| record["actor"].is_string())
-        .map(|record| string(&record["event"]))
-        .collect();
+    let events: Vec<String> = listed(
+        &home,
+        &["audit", "list", "--order", "oldest", "--user", &ada.user],
+    )
+    .iter()
+    .filter(|record| record["actor"].is_string())
+    .map(|record| string(&record["event"]))
+    .collect();
     let (list, create) = ("mfa.admin.devices_listed", "mfa.admin.device_created");
     let expected = [
         "mfa.admin.user_created",
@@ -404,7 +412,10 @@ async fn audit_is_listed_whole_by_user_and_since_a_time() {
     // Three for making each of them, and what they did.
     let made = 3;
     assert_eq!(listed(&home, &["audit", "list"]).len(), 2 * made + 3);
-    let hers = listed(&home, &["audit", "list", "--user", &ada.user]);
+    let hers = listed(
+        &home,
+        &["audit", "list", "--order", "oldest", "--user", &ada.user],
+    );
     assert_eq!(hers.len(), made + 2);
     let hers = &hers[made..];
     assert_eq!(hers[1]["event"], "mfa.verify.totp");
@@ -579,15 +590,18 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
         "enabling changes nothing then"
     );
 
-    let events: Vec<(Value, Value)> = listed(&home, &["audit", "list", "--user", &ada.user])
-        .into_iter()
-        .filter(|record| {
-            record["actor"]
-                .as_str()
-                .is_some_and(|actor| actor.contains("carol"))
-        })
-        .map(|record| (record["event"].clone(), record["outcome"].clone()))
-        .collect();
+    let events: Vec<(Value, Value)> = listed(
+        &home,
+        &["audit", "list", "--order", "oldest", "--user", &ada.user],
+    )
+    .into_iter()
+    .filter(|record| {
+        record["actor"]
+            .as_str()
+            .is_some_and(|actor| actor.contains("carol"))
+    })
+    .map(|record| (record["event"].clone(), record["outcome"].clone()))
+    .collect();
     let success = json!("success");
     assert_eq!(
         events,
@@ -950,4 +964,117 @@ fn restored_that_stops_half_way_says_so_and_does_the_rest_when_it_is_run_again()
     assert!(!text(&third.stderr).contains("stopped"));
     vandal.refuse("audit");
     refused(&home, &["restored"], &["nothing was changed"]);
+}
+
+#[tokio::test]
+async fn audit_is_selected_by_what_operators_know() {
+    let home = Home::new();
+    let server = home.serve(NO_LIMITS);
+    let (ada, eve) = (home.caller("ada"), home.caller("eve"));
+    let regenerated = server.by(&ada).regenerate().await;
+    server.by(&eve).verify(&eve.app.wrong_code()).await;
+    server.by(&eve).verify(&eve.app.code()).await.assert_valid();
+    let request = regenerated.headers["x-request-id"].to_str().expect("text");
+
+    let select = |arguments: &[&str]| listed(&home, &[&["audit", "list"], arguments].concat());
+    let all = select(&[]);
+    let newest: Vec<&str> = all
+        .iter()
+        .map(|record| record["event"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(newest[0], "mfa.verify.totp");
+    let mut reversed = select(&["--order", "oldest"]);
+    reversed.reverse();
+    assert_eq!(all, reversed);
+    assert_eq!(select(&["--limit", "2"]), all[..2]);
+
+    for (arguments, count) in [
+        (&["--user", "EVE@example.com"][..], 5),
+        (&["--device", &ada.device], 2),
+        (&["--event", "mfa.verify.totp"], 2),
+        (&["--event", "mfa.verify.totp", "--outcome", "failure"], 1),
+        (&["--outcome", "denied"], 0),
+        (&["--request-id", request], 1),
+        (&["--address", "127.0.0.1"], 3),
+        (&["--address", "192.0.2.1"], 0),
+        (&["--until", "1h"], 0),
+        (
+            &["--since", "1h", "--until", "2100-01-01T00:00:00Z"],
+            all.len(),
+        ),
+    ] {
+        assert_eq!(select(arguments).len(), count, "{arguments:?}");
+    }
+    let one = &select(&["--request-id", request])[0];
+    assert_eq!(one["event"], "mfa.backup_codes.regenerated");
+    refused(
+        &home,
+        &["audit", "list", "--user", "no@example.com"],
+        &["no user", "no@example.com"],
+    );
+    let unknown = home.output(&["audit", "list", "--event", "nonsense"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("mfa.verify.totp"));
+}
+
+#[tokio::test]
+async fn audit_is_followed_until_a_signal() {
+    let home = Home::new();
+    let server = home.serve(NO_LIMITS);
+    let ada = home.caller("ada");
+    server.by(&ada).regenerate().await.assert_ok();
+    let mut follow = home.arklow();
+    follow.args(["audit", "list", "--follow", "--limit", "1", "--json"]);
+    let mut follow = follow
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let lines = std::io::BufReader::new(follow.stdout.take().expect("piped"));
+    let mut lines = std::io::BufRead::lines(lines);
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    assert_eq!(next()["event"], "mfa.backup_codes.regenerated");
+    for _ in 0..3 {
+        server
+            .by(&ada)
+            .verify(&ada.app.wrong_code())
+            .await
+            .assert_invalid();
+        let record = next();
+        assert_eq!(
+            (&record["event"], &record["outcome"]),
+            (&json!("mfa.verify.totp"), &json!("failure"))
+        );
+    }
+    let signaled = Command::new("kill")
+        .args(["-TERM", &follow.id().to_string()])
+        .status();
+    assert!(signaled.expect("kill runs").success());
+    assert!(follow.wait().expect("a child").success());
+    assert!(lines.next().is_none());
+}
+
+#[test]
+fn user_is_named_by_id_or_address_wherever_one_is_meant() {
+    let home = Home::new();
+    home.user("ada");
+    let address = "Ada@Example.com";
+    home.run(&["session", "create", "--user", address]);
+    home.run(&["device", "create", "--user", address, "--name", "Phone"]);
+    for command in ["session", "device"] {
+        assert_eq!(
+            listed(&home, &[command, "list", "--user", address]).len(),
+            1
+        );
+    }
+    refused(
+        &home,
+        &["session", "list", "--user", "eve@example.com"],
+        &["eve@example.com"],
+    );
+    let wrong = home.output(&["session", "list", "--user", "ada"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("the id or the e-mail address"));
 }

@@ -97,7 +97,9 @@ async fn t34_a_session_that_floods_denials_neither_fills_the_audit_nor_slows_oth
     assert_eq!(attempts, sent, "the audit has the number of attempts");
     let listed = text(
         &home
-            .output(&["audit", "list", "--user", &eve.user, "--since", "1h"])
+            .output(&[
+                "audit", "list", "--order", "oldest", "--user", &eve.user, "--since", "1h",
+            ])
             .stdout,
     );
     let counted = listed.lines().last().expect("a record");
@@ -321,7 +323,9 @@ fn t42_step_that_a_wrong_clock_moved_is_reset_and_on_record() {
     assert_eq!(all["devices"], 2);
     let listed = text(
         &home
-            .output(&["audit", "list", "--user", &user, "--json"])
+            .output(&[
+                "audit", "list", "--order", "oldest", "--user", &user, "--json",
+            ])
             .stdout,
     );
     let resets: Vec<Value> = listed

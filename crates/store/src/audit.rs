@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use arklow_domain::{AuditId, Denial, DeviceId, SessionId, UserId, is_invisible};
 use chrono::{DateTime, Utc};
@@ -40,6 +41,11 @@ impl AuditOrigin {
     }
 }
 
+/// A word that is not one of those on record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of {}", .0.join(", "))]
+pub struct UnknownWord(Vec<&'static str>);
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -60,6 +66,15 @@ macro_rules! words {
 
             pub(crate) fn from_stored(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|word| word.as_str() == text)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                let known = || Self::ALL.iter().map(|word| word.as_str()).collect();
+                Self::from_stored(text).ok_or_else(|| UnknownWord(known()))
             }
         }
     };
@@ -216,10 +231,15 @@ pub enum AuditOutcome {
 impl AuditOutcome {
     /// The word on record: `success`, `failure` or `denied`.
     pub fn as_str(self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// Which kind of outcome it is.
+    pub fn kind(self) -> OutcomeKind {
         match self {
-            Self::Success => "success",
-            Self::Failure(_) => "failure",
-            Self::Denied(_) => "denied",
+            Self::Success => OutcomeKind::Success,
+            Self::Failure(_) => OutcomeKind::Failure,
+            Self::Denied(_) => OutcomeKind::Denied,
         }
     }
 
@@ -269,28 +289,72 @@ pub struct AuditRecord {
     pub origin: AuditOrigin,
 }
 
+/// The kinds of outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// [`AuditOutcome::Success`].
+    Success,
+    /// [`AuditOutcome::Failure`].
+    Failure,
+    /// [`AuditOutcome::Denied`].
+    Denied,
+}
+
+impl OutcomeKind {
+    /// The word on record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// The order of records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuditOrder {
+    /// As they were written.
+    #[default]
+    OldestFirst,
+    /// The other way.
+    NewestFirst,
+}
+
 /// Selects records; the default selects all.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     /// Only those of this user.
     pub user_id: Option<UserId>,
     /// Only those of this device.
     pub device_id: Option<DeviceId>,
+    /// Only those of this kind of attempt or change.
+    pub event: Option<AuditEvent>,
+    /// Only those with such an outcome.
+    pub outcome: Option<OutcomeKind>,
+    /// Only those of this request.
+    pub request_id: Option<String>,
+    /// Only those from this address.
+    pub address: Option<IpAddr>,
     /// Only those of this instant and later.
     pub since: Option<DateTime<Utc>>,
-    /// Only those after this one.
+    /// Only those before this instant.
+    pub until: Option<DateTime<Utc>>,
+    /// In which order.
+    pub order: AuditOrder,
+    /// Only those that come after this one, in the order.
     pub after: Option<AuditId>,
-    /// So many at most, the oldest first.
+    /// So many at most, the first ones of the order.
     pub limit: Option<u32>,
 }
 
 impl Store {
-    /// The records that `filter` lets through, oldest first.
+    /// The records that `filter` lets through, in its order.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn audit_records(&self, filter: AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
-        dispatch!(self.read(audit::list(filter)))
+        dispatch!(self.read(audit::list(&filter)))
     }
 
     /// The latest time that is on record, or `None` if nothing is.

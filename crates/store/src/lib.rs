@@ -62,7 +62,10 @@ use std::time::Duration;
 pub use attempts::{
     Accepted, Attempt, AttemptRules, DeniedAttempts, Goal, PresentedCode, ResetStep, VerifyCode,
 };
-pub use audit::{AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord};
+pub use audit::{
+    AuditEvent, AuditFilter, AuditOrder, AuditOrigin, AuditOutcome, AuditReason, AuditRecord,
+    OutcomeKind, UnknownWord,
+};
 pub use backup::{BackupContents, BackupError, BackupProgress, OutOfUse};
 pub use backup_codes::{ReplaceBackupCodes, ReplacedCodes};
 pub use copy::{Copied, CopyError, CopyProgress};

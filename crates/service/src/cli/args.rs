@@ -91,12 +91,32 @@ pub(crate) struct WhichUser {
     pub(crate) email: Option<Email>,
 }
 
+/// A user, by id or e-mail address.
+#[derive(Debug, Clone)]
+pub(crate) enum UserRef {
+    Id(UserId),
+    Email(Email),
+}
+
+impl FromStr for UserRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            let email: Result<Email, _> = text.parse();
+            return email.map(Self::Email).map_err(|error| error.to_string());
+        }
+        let id = text.parse().map(Self::Id);
+        id.map_err(|_| "expected the id or the e-mail address of a user".to_owned())
+    }
+}
+
 /// Of whom something is listed.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Whose.
-    #[arg(long, value_name = "ID")]
-    pub(crate) user: UserId,
+    #[arg(long, value_name = "ID_OR_EMAIL")]
+    pub(crate) user: UserRef,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]

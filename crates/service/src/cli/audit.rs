@@ -1,40 +1,114 @@
 //! `arklow audit`.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
 
-use arklow_store::{AuditFilter, AuditRecord, Store};
+use arklow_domain::DeviceId;
+use arklow_store::{AuditEvent, AuditFilter, AuditOrder, AuditRecord, OutcomeKind, Store};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::open::{closing, open_existing};
-use crate::cli::args::{DatabaseArgs, ListOutputArgs, Since};
+use super::open::{closing, open_existing, resolve_user};
+use crate::cli::args::{DatabaseArgs, ListOutputArgs, Since, UserRef};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
+use crate::signals::Signals;
 use crate::sources::Sources;
-use arklow_domain::UserId;
-use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// List the records, oldest first.
+    /// List the records, newest first.
+    ///
+    /// Example: `arklow audit list --user ada@example.com --outcome failure --since 24h`
     List(ListAuditArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ListAuditArgs {
     /// Only those of this user.
+    #[arg(long, value_name = "ID_OR_EMAIL")]
+    pub(crate) user: Option<UserRef>,
+    /// Only those about this device.
     #[arg(long, value_name = "ID")]
-    pub(crate) user: Option<UserId>,
+    pub(crate) device: Option<DeviceId>,
+    /// Only those of this kind, such as mfa.verify.totp.
+    #[arg(long)]
+    pub(crate) event: Option<AuditEvent>,
+    /// Only those with this outcome.
+    #[arg(long)]
+    pub(crate) outcome: Option<Outcome>,
+    /// Only those of this request: the header x-request-id of its answer.
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+    /// Only those from this address.
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
     /// Only those since then: RFC 3339, such as 2026-11-25T08:00:00Z, or how long ago, such as 24h.
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<Since>,
+    /// Only those before then, as --since.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Since>,
+    /// In which order.
+    #[arg(long, default_value = "newest", conflicts_with = "follow")]
+    pub(crate) order: Order,
+    /// So many at most. By default all, and with --follow the last ten before the new ones.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Go on with new records as they are written, until a signal.
+    #[arg(long, conflicts_with = "until")]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) output: ListOutputArgs,
 }
 
+/// The outcome of an attempt.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Outcome {
+    Success,
+    Failure,
+    Denied,
+}
+
+impl From<Outcome> for OutcomeKind {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Denied => Self::Denied,
+        }
+    }
+}
+
+/// The order of records.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Order {
+    Newest,
+    Oldest,
+}
+
+impl From<Order> for AuditOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Newest => Self::NewestFirst,
+            Order::Oldest => Self::OldestFirst,
+        }
+    }
+}
+
 /// How many records are read at once: a list may be longer than memory.
 const PAGE: u32 = 1_000;
+/// How many records stand before the new ones.
+const BEFORE: u32 = 10;
+/// How often new records are looked for.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// PostgreSQL assigns numbers before the commit, so a record may appear after one with a greater number. This many
+/// numbers are read again.
+const LATE: usize = 2_000;
 
 pub(crate) async fn run(command: AuditCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
@@ -44,30 +118,91 @@ pub(crate) async fn run(command: AuditCommand, sources: &Sources) -> Result<(), 
 
 async fn run_list(args: ListAuditArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let filter = AuditFilter {
-        user_id: args.user,
-        since: args.since.map(|since| since.time(sources.clock.now())),
-        limit: Some(PAGE),
-        ..AuditFilter::default()
-    };
+    let now = sources.clock.now();
     let format = Format::from_flag(args.output.json);
-    match closing(&store, print(&store, filter, format)).await {
+    let listing = async {
+        let user_id = match &args.user {
+            Some(user) => Some(resolve_user(&store, user).await?),
+            None => None,
+        };
+        let filter = AuditFilter {
+            user_id,
+            device_id: args.device,
+            event: args.event,
+            outcome: args.outcome.map(OutcomeKind::from),
+            request_id: args.request_id,
+            address: args.address,
+            since: args.since.map(|since| since.time(now)),
+            until: args.until.map(|until| until.time(now)),
+            order: args.order.into(),
+            ..AuditFilter::default()
+        };
+        match args.follow {
+            false => print(&store, filter, args.limit, format).await,
+            true => follow(&store, filter, args.limit.unwrap_or(BEFORE), format).await,
+        }
+    };
+    match closing(&store, listing).await {
         // The reader closed the pipe, as `head` does.
         Err(CliError::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }
 }
 
-async fn print(store: &Store, mut filter: AuditFilter, format: Format) -> Result<(), CliError> {
-    loop {
-        let records = store.audit_records(filter).await?;
+async fn print(
+    store: &Store,
+    mut filter: AuditFilter,
+    limit: Option<u32>,
+    format: Format,
+) -> Result<(), CliError> {
+    let mut left = limit.unwrap_or(u32::MAX);
+    while left > 0 {
+        let page = left.min(PAGE);
+        filter.limit = Some(page);
+        let records = store.audit_records(filter.clone()).await?;
         for record in &records {
             output::data(format, &line(record), &object(record))?;
         }
         match records.last() {
-            Some(last) if records.len() == PAGE as usize => filter.after = Some(last.id),
+            Some(last) if records.len() == page as usize => filter.after = Some(last.id),
             _ => return Ok(()),
         }
+        left -= page;
+    }
+    Ok(())
+}
+
+/// Prints the last records, and then new ones until a signal.
+async fn follow(
+    store: &Store,
+    mut filter: AuditFilter,
+    before: u32,
+    format: Format,
+) -> Result<(), CliError> {
+    let mut signals = Signals::listen()?;
+    filter.order = AuditOrder::NewestFirst;
+    filter.limit = Some(before);
+    let mut records = store.audit_records(filter.clone()).await?;
+    records.reverse();
+    let mut seen = BTreeSet::new();
+    filter.order = AuditOrder::OldestFirst;
+    filter.limit = None;
+    loop {
+        for record in &records {
+            if seen.insert(record.id) {
+                output::data(format, &line(record), &object(record))?;
+            }
+        }
+        while seen.len() > LATE {
+            seen.pop_first();
+        }
+        tokio::select! {
+            _ = signals.next() => return Ok(()),
+            () = tokio::time::sleep(POLL_EVERY) => {}
+        }
+        // From the first one that is known: those before it were listed or are older than the list.
+        filter.after = seen.first().copied();
+        records = store.audit_records(filter.clone()).await?;
     }
 }
 

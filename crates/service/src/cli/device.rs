@@ -4,8 +4,10 @@ use arklow_domain::{DeviceId, DeviceName, DeviceState, Keyring, ProvisioningUri,
 use arklow_store::{AuditOrigin, CreateDevice, NewDevice, RemoveDevice, ResetStep, Store};
 use serde_json::json;
 
-use super::open::{closing, existing_keys, open_existing, operator};
-use crate::cli::args::{ActorArgs, DatabaseArgs, ISSUER, KeysArgs, ListArgs, OutputArgs, issuer};
+use super::open::{closing, existing_keys, open_existing, operator, resolve_user};
+use crate::cli::args::{
+    ActorArgs, DatabaseArgs, ISSUER, KeysArgs, ListArgs, OutputArgs, UserRef, issuer,
+};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
 use crate::sources::Sources;
@@ -66,8 +68,8 @@ pub(crate) struct RemoveDeviceArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CreateDeviceArgs {
     /// Whose device.
-    #[arg(long, value_name = "ID")]
-    pub(crate) user: UserId,
+    #[arg(long, value_name = "ID_OR_EMAIL")]
+    pub(crate) user: UserRef,
     /// What its owner calls it.
     #[arg(long)]
     pub(crate) name: DeviceName,
@@ -113,7 +115,7 @@ async fn run_create(args: CreateDeviceArgs, sources: &Sources) -> Result<(), Cli
     let created = closing(&store, async {
         let keyring = existing_keys(&store, url, &args.keys, sources).await?;
         let device = Totp {
-            user_id: args.user,
+            user_id: resolve_user(&store, &args.user).await?,
             name: args.name,
             confirmation,
             issuer: &args.issuer,
@@ -181,11 +183,13 @@ pub(crate) async fn create(
 
 async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let (user, origin) = (args.user, operator(&args.actor));
+    let origin = operator(&args.actor);
     let listed = closing(&store, async {
-        Ok(store.all_devices(user, sources.clock.now(), origin).await?)
+        let user = resolve_user(&store, &args.user).await?;
+        let devices = store.all_devices(user, sources.clock.now(), origin).await?;
+        devices.ok_or(CliError::NoSuchUser(user))
     });
-    let devices = listed.await?.ok_or(CliError::NoSuchUser(user))?;
+    let devices = listed.await?;
     let rows = devices.iter().map(|device| {
         let (state, removed_at) = match device.state {
             DeviceState::Pending => ("pending", None),

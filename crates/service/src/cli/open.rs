@@ -9,7 +9,7 @@ use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
 use chrono::TimeDelta;
 use tracing::warn;
 
-use crate::cli::args::{ActorArgs, KeysArgs, Switch, WhichUser};
+use crate::cli::args::{ActorArgs, KeysArgs, Switch, UserRef, WhichUser};
 use crate::cli::error::{CliError, DatabaseFlag};
 use crate::cli::output;
 use crate::http::server::ServerError;
@@ -58,13 +58,21 @@ pub(super) async fn open_existing_by(
     opened.map_err(unopened_by(flag, url))
 }
 
-/// The id of the user that the flags name.
-pub(super) async fn find_user(store: &Store, user: &WhichUser) -> Result<UserId, CliError> {
-    match (user.id, &user.email) {
-        (_, Some(email)) => {
+/// The id of a user who is named by id or e-mail address.
+pub(super) async fn resolve_user(store: &Store, user: &UserRef) -> Result<UserId, CliError> {
+    match user {
+        UserRef::Id(id) => Ok(*id),
+        UserRef::Email(email) => {
             let found = store.user_id_of(email.clone()).await?;
             found.ok_or_else(|| CliError::NoSuchEmail(email.clone()))
         }
+    }
+}
+
+/// The id of the user that the flags name.
+pub(super) async fn find_user(store: &Store, user: &WhichUser) -> Result<UserId, CliError> {
+    match (user.id, &user.email) {
+        (_, Some(email)) => resolve_user(store, &UserRef::Email(email.clone())).await,
         (Some(id), None) => Ok(id),
         (None, None) => unreachable!("the command line has one of both"),
     }

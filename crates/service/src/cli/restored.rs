@@ -287,7 +287,8 @@ struct Replay {
     first: Option<DateTime<Utc>>,
     last: Option<DateTime<Utc>>,
     removed: BTreeSet<DeviceId>,
-    disabled: BTreeSet<UserId>,
+    /// When each user was last disabled or enabled, and whether it was the former. Records come in any order.
+    access: BTreeMap<UserId, (DateTime<Utc>, u64, bool)>,
     /// What happened to each user, in words of the audit.
     happened: BTreeMap<UserId, BTreeSet<String>>,
 }
@@ -303,7 +304,7 @@ impl Replay {
             first: None,
             last: None,
             removed: BTreeSet::new(),
-            disabled: BTreeSet::new(),
+            access: BTreeMap::new(),
             happened: BTreeMap::new(),
         };
         let lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
@@ -341,10 +342,12 @@ impl Replay {
             self.removed.extend(device);
         }
         if let Some(user) = user {
-            if event == AuditEvent::UserDisabled.as_str() {
-                self.disabled.insert(user);
-            } else if event == AuditEvent::UserEnabled.as_str() {
-                self.disabled.remove(&user);
+            let is_disabled = event == AuditEvent::UserDisabled.as_str();
+            if is_disabled || event == AuditEvent::UserEnabled.as_str() {
+                let number = text("id")?.map_or(Ok(0), str::parse).ok()?;
+                let change = (at, number, is_disabled);
+                let latest = self.access.entry(user).or_insert(change);
+                *latest = change.max(*latest);
             }
             let happened = self.happened.entry(user).or_default();
             happened.insert(event.to_owned());
@@ -361,7 +364,8 @@ impl Replay {
         sources: &Sources,
     ) -> Result<(), CliError> {
         let now = sources.clock.now();
-        for user in &self.disabled {
+        let disabled = self.access.iter().filter(|(_, (.., disabled))| *disabled);
+        for (user, _) in disabled {
             match store.disable_user(*user, now, origin.clone()).await {
                 Ok(DisableUser::Disabled) => invalidated.users_disabled += 1,
                 Ok(DisableUser::AlreadyDisabled | DisableUser::NoSuchUser) => {}

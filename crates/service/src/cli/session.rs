@@ -7,8 +7,10 @@ use arklow_store::{AuditOrigin, CreateSession, NewSession, RevokeSession, Store}
 use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::json;
 
-use super::open::{closing, open_existing, operator};
-use crate::cli::args::{ActorArgs, DatabaseArgs, ListArgs, MfaTtl, OutputArgs, SessionTtl};
+use super::open::{closing, open_existing, operator, resolve_user};
+use crate::cli::args::{
+    ActorArgs, DatabaseArgs, ListArgs, MfaTtl, OutputArgs, SessionTtl, UserRef,
+};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
 use crate::sources::Sources;
@@ -27,8 +29,8 @@ pub(crate) enum SessionCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CreateSessionArgs {
     /// Whose session.
-    #[arg(long, value_name = "ID")]
-    pub(crate) user: UserId,
+    #[arg(long, value_name = "ID_OR_EMAIL")]
+    pub(crate) user: UserRef,
     /// How long the session lives, at most 30 days.
     #[arg(long, value_name = "DURATION", default_value = "12h")]
     pub(crate) ttl: SessionTtl,
@@ -79,7 +81,10 @@ async fn run_create(args: CreateSessionArgs, sources: &Sources) -> Result<(), Cl
     let store = open_existing(&args.database.database_url).await?;
     let mfa = args.mfa_verified_for.map(MfaTtl::get);
     let origin = operator(&args.actor);
-    let created = create(&store, args.user, args.ttl.get(), mfa, origin, sources);
+    let created = async {
+        let user = resolve_user(&store, &args.user).await?;
+        create(&store, user, args.ttl.get(), mfa, origin, sources).await
+    };
     let session = closing(&store, created).await?;
 
     let expires_at = output::time(session.expires_at);
@@ -159,12 +164,14 @@ async fn run_revoke(args: RevokeSessionArgs, sources: &Sources) -> Result<(), Cl
 
 async fn run_list(args: ListArgs, sources: &Sources) -> Result<(), CliError> {
     let store = open_existing(&args.database.database_url).await?;
-    let (user, origin) = (args.user, operator(&args.actor));
+    let origin = operator(&args.actor);
     let now = sources.clock.now();
     let listed = closing(&store, async {
-        Ok(store.sessions(user, now, origin).await?)
+        let user = resolve_user(&store, &args.user).await?;
+        let sessions = store.sessions(user, now, origin).await?;
+        sessions.ok_or(CliError::NoSuchUser(user))
     });
-    let entries = listed.await?.ok_or(CliError::NoSuchUser(user))?;
+    let entries = listed.await?;
     let rows = entries.iter().map(|entry| {
         let session = &entry.session;
         let state = match entry.revoked_at {

@@ -11,7 +11,8 @@ use crate::error::QueryError;
 use crate::prepared::prepared;
 use crate::schema::{audit, outbox};
 use crate::{
-    AuditEvent, AuditFilter, AuditOrigin, AuditOutcome, AuditReason, AuditRecord, instant,
+    AuditEvent, AuditFilter, AuditOrder, AuditOrigin, AuditOutcome, AuditReason, AuditRecord,
+    instant,
 };
 
 /// Writes a record, and a row of the outbox if the user must be notified.
@@ -66,11 +67,12 @@ pub(crate) fn deny<T>(
     Ok(Err(denial))
 }
 
-pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditRecord>, QueryError> {
-    let mut records = audit::table
-        .select(AuditRow::as_select())
-        .order(audit::id)
-        .into_boxed();
+pub(crate) fn list(conn: &mut Conn, filter: &AuditFilter) -> Result<Vec<AuditRecord>, QueryError> {
+    let mut records = audit::table.select(AuditRow::as_select()).into_boxed();
+    records = match filter.order {
+        AuditOrder::OldestFirst => records.order(audit::id),
+        AuditOrder::NewestFirst => records.order(audit::id.desc()),
+    };
     if let Some(user) = filter.user_id {
         records = records.filter(audit::user_id.eq(user.get()));
     }
@@ -80,8 +82,26 @@ pub(crate) fn list(conn: &mut Conn, filter: AuditFilter) -> Result<Vec<AuditReco
     if let Some(since) = filter.since {
         records = records.filter(audit::at.ge(instant::store(since)));
     }
+    if let Some(until) = filter.until {
+        records = records.filter(audit::at.lt(instant::store(until)));
+    }
+    if let Some(event) = filter.event {
+        records = records.filter(audit::event.eq(event.as_str()));
+    }
+    if let Some(outcome) = filter.outcome {
+        records = records.filter(audit::outcome.eq(outcome.as_str()));
+    }
+    if let Some(id) = &filter.request_id {
+        records = records.filter(audit::request_id.eq(id));
+    }
+    if let Some(address) = filter.address {
+        records = records.filter(audit::remote_address.eq(address.to_string()));
+    }
     if let Some(after) = filter.after {
-        records = records.filter(audit::id.gt(after.get()));
+        records = match filter.order {
+            AuditOrder::OldestFirst => records.filter(audit::id.gt(after.get())),
+            AuditOrder::NewestFirst => records.filter(audit::id.lt(after.get())),
+        };
     }
     if let Some(limit) = filter.limit {
         records = records.limit(i64::from(limit));
