@@ -12,6 +12,7 @@
 //! | `configuration` | flags, variables, the configuration file, and which of them wins |
 //! | `connections` | how many there may be, and peers that send nothing or do not read |
 //! | `races`, `crash` | parallel regenerations, and `kill -9` while they run |
+//! | `deploy` | the files in `deploy`, by the tools that read them, and what they rely on |
 //! | `disk` | what is left of an SQLite file when a server stops, descriptors run out, or the WAL is taken away |
 //! | `power` | a power cut at any moment, and a disk that fails; `disk.c` is what watches the disk |
 //! | `backup` | backups, restoring them, and what is no backup |
@@ -42,6 +43,7 @@ mod configuration;
 mod connections;
 mod contract;
 mod crash;
+mod deploy;
 mod disk;
 mod docs;
 mod doctor;

@@ -60,6 +60,7 @@ const COMMANDS: &[(&str, Leaves)] = &[
         Nothing("the database that it puts in place has the records of `restored`"),
     ),
     ("audit list", Nothing("it reads the audit")),
+    ("healthcheck", Nothing("it asks a server")),
     ("doctor", Nothing("it reads what there is")),
     ("config check", Nothing("it has no database")),
     ("config print", Nothing("it has no database")),

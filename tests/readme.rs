@@ -109,14 +109,27 @@ fn test_command_is_the_one_that_ci_runs() {
 /// Every flag in the README and in the pages of `docs` is Cargo's or is in the help of some command.
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
-    const CARGO: [&str; 5] = [
+    const CARGO: [&str; 18] = [
+        "--locked",
+        "--path",
+        "--now",
+        "--file",
+        "--tag",
+        "--build",
+        "--rm",
+        "--restart",
+        "--image",
+        "--env",
+        "--from-file",
+        "--all",
+        "--version",
         "--workspace",
         "--release",
         "--spec",
         "--out",
         "--connections",
     ];
-    let commands: [&[&str]; 30] = [
+    let commands: [&[&str]; 31] = [
         &["dev"],
         &["dev", "code"],
         &["mock"],
@@ -145,6 +158,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         &["backup"],
         &["restore"],
         &["doctor"],
+        &["healthcheck"],
         &["config", "check"],
         &["config", "print"],
     ];
@@ -165,6 +179,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
     let pages = [
         README,
         include_str!("../docs/commands.md"),
+        include_str!("../docs/install.md"),
         include_str!("../docs/monitor.md"),
         include_str!("../docs/operations.md"),
         include_str!("../docs/scaling.md"),

@@ -13,6 +13,7 @@ mod dev;
 mod device;
 mod doctor;
 pub(crate) mod error;
+mod healthcheck;
 mod keys;
 mod migrate;
 mod mock;
@@ -38,6 +39,7 @@ use self::dev::DevArgs;
 use self::device::DeviceCommand;
 use self::doctor::DoctorArgs;
 use self::error::CliError;
+use self::healthcheck::HealthcheckArgs;
 use self::keys::KeysCommand;
 use self::migrate::MigrateCommand;
 use self::mock::MockArgs;
@@ -130,6 +132,10 @@ pub(crate) enum Command {
     /// Takes the flags of `serve`, and reads the same variables and file. Exit code 1 if a check failed; warnings
     /// do not change it. Example: `arklow doctor --config /etc/arklow/arklow.toml`
     Doctor(Box<DoctorArgs>),
+    /// Ask a running server on its internal listener whether it is ready; for containers.
+    ///
+    /// Exit code 1 if it is not. Example: `arklow healthcheck --internal-listen 127.0.0.1:9323`
+    Healthcheck(HealthcheckArgs),
     /// Check or print the configuration of `arklow serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -152,7 +158,8 @@ impl Command {
             | Self::Restored(_)
             | Self::Audit(_)
             | Self::Config(_)
-            | Self::Doctor(_) => false,
+            | Self::Doctor(_)
+            | Self::Healthcheck(_) => false,
         }
     }
 }
@@ -169,6 +176,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Config(command) => {
             config::run(&command, &layers, &matches).map(|()| ExitCode::SUCCESS)
         }
+        Command::Healthcheck(args) => healthcheck::run(&args).map(|()| ExitCode::SUCCESS),
         command => start(command),
     };
     match outcome {
@@ -214,8 +222,8 @@ async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
         Command::Restore(args) => restore::run(args, &sources).await,
         Command::Restored(args) => restored::run(args, &sources).await,
         Command::Audit(command) => audit::run(command, &sources).await,
-        // It runs before there is a runtime.
-        Command::Config(_) => Ok(()),
+        // They run before there is a runtime.
+        Command::Config(_) | Command::Healthcheck(_) => Ok(()),
     }?;
     Ok(ExitCode::SUCCESS)
 }

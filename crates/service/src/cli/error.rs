@@ -93,6 +93,14 @@ pub(crate) enum CliError {
         #[source]
         cause: Option<StoreError>,
     },
+    #[error("the server at {address} does not answer (--internal-listen)")]
+    NoAnswer {
+        address: SocketAddr,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("the server at {0} is not ready")]
+    NotReady(SocketAddr),
     #[error("the time of the backup is in the future (--since)")]
     SinceFuture,
     #[error("cannot read `{}` (--audit)", path.display())]
@@ -168,6 +176,10 @@ impl CliError {
     /// What to do next, where the message does not say it already.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::NoAnswer { .. } => {
+                Some("start the server with --internal-listen, and give its address here")
+            }
+            Self::NotReady(_) => Some("the checks above that are not `ok` say why"),
             Self::Server(ServerError::AddressInUse { .. }) => Some(
                 "is another `arklow` running? Stop it, or use port 0, as in `--listen 127.0.0.1:0`, for any \
                  free port",

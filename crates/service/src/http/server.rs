@@ -12,6 +12,7 @@ use arklow_api::server::{Api, Served, Settings, api_description, context};
 use arklow_store::StoreError;
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -160,6 +161,7 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
     let mut server = tokio::spawn(listener.run(stopped));
     log::started(address, &served);
     ready(address)?;
+    notify(&[NotifyState::Ready]);
 
     let stopped = tokio::select! {
         signal = signals.stop(hangup) => {
@@ -179,6 +181,7 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
         }
     };
     is_draining.store(true, Ordering::Relaxed);
+    notify(&[NotifyState::Stopping]);
     let drain = async {
         if stopped.is_ok() {
             tokio::time::sleep(delay).await;
@@ -197,6 +200,13 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
     tokio::select! {
         () = drain => stopped,
         _ = signals.stop(hangup) => Err(ServerError::Interrupted.into()),
+    }
+}
+
+/// Tells systemd, if it waits for that (`Type=notify`).
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("cannot notify systemd: {error}");
     }
 }
 
