@@ -69,13 +69,12 @@ pub(crate) async fn authenticate(
     let found = app.store.live_session(token.hash(), app.clock.now()).await;
     match found {
         Ok(Some(session)) => {
-            let caller = Caller {
+            record::caller(session.user_id, session.id);
+            Ok(Caller {
                 session,
                 address,
                 origin,
-            };
-            record::caller(&caller);
-            Ok(caller)
+            })
         }
         Ok(None) => Err(RequestError::Unauthenticated),
         Err(StoreError::Busy | StoreError::TooSlow) => {

@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use arklow_api::server::{OperationId, forwarded_for};
+use arklow_domain::{SessionId, UserId};
 use dropshot::Body;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use tracing::field::{Empty, display};
 use tracing::{Level, Span, error_span, event};
 
 use crate::client_ip::TrustedProxies;
-use crate::http::auth::Caller;
 use crate::metrics;
 
 /// The most characters of a `User-Agent` that are logged.
@@ -111,10 +111,10 @@ fn trace_id(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Records who calls.
-pub(crate) fn caller(caller: &Caller) {
+pub(crate) fn caller(user: UserId, session: SessionId) {
     let span = Span::current();
-    span.record("user_id", display(caller.user_id()));
-    span.record("session_id", display(caller.session().id));
+    span.record("user_id", display(user));
+    span.record("session_id", display(session));
 }
 
 /// Records why the request is not answered as asked.
