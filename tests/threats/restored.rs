@@ -1,4 +1,4 @@
-//! What a restored backup would revive.
+//! Secrets and sessions that a restored backup would revive.
 
 use serde_json::Value;
 

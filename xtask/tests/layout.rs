@@ -9,7 +9,7 @@ use crate::repository;
 /// The imports among the modules of one folder: from each module to others of the same folder.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// All Rust files below `folder`, without unit tests that are files of their own.
+/// All Rust files below `folder`, without the files that hold unit tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("the folder is there") {

@@ -127,7 +127,7 @@ pub(crate) enum Command {
     /// Read what was tried and done.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Check an installation and say what to do: database, keys, clock, disk, limits. Changes nothing.
+    /// Check an installation: database, keys, clock, disk, limits; with a hint for each fault. Changes nothing.
     ///
     /// Takes the flags of `serve`, and reads the same variables and file. Exit code 1 if a check failed; warnings
     /// do not change it. Example: `arklow doctor --config /etc/arklow/arklow.toml`

@@ -5,7 +5,7 @@
 //! | `server` | binds the address, serves until a signal, and drains |
 //! | `listener` | accepting connections, and their limits |
 //! | `record` | the log record and the metrics of each request |
-//! | `internal` | health and metrics, on a listener of their own |
+//! | `internal` | health and metrics, on the internal listener |
 //! | `docs` | the documentation in the browser |
 //! | `api` | the generated trait, answered by `ops` |
 //! | `auth` | from a token to a caller |

@@ -1,4 +1,4 @@
-//! The metrics, by name. [`docs/monitor.md`](../../../docs/monitor.md) tells what each is for.
+//! The metrics, by name. [`docs/monitor.md`](../../../docs/monitor.md) describes each.
 //!
 //! Nothing is recorded unless [`install`] was called, which `--internal-listen` does.
 

@@ -1,4 +1,4 @@
-//! What an operator watches: whether the database answers, and how much waits for it.
+//! The health of the database and its load, for operators.
 //!
 //! Counters and histograms go to the `metrics` facade, which costs nothing while no recorder is installed.
 

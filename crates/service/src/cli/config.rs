@@ -1,7 +1,7 @@
 //! The configuration: flags, then environment variables, then a TOML file, then defaults.
 //!
 //! The flags of `serve` are the one definition. A key of the file is the name of a flag without its dashes; its value becomes the
-//! default of that flag, in every command that has it. So each setting has one parser and one text, wherever it comes from.
+//! default of that flag, in every command that has it. So each setting has one parser and one description for all sources.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -66,7 +66,7 @@ CREATE INDEX devices_user_id ON devices (user_id);
 CREATE INDEX devices_seed_key_id ON devices (seed_key_id) WHERE seed_key_id IS NOT NULL;
 CREATE INDEX devices_code_key_id ON devices (code_key_id) WHERE code_key_id IS NOT NULL;
 
--- Created again: keys have no user, and a record says how it went and who did it.
+-- Created again: keys have no user, and a record has the outcome and the operator.
 CREATE TABLE new_audit (
     -- AUTOINCREMENT: a number is never given again, so a gap stays visible.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
