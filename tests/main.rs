@@ -23,6 +23,7 @@
 //! | `outages` | PostgreSQL behind pools, hosts that are mute, standbys and failovers |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
+//! | `retention` | old rows are deleted while a server runs, and no others |
 //! | `rules` | floods of denials, wrong clocks, deceiving names, and codes as people copy them |
 //! | `doctor` | what `arklow doctor` finds |
 //! | `docs` | the documentation at `/swagger/ui` |
@@ -61,6 +62,7 @@ mod races;
 mod readme;
 mod recorded;
 mod regenerate;
+mod retention;
 mod rules;
 mod serving;
 mod threats;

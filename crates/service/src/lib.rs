@@ -9,6 +9,7 @@
 //! | `app`, `policy` | what operations work with; the settings of an operator | both |
 //! | `client_ip`, `denials` | where a request comes from, and the limit for it; the limit for denied changes | both |
 //! | `sources`, `signals` | the clock and the random bytes; the signals that stop a process | both |
+//! | `retention` | deletes rows that have served their purpose | both |
 //! | `log`, `metrics` | the log on standard error; what is counted | both |
 
 mod app;
@@ -21,6 +22,7 @@ mod log;
 mod metrics;
 mod mock;
 mod policy;
+mod retention;
 mod signals;
 mod sources;
 /// Support for the unit tests of this crate.

@@ -15,6 +15,7 @@
 //! | `enrollment`, `attempts`, `backup_codes` | starting an enrollment; verifying a code, for any purpose; replacing the codes |
 //! | `migrations`, `copy`, `tables` | which changes the tables have; moving from SQLite to PostgreSQL |
 //! | `backup` | copying an SQLite file while it is in use, and checking such a copy |
+//! | `retention` | deleting rows that have served their purpose |
 //! | `restore` | invalidating what a restored backup would revive |
 //! | `health` | what an operator watches |
 //! | `lockout` | failures in a row and their locks |
@@ -49,6 +50,7 @@ mod migrations;
 mod postgres;
 mod prepared;
 mod restore;
+mod retention;
 mod schema;
 mod sessions;
 mod sqlite;
@@ -77,6 +79,7 @@ pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
 pub use lockout::UnlockUser;
 pub use migrations::MigrationState;
 pub use restore::{Batch, DeviceBatch, Hold, RestoredRows};
+pub use retention::{Prunable, Pruned};
 pub use sessions::{CreateSession, NewSession, RevokeSession, SessionEntry};
 pub use tables::CopiedTable;
 pub use url::{BadDatabaseUrl, DatabaseUrl};

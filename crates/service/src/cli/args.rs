@@ -251,6 +251,33 @@ impl<const LEAST_MS: u64, const MOST_S: u64> FromStr for Within<LEAST_MS, MOST_S
     }
 }
 
+/// How long something is kept: at least `LEAST` days, or `off` for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retain<const LEAST: i64>(Option<TimeDelta>);
+
+impl<const LEAST: i64> Retain<LEAST> {
+    pub(crate) fn get(self) -> Option<TimeDelta> {
+        self.0
+    }
+}
+
+impl<const LEAST: i64> FromStr for Retain<LEAST> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let expected = || format!("expected a duration of at least {LEAST}d, or off");
+        let duration = humantime::parse_duration(text).map_err(|_| expected())?;
+        let duration = TimeDelta::from_std(duration.min(LONGEST_AGO)).map_err(|_| expected())?;
+        match duration >= TimeDelta::days(LEAST) {
+            true => Ok(Self(Some(duration))),
+            false => Err(expected()),
+        }
+    }
+}
+
 /// How often something may happen: a count and a duration, such as `10/1h`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate(RateLimit);

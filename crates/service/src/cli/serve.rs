@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use tracing::warn;
 
 use super::args::{
-    DatabaseArgs, ISSUER, KeysArgs, LISTEN, MfaTtl, Pause, Rate, Switch, Wait, address, issuer,
+    DatabaseArgs, ISSUER, KeysArgs, LISTEN, MfaTtl, Pause, Rate, Retain, Switch, Wait, address,
+    issuer,
 };
 use super::error::CliError;
 use super::{open, output};
@@ -23,6 +24,7 @@ use crate::http::wire;
 use crate::keys::Keys;
 use crate::log::ServedDatabase;
 use crate::policy::Policy;
+use crate::retention::Retention;
 use crate::signals::Hangup;
 use crate::sources::Sources;
 
@@ -117,6 +119,57 @@ pub(crate) struct ServeArgs {
     pub(crate) factors: FactorArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
+}
+
+/// How long rows are kept that have served their purpose. Every server deletes them in small steps.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Retention")]
+pub(crate) struct RetentionArgs {
+    /// How long sessions are kept after they expired or were revoked; `off` keeps them.
+    #[arg(
+        long,
+        env = "ARKLOW_RETAIN_SESSIONS",
+        value_name = "DURATION",
+        default_value = "30d"
+    )]
+    pub(crate) retain_sessions: Retain<1>,
+    /// How long devices are kept that were not confirmed; `off` keeps them.
+    #[arg(
+        long,
+        env = "ARKLOW_RETAIN_ENROLLMENTS",
+        value_name = "DURATION",
+        default_value = "1d"
+    )]
+    pub(crate) retain_enrollments: Retain<1>,
+    /// How long delivered messages of the outbox are kept; `off` keeps them.
+    #[arg(
+        long,
+        env = "ARKLOW_RETAIN_MESSAGES",
+        value_name = "DURATION",
+        default_value = "30d"
+    )]
+    pub(crate) retain_messages: Retain<1>,
+    /// How long audit records are kept, at least 30 days; `off` keeps them.
+    #[arg(
+        long,
+        env = "ARKLOW_RETAIN_AUDIT",
+        value_name = "DURATION",
+        default_value = "off"
+    )]
+    pub(crate) retain_audit: Retain<30>,
+}
+
+impl RetentionArgs {
+    fn get(&self) -> Retention {
+        Retention {
+            sessions: self.retain_sessions.get(),
+            enrollments: self.retain_enrollments.get(),
+            messages: self.retain_messages.get(),
+            audit: self.retain_audit.get(),
+        }
+    }
 }
 
 /// How many connections clients may have, and how long a client may take.
@@ -378,6 +431,7 @@ impl ServeArgs {
             internal_listen: self.internal_listen,
             drain_delay: self.drain_delay.get(),
             is_draining: Arc::default(),
+            retention: self.retention.get(),
             served: ServedDatabase::default(),
         }
     }

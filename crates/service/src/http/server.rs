@@ -26,6 +26,7 @@ pub(crate) use crate::http::listener::Timeouts;
 use crate::http::listener::{Limits, Listener};
 use crate::log::{self, ServedDatabase};
 use crate::metrics;
+use crate::retention::Retention;
 use crate::signals::{Hangup, Signals, SignalsError};
 
 /// How many connections there may be, if the process may open enough files.
@@ -62,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) drain_delay: Duration,
     /// Whether the server is about to stop.
     pub(crate) is_draining: Arc<AtomicBool>,
+    /// How long rows are kept that have served their purpose.
+    pub(crate) retention: Retention,
     /// What is served, for the log.
     pub(crate) served: ServedDatabase,
 }
@@ -111,10 +114,12 @@ pub(crate) async fn serve<E: From<ServerError>>(
     let store = app.store.clone();
     let app = Arc::new(app);
     let server = Server::new(Arc::clone(&app));
+    let retention = config.retention;
     let background = async {
         tokio::select! {
             never = app.keys.watch(&store) => match never {},
             never = app.denials.watch(&store, app.clock.as_ref()) => match never {},
+            never = retention.watch(&store, app.clock.as_ref()) => match never {},
             failure = store.failed() => ServerError::DatabaseFailed(failure),
         }
     };

@@ -18,6 +18,7 @@ pub(crate) mod keys;
 mod limits;
 pub(crate) mod lockout;
 pub(crate) mod restore;
+pub(crate) mod retention;
 mod rows;
 pub(crate) mod sessions;
 pub(crate) mod users;
