@@ -1057,6 +1057,31 @@ async fn audit_is_followed_until_a_signal() {
 }
 
 #[test]
+fn completions_and_man_pages_know_every_command() {
+    let home = Home::on_sqlite();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = home.output(&["completions", shell]);
+        assert!(output.status.success());
+        let script = text(&output.stdout);
+        assert!(
+            script.contains("internal-listen") && script.contains("doctor"),
+            "{shell}"
+        );
+    }
+    let folder = home.path().join("man");
+    let path = folder.display().to_string();
+    refused(&home, &["man", &path], &["cannot write man pages", "hint:"]);
+    std::fs::create_dir(&folder).expect("a folder");
+    assert!(home.output(&["man", &path]).status.success());
+    for command in crate::operators::commands(&home) {
+        let name = format!("arklow-{}.1", command.replace(' ', "-"));
+        let page = std::fs::read_to_string(folder.join(&name));
+        let page = page.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+}
+
+#[test]
 fn user_is_named_by_id_or_address_wherever_one_is_meant() {
     let home = Home::new();
     home.user("ada");

@@ -60,6 +60,8 @@ const COMMANDS: &[(&str, Leaves)] = &[
         Nothing("the database that it puts in place has the records of `restored`"),
     ),
     ("audit list", Nothing("it reads the audit")),
+    ("completions", Nothing("it prints a script")),
+    ("man", Nothing("it writes pages")),
     ("healthcheck", Nothing("it asks a server")),
     ("doctor", Nothing("it reads what there is")),
     ("config check", Nothing("it has no database")),

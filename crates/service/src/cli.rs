@@ -20,6 +20,7 @@ mod mock;
 pub(crate) mod open;
 mod operator;
 pub(crate) mod output;
+mod pages;
 mod restore;
 mod restored;
 pub(crate) mod serve;
@@ -27,6 +28,7 @@ mod session;
 mod text;
 mod user;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -43,6 +45,7 @@ use self::healthcheck::HealthcheckArgs;
 use self::keys::KeysCommand;
 use self::migrate::MigrateCommand;
 use self::mock::MockArgs;
+use self::pages::{CompletionsArgs, ManArgs};
 use self::restore::RestoreArgs;
 use self::restored::RestoredArgs;
 use self::serve::ServeArgs;
@@ -136,6 +139,14 @@ pub(crate) enum Command {
     ///
     /// Exit code 1 if it is not. Example: `arklow healthcheck --internal-listen 127.0.0.1:9323`
     Healthcheck(HealthcheckArgs),
+    /// Print the completions of a shell.
+    ///
+    /// Example: `arklow completions bash > /etc/bash_completion.d/arklow`
+    Completions(CompletionsArgs),
+    /// Write the man pages into a folder.
+    ///
+    /// Example: `arklow man /usr/local/share/man/man1`
+    Man(ManArgs),
     /// Check or print the configuration of `arklow serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -159,7 +170,9 @@ impl Command {
             | Self::Audit(_)
             | Self::Config(_)
             | Self::Doctor(_)
-            | Self::Healthcheck(_) => false,
+            | Self::Healthcheck(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }
@@ -176,11 +189,15 @@ pub(crate) fn main() -> ExitCode {
         Command::Config(command) => {
             config::run(&command, &layers, &matches).map(|()| ExitCode::SUCCESS)
         }
+        Command::Completions(args) => pages::completions(&args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => pages::man(&args).map(|()| ExitCode::SUCCESS),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| ExitCode::SUCCESS),
         command => start(command),
     };
     match outcome {
         Ok(code) => code,
+        // The reader closed the pipe, as `head` does.
+        Err(CliError::Output(cause)) if cause.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
             error.exit_code()
@@ -223,7 +240,10 @@ async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
         Command::Restored(args) => restored::run(args, &sources).await,
         Command::Audit(command) => audit::run(command, &sources).await,
         // They run before there is a runtime.
-        Command::Config(_) | Command::Healthcheck(_) => Ok(()),
+        Command::Config(_)
+        | Command::Healthcheck(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(()),
     }?;
     Ok(ExitCode::SUCCESS)
 }

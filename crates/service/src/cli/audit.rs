@@ -1,7 +1,6 @@
 //! `arklow audit`.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -142,11 +141,7 @@ async fn run_list(args: ListAuditArgs, sources: &Sources) -> Result<(), CliError
             true => follow(&store, filter, args.limit.unwrap_or(BEFORE), format).await,
         }
     };
-    match closing(&store, listing).await {
-        // The reader closed the pipe, as `head` does.
-        Err(CliError::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome,
-    }
+    closing(&store, listing).await
 }
 
 async fn print(

@@ -66,15 +66,14 @@ pub(crate) struct PrintArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// What is set other than by a flag or its variable.
-#[derive(Debug, Default)]
+/// What is set other than by a flag or its variable. Not `Debug`: a value may be a secret.
+#[derive(Default)]
 pub(crate) struct Layers {
     file: Option<PathBuf>,
     /// By the name of the flag.
     settings: BTreeMap<String, Setting>,
 }
 
-#[derive(Debug)]
 struct Setting {
     values: Vec<String>,
     place: String,

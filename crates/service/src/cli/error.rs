@@ -99,6 +99,12 @@ pub(crate) enum CliError {
         #[source]
         cause: io::Error,
     },
+    #[error("cannot write man pages to `{}`", folder.display())]
+    ManPages {
+        folder: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("the server at {0} is not ready")]
     NotReady(SocketAddr),
     #[error("the time of the backup is in the future (--since)")]
@@ -179,6 +185,7 @@ impl CliError {
             Self::NoAnswer { .. } => {
                 Some("start the server with --internal-listen, and give its address here")
             }
+            Self::ManPages { .. } => Some("name a folder that exists and that you can write to"),
             Self::NotReady(_) => Some("the checks above that are not `ok` say why"),
             Self::Server(ServerError::AddressInUse { .. }) => Some(
                 "is another `arklow` running? Stop it, or use port 0, as in `--listen 127.0.0.1:0`, for any \

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arklow_api::server::{Api, Served, Settings, api_description, context};
 use arklow_store::StoreError;
 use dropshot::{BuildError, ConfigDropshot, HandlerTaskMode, ServerBuilder};
+use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
@@ -35,6 +36,9 @@ const MAX_CONNECTIONS: usize = 4096;
 const RESERVED_FILES: u64 = 64;
 /// How many connections to the listener for health and metrics there may be.
 const INTERNAL_CONNECTIONS: usize = 16;
+/// How often the recorder moves samples into the buckets of their histograms. Otherwise they would wait in memory for the
+/// next scrape.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How many files a connection to PostgreSQL needs: a socket, and the runtime of its thread.
 const FILES_PER_DATABASE_CONNECTION: u64 = 4;
 
@@ -130,11 +134,20 @@ pub(crate) async fn serve<E: From<ServerError>>(
     // Runs until the end, so that readiness is false and metrics are there while requests drain.
     let mut internal = JoinSet::new();
     if let Some(address) = config.internal_listen {
-        let listener = start_internal(address, &app, &config)?;
+        let failed = |message: String| ServerError::Start(message.into());
+        let recorder = metrics::install().map_err(failed)?;
+        let listener = start_internal(address, &app, recorder.clone(), &config)?;
         let (never, stop) = watch::channel(false);
         internal.spawn(async move {
             listener.run(stop).await;
             drop(never);
+        });
+        internal.spawn(async move {
+            let mut rounds = tokio::time::interval(UPKEEP_EVERY);
+            loop {
+                rounds.tick().await;
+                recorder.run_upkeep();
+            }
         });
     }
     until_signal(server, config, ready, background, end).await?;
@@ -251,16 +264,17 @@ fn not_bound(error: BuildError, flag: &'static str) -> ServerError {
     }
 }
 
-/// Binds the listener for health and metrics, and starts to record metrics.
+/// Binds the listener for health and metrics.
 fn start_internal(
     address: SocketAddr,
     app: &Arc<App>,
+    metrics: PrometheusHandle,
     config: &Config,
 ) -> Result<Listener<Arc<Internal>>, ServerError> {
     let failed = |error: Box<dyn Error + Send + Sync>| ServerError::Start(error);
     let internal = Internal {
         app: Arc::clone(app),
-        metrics: metrics::install().map_err(|message| failed(message.into()))?,
+        metrics,
         is_draining: Arc::clone(&config.is_draining),
     };
     let description = internal::description().map_err(|error| failed(error.into()))?;
