@@ -1057,6 +1057,53 @@ async fn audit_is_followed_until_a_signal() {
 }
 
 #[test]
+fn exported_audit_shows_what_was_changed_moved_or_removed() {
+    let home = Home::new();
+    home.caller("ada");
+    let file = home.path().join("audit.jsonl");
+    let path = file.display().to_string();
+    let minutes = |count: i64| format!("UPDATE audit SET at = at - {count} * 60000000");
+    home.vandal().run(&minutes(2));
+    let first = home.run(&["audit", "export", &path]);
+    assert_eq!(first["records"], 3);
+    home.caller("eve");
+    // Records of the last minute wait for the next export.
+    assert_eq!(home.run(&["audit", "export", &path])["records"], 3);
+    home.vandal().run(&minutes(2));
+    let second = home.run(&["audit", "export", &path]);
+    assert_eq!(second["records"], 6);
+    assert_eq!(home.run(&["audit", "verify", &path]), second);
+    let mode = std::fs::metadata(&file).expect("a file");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mode.permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let whole = std::fs::read_to_string(&file).expect("a text");
+    let lines: Vec<&str> = whole.lines().collect();
+    let record: Value = serde_json::from_str(lines[0]).expect("JSON");
+    assert_eq!(record["event"], "mfa.admin.user_created");
+    let mut swapped = lines.clone();
+    swapped.swap(2, 3);
+    let removed = [&lines[..1], &lines[2..]].concat();
+    let changed = lines[4].replace("success", "failure");
+    let changed = [&lines[..4], &[&*changed], &lines[5..]].concat();
+    for (broken, line) in [(swapped, 3), (removed, 2), (changed, 5)] {
+        std::fs::write(&file, broken.join("\n")).expect("a file");
+        let words = format!("line {line} does not follow");
+        refused(&home, &["audit", "verify", &path], &[&words, "hint:"]);
+        refused(&home, &["audit", "export", &path], &[&words]);
+    }
+    std::fs::write(&file, "hunter2\n").expect("a file");
+    refused(
+        &home,
+        &["audit", "verify", &path],
+        &["line 1 is not a line of an export"],
+    );
+    // At the end only the hash that was kept shows it.
+    std::fs::write(&file, format!("{}\n", lines[..3].join("\n"))).expect("a file");
+    assert_eq!(home.run(&["audit", "verify", &path]), first);
+}
+
+#[test]
 fn completions_and_man_pages_know_every_command() {
     let home = Home::on_sqlite();
     for shell in ["bash", "zsh", "fish"] {

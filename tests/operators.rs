@@ -64,6 +64,8 @@ const COMMANDS: &[(&str, Leaves)] = &[
     ("man", Nothing("it writes pages")),
     ("healthcheck", Nothing("it asks a server")),
     ("doctor", Nothing("it reads what there is")),
+    ("audit export", Nothing("it reads the audit")),
+    ("audit verify", Nothing("it has no database")),
     ("config check", Nothing("it has no database")),
     ("config print", Nothing("it has no database")),
 ];

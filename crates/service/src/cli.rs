@@ -5,6 +5,7 @@
 
 pub(crate) mod args;
 mod audit;
+mod audit_file;
 mod backup;
 mod backup_error;
 mod config;
@@ -127,7 +128,7 @@ pub(crate) enum Command {
     /// not know either which devices were removed and which users were disabled: without --since these
     /// are as the backup has them. A run that stops half way is run again.
     Restored(RestoredArgs),
-    /// Read what was tried and done.
+    /// Read what was tried and done, and keep it elsewhere.
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Check an installation: database, keys, clock, disk, limits; with a hint for each fault. Changes nothing.

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arklow_domain::DeviceId;
 use arklow_store::{AuditEvent, AuditFilter, AuditOrder, AuditRecord, OutcomeKind, Store};
+use chrono::TimeDelta;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::audit_file::{self, ChainError, End, Export};
 use super::open::{closing, open_existing, resolve_user};
-use crate::cli::args::{DatabaseArgs, ListOutputArgs, Since, UserRef};
+use crate::cli::args::{DatabaseArgs, ListOutputArgs, OutputArgs, Since, UserRef};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
 use crate::signals::Signals;
@@ -22,6 +25,33 @@ pub(crate) enum AuditCommand {
     ///
     /// Example: `arklow audit list --user ada@example.com --outcome failure --since 24h`
     List(ListAuditArgs),
+    /// Append new records to a file of JSON lines in which a missing or changed line shows.
+    ///
+    /// The file is checked first, and goes on after its last record. Records of the last minute are left for the next
+    /// export: PostgreSQL may still add some before them. Example: `arklow audit export /backup/audit.jsonl`
+    Export(ExportAuditArgs),
+    /// Check that no line of an exported file is missing or changed.
+    ///
+    /// Prints the hash of the last line: keep it elsewhere, for lines at the end can be removed unnoticed otherwise.
+    Verify(VerifyAuditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportAuditArgs {
+    /// The file. It is created if it does not exist.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyAuditArgs {
+    /// The file.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +131,8 @@ impl From<Order> for AuditOrder {
 
 /// How many records are read at once: a list may be longer than memory.
 const PAGE: u32 = 1_000;
+/// How old a record must be so that none can appear before it.
+const SETTLED: TimeDelta = TimeDelta::minutes(1);
 /// How many records stand before the new ones.
 const BEFORE: u32 = 10;
 /// How often new records are looked for.
@@ -112,7 +144,56 @@ const LATE: usize = 2_000;
 pub(crate) async fn run(command: AuditCommand, sources: &Sources) -> Result<(), CliError> {
     match command {
         AuditCommand::List(args) => run_list(args, sources).await,
+        AuditCommand::Export(args) => run_export(args, sources).await,
+        AuditCommand::Verify(args) => {
+            let end = audit_file::verify(&args.file).map_err(broken(&args.file))?;
+            report(&args.output, "verified", &end)
+        }
     }
+}
+
+fn broken(path: &Path) -> impl Fn(ChainError) -> CliError {
+    let path = path.to_owned();
+    move |cause| CliError::AuditChain {
+        path: path.clone(),
+        cause,
+    }
+}
+
+fn report(args: &OutputArgs, done: &str, end: &End) -> Result<(), CliError> {
+    output::note(&format!(
+        "{done}: the file has {}",
+        output::count(end.lines as u64, "record", "records")
+    ));
+    let object = json!({ "records": end.lines, "chain": end.chain });
+    output::data(Format::from_flag(args.json), &end.chain, &object)
+}
+
+async fn run_export(args: ExportAuditArgs, sources: &Sources) -> Result<(), CliError> {
+    let store = open_existing(&args.database.database_url).await?;
+    let exporting = async {
+        let failed = broken(&args.file);
+        let mut export = Export::open(&args.file).map_err(&failed)?;
+        let mut filter = AuditFilter {
+            after: export.last(),
+            until: Some(sources.clock.now() - SETTLED),
+            limit: Some(PAGE),
+            ..AuditFilter::default()
+        };
+        loop {
+            let records = store.audit_records(filter.clone()).await?;
+            for record in &records {
+                let written = export.write(record.id, &object(record));
+                written.map_err(|error| failed(error.into()))?;
+            }
+            match records.last() {
+                Some(last) => filter.after = Some(last.id),
+                None => return export.finish().map_err(|error| failed(error.into())),
+            }
+        }
+    };
+    let end = closing(&store, exporting).await?;
+    report(&args.output, "exported", &end)
 }
 
 async fn run_list(args: ListAuditArgs, sources: &Sources) -> Result<(), CliError> {

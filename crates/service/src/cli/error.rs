@@ -11,6 +11,7 @@ use arklow_domain::{DeviceId, Email, KeyId, NoEntropy, SessionId, UserId};
 use arklow_store::{BadDatabaseUrl, CopyError, DatabaseUrl, OpenError, StoreError};
 use chrono::{DateTime, Utc};
 
+use crate::cli::audit_file::ChainError;
 use crate::cli::backup_error::BackupFileError;
 use crate::cli::text::{self, Invalidated};
 use crate::http::server::ServerError;
@@ -105,6 +106,12 @@ pub(crate) enum CliError {
         #[source]
         cause: io::Error,
     },
+    #[error("`{}` is not a whole export of the audit", path.display())]
+    AuditChain {
+        path: PathBuf,
+        #[source]
+        cause: ChainError,
+    },
     #[error("the server at {0} is not ready")]
     NotReady(SocketAddr),
     #[error("the time of the backup is in the future (--since)")]
@@ -186,6 +193,10 @@ impl CliError {
                 Some("start the server with --internal-listen, and give its address here")
             }
             Self::ManPages { .. } => Some("name a folder that exists and that you can write to"),
+            Self::AuditChain { .. } => Some(
+                "a last line that is cut off can be removed; otherwise compare it with another copy, or export \
+                     to a new file, which takes the audit from its beginning",
+            ),
             Self::NotReady(_) => Some("the checks above that are not `ok` say why"),
             Self::Server(ServerError::AddressInUse { .. }) => Some(
                 "is another `arklow` running? Stop it, or use port 0, as in `--listen 127.0.0.1:0`, for any \
