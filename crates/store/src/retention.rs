@@ -1,4 +1,4 @@
-//! Deleting rows that have served their purpose, in small steps beside the load.
+//! Deleting rows that have served their purpose, in small steps while changes run.
 
 use chrono::{DateTime, Utc};
 
