@@ -252,6 +252,7 @@ fn check_key_file(url: &DatabaseUrl, args: &DoctorArgs) -> Check {
     let found = match std::fs::metadata(&path) {
         Ok(found) => found,
         Err(error) => {
+            let hint = "restore it from its copy; for a new database `arklow serve` or `arklow keys generate` makes one";
             let detail = format!("{}: {error}", path.display());
             return Check::new(name, State::Failed, detail, hint);
         }
