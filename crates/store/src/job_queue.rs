@@ -126,7 +126,8 @@ impl<W: 'static> JobQueue<W> {
         }
     }
 
-    /// Starts a thread. `work` returns when [`JobQueue::take`] does not return a job.
+    /// Starts a thread, unless there are as many as may be. `work` returns when [`JobQueue::take`] does not return
+    /// a job.
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: &str,
@@ -136,6 +137,10 @@ impl<W: 'static> JobQueue<W> {
         let Some(alive) = state.alive.clone() else {
             return Ok(());
         };
+        // Of callers who find at once that a thread is needed, another one may have been first.
+        if state.threads >= self.most {
+            return Ok(());
+        }
         let queue = Arc::clone(self);
         thread::Builder::new()
             .name(name.to_owned())
@@ -330,5 +335,37 @@ impl<W, T> Queued<W, T> {
             return Err(StoreError::Busy);
         }
         self.result.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn spawn(queue: &Arc<JobQueue<()>>) {
+        let work = |queue: &JobQueue<()>| {
+            while let Some(job) = queue.take() {
+                job.run(&mut ());
+            }
+        };
+        queue.spawn("test", work).unwrap();
+    }
+
+    #[test]
+    fn there_are_no_more_threads_than_allowed_however_many_callers_start_one() {
+        let queue = Arc::new(JobQueue::<()>::new(Wake::Always, 3, 1));
+        let barrier = Barrier::new(16);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    spawn(&queue);
+                });
+            }
+        });
+        assert_eq!(queue.load().threads, 3);
+        queue.reject_new();
     }
 }

@@ -220,7 +220,7 @@ fn retry<T>(
 
 /// Why a job failed this time.
 enum Failed {
-    /// Nothing was changed, and retried again may help at once.
+    /// Nothing was changed, and a retry may help at once.
     Retryable(StoreError),
     Fatal(StoreError),
 }
@@ -293,7 +293,7 @@ fn cause(error: Error) -> Arc<dyn std::error::Error + Send + Sync> {
     }
 }
 
-/// A failure that is not result about again.
+/// The error of a transaction that is not retried.
 fn answer(stopped: Stopped<QueryError>) -> StoreError {
     match Failed::of_transaction(stopped) {
         Failed::Retryable(error) | Failed::Fatal(error) => error,
