@@ -1098,6 +1098,23 @@ fn exported_audit_shows_what_was_changed_moved_or_removed() {
         &["audit", "verify", &path],
         &["line 1 is not a line of an export"],
     );
+    // It ends at a line that is too long for a record, and a disk that is full is not a broken export.
+    std::fs::write(&file, "x".repeat(1_000_000)).expect("a file");
+    refused(
+        &home,
+        &["audit", "verify", &path],
+        &["line 1 is not a line of an export"],
+    );
+    refused(
+        &home,
+        &["audit", "verify", "/dev/zero"],
+        &["line 1 is not a line of an export"],
+    );
+    refused(
+        &home,
+        &["audit", "verify", "missing"],
+        &["cannot use `missing`", "hint: check the path"],
+    );
     // At the end only the hash that was kept shows it.
     std::fs::write(&file, format!("{}\n", lines[..3].join("\n"))).expect("a file");
     assert_eq!(home.run(&["audit", "verify", &path]), first);

@@ -150,6 +150,26 @@ async fn readiness_says_what_is_wrong_and_liveness_does_not_depend_on_it() {
 }
 
 #[tokio::test]
+async fn key_file_that_hangs_makes_the_server_unready_and_stops_nothing_else() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let mut watched = Watched::start(&home, &[]);
+    watched.server.by(&ada).regenerate().await.assert_ok();
+    // As a file on a network file system whose server is away: opening it does not return.
+    std::fs::remove_file(home.key_file()).expect("removed");
+    let made = Command::new("mkfifo").arg(home.key_file()).status();
+    assert!(made.expect("mkfifo runs").success());
+    for _ in 0..4 {
+        let failing = watched.failing().await;
+        assert_eq!(failing[0].0, "keys");
+        assert!(failing[0].1.contains("in time"), "{failing:?}");
+    }
+    watched.server.by(&ada).regenerate().await.assert_ok();
+    watched.server.signal("TERM");
+    assert!(watched.server.wait().success());
+}
+
+#[tokio::test]
 async fn readiness_is_false_before_the_listener_closes() {
     let home = Home::new();
     let ada = home.caller("ada");
@@ -306,6 +326,34 @@ async fn each_request_is_one_record_with_its_caller() {
 }
 
 #[tokio::test]
+async fn record_says_which_limit_denied_the_request() {
+    let home = Home::new();
+    let (ada, eve) = (home.caller("ada"), home.caller("eve"));
+    let arguments = ["--limit-regenerate", "1/1h", "--limit-denied", "1/5m"];
+    let watched = Watched::start(&home, &arguments);
+    let by = |caller| watched.server.by(caller);
+    by(&ada).regenerate().await.assert_ok();
+    // Denied by the limit of the user, then by that of denied changes.
+    for _ in 0..2 {
+        by(&ada).regenerate().await.assert(429, "RATE_LIMITED");
+    }
+    by(&eve).regenerate().await.assert_ok();
+    let limits: Vec<Value> = watched
+        .wait_for(4)
+        .iter()
+        .map(|record| record["span"]["limit"].clone())
+        .collect();
+    assert_eq!(
+        limits,
+        [json!(null), json!("user"), json!("denied"), json!(null)]
+    );
+    for limit in ["user", "denied"] {
+        let series = format!(r#"arklow_limited_total{{limit="{limit}"}}"#);
+        assert_eq!(watched.metric(&series).await, 1.0, "{limit}");
+    }
+}
+
+#[tokio::test]
 async fn lock_is_a_record_of_its_own() {
     let home = Home::new();
     let ada = home.caller("ada");
@@ -325,6 +373,10 @@ async fn lock_is_a_record_of_its_own() {
         let record: Value = serde_json::from_str(line.unwrap_or("null")).expect("JSON");
         assert_eq!(record["level"], "WARN", "{printed}");
         assert_eq!(record["span"]["user_id"], ada.user.as_str(), "{printed}");
+    }
+    for what in ["user", "factor"] {
+        let series = format!(r#"arklow_locks_total{{what="{what}"}}"#);
+        assert_eq!(watched.metric(&series).await, 1.0, "{what}");
     }
 }
 

@@ -5,7 +5,7 @@
 //! of the line itself without this property; before the first line stands [`SEED`].
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -15,6 +15,8 @@ use serde_json::Value;
 
 /// What stands before the first line.
 const SEED: &str = "arklow audit 1";
+/// The most bytes of a line that are read. A record has a few texts of at most 256 characters.
+const MAX_LINE: u64 = 64 * 1024;
 /// What begins the last property.
 const CHAIN: &str = ",\"chain\":\"";
 
@@ -61,8 +63,14 @@ pub(crate) fn verify(path: &Path) -> Result<End, ChainError> {
         chain: SEED.to_owned(),
         last: None,
     };
-    for line in BufReader::new(File::open(path)?).lines() {
-        let line = line?;
+    let mut file = BufReader::new(File::open(path)?);
+    loop {
+        let mut line = String::new();
+        file.by_ref().take(MAX_LINE).read_line(&mut line)?;
+        if line.is_empty() {
+            return Ok(end);
+        }
+        let line = line.trim_end_matches('\n');
         end.lines += 1;
         let wrong = || ChainError::NotALine(end.lines);
         let (body, rest) = line.rsplit_once(CHAIN).ok_or_else(wrong)?;
@@ -76,7 +84,6 @@ pub(crate) fn verify(path: &Path) -> Result<End, ChainError> {
         end.last = Some(id.ok_or_else(wrong)?);
         end.chain = chain.to_owned();
     }
-    Ok(end)
 }
 
 /// A file that is written to.

@@ -106,7 +106,10 @@ pub(crate) enum CliError {
         #[source]
         cause: io::Error,
     },
-    #[error("`{}` is not a whole export of the audit", path.display())]
+    #[error("{} `{}`", match cause {
+        ChainError::Io(_) => "cannot use",
+        ChainError::NotALine(_) | ChainError::Broken(_) => "the export of the audit is not whole:",
+    }, path.display())]
     AuditChain {
         path: PathBuf,
         #[source]
@@ -193,11 +196,19 @@ impl CliError {
                 Some("start the server with --internal-listen, and give its address here")
             }
             Self::ManPages { .. } => Some("name a folder that exists and that you can write to"),
+            Self::AuditChain {
+                cause: ChainError::Io(_),
+                ..
+            } => Some("check the path, its permissions and the space on its disk"),
             Self::AuditChain { .. } => Some(
                 "a last line that is cut off can be removed; otherwise compare it with another copy, or export \
                      to a new file, which takes the audit from its beginning",
             ),
             Self::NotReady(_) => Some("the checks above that are not `ok` say why"),
+            Self::Server(ServerError::AddressInUse {
+                flag: "--internal-listen",
+                ..
+            }) => Some("give another port to --internal-listen"),
             Self::Server(ServerError::AddressInUse { .. }) => Some(
                 "is another `arklow` running? Stop it, or use port 0, as in `--listen 127.0.0.1:0`, for any \
                  free port",

@@ -62,8 +62,6 @@ pub(crate) async fn authenticate(
     origin: Origin,
     credentials: Credentials,
 ) -> Result<Caller, RequestError> {
-    let proxies = &app.policy.trusted_proxies;
-    let address = proxies.client(origin.remote_address.ip(), &origin.forwarded_for);
     let Credentials::ApiKey(secret) = credentials;
     let token = SessionToken::parse(secret.expose()).ok_or(RequestError::Unauthenticated)?;
     let found = app.store.live_session(token.hash(), app.clock.now()).await;
@@ -72,7 +70,10 @@ pub(crate) async fn authenticate(
             record::caller(session.user_id, session.id);
             Ok(Caller {
                 session,
-                address,
+                address: app
+                    .policy
+                    .trusted_proxies
+                    .client(origin.remote_address.ip(), &origin.forwarded_for),
                 origin,
             })
         }

@@ -20,6 +20,7 @@ use dropshot::{
 use http::{Method, Response, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::app::App;
 use crate::log;
@@ -27,10 +28,15 @@ use crate::log;
 /// How long the database may take to answer. Shorter than the timeout of a probe (1 s in Kubernetes, by default).
 const DATABASE_TIMEOUT: Duration = Duration::from_millis(900);
 
+/// How long reading the key file may take.
+const KEYS_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// What the listener reports on.
 pub(super) struct Internal {
     pub(super) app: Arc<App>,
     pub(super) metrics: PrometheusHandle,
+    /// Held while the key file is read.
+    pub(super) key_check: Arc<Mutex<()>>,
     /// Whether the server is about to stop.
     pub(super) is_draining: Arc<AtomicBool>,
 }
@@ -104,6 +110,7 @@ async fn check(internal: &Internal) -> [(&'static str, Option<String>); 5] {
     let health = app.store.health(DATABASE_TIMEOUT).await;
     let pending = health.as_ref().map_or(0, |health| health.pending.len());
     let stopping = is_draining.load(Ordering::Relaxed);
+    let keys = check_keys(internal).await;
     [
         ("server", stopping.then(|| "is stopping".to_owned())),
         ("database", health.err().map(|error| log::chain(&error))),
@@ -111,12 +118,27 @@ async fn check(internal: &Internal) -> [(&'static str, Option<String>); 5] {
             "migrations",
             (pending > 0).then(|| format!("{pending} pending: run `arklow migrate up`")),
         ),
-        (
-            "keys",
-            app.keys.check().err().map(|error| log::chain(&error)),
-        ),
+        ("keys", keys),
         ("disk", app.store.failure().map(|error| log::chain(&error))),
     ]
+}
+
+/// Reads the key file on a thread that may wait for it: on a network file system a read can hang. While one does, no other
+/// begins, so that probes do not use up the threads.
+async fn check_keys(internal: &Internal) -> Option<String> {
+    let checking = async {
+        let turn = Arc::clone(&internal.key_check).lock_owned().await;
+        let app = Arc::clone(&internal.app);
+        let reading = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            app.keys.check().err().map(|error| log::chain(&error))
+        });
+        reading
+            .await
+            .unwrap_or_else(|error| Some(error.to_string()))
+    };
+    let checked = tokio::time::timeout(KEYS_TIMEOUT, checking).await;
+    checked.unwrap_or_else(|_| Some("the key file cannot be read in time".to_owned()))
 }
 
 async fn prometheus(rqctx: Context) -> Answered {

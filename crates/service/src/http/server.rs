@@ -275,6 +275,7 @@ fn start_internal(
     let internal = Internal {
         app: Arc::clone(app),
         metrics,
+        key_check: Arc::default(),
         is_draining: Arc::clone(&config.is_draining),
     };
     let description = internal::description().map_err(|error| failed(error.into()))?;

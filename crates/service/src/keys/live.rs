@@ -80,10 +80,20 @@ impl Keys {
         }
     }
 
+    /// Does something with the file on a thread that may wait for it: on a network file system it can hang. Returns the
+    /// default if that panics.
+    async fn at<T: Default + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> T + Send + 'static,
+    ) -> T {
+        let file = self.file.clone();
+        let done = tokio::task::spawn_blocking(move || work(&file)).await;
+        done.unwrap_or_default()
+    }
+
     async fn try_reload(&self, store: &Store) -> Result<(), KeysError> {
         // Before it is read. If it changes meanwhile, the former one is held until it is read again.
-        let held = hold(&self.file);
-        let stamp = stamp(&self.file);
+        let (held, stamp) = self.at(|file| (hold(file), stamp(file))).await;
         let keyring = reopen(store, &self.file, self.clock.now()).await?;
         *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
         if !is_same(&self.current(), &keyring) {
@@ -104,7 +114,7 @@ impl Keys {
                 is_marked = mark_used(store, &self.file, &self.current()).await;
             }
             let seen = *self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = stamp(&self.file);
+            let found = self.at(stamp).await;
             if found != seen {
                 match self.try_reload(store).await {
                     Ok(()) => {}
