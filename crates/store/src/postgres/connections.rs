@@ -14,7 +14,7 @@ use diesel::connection::TransactionManager as _;
 use diesel::result::Error;
 use diesel_async::async_connection_wrapper::BlockOn as _;
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tracing::warn;
 
 use super::Conn;
@@ -86,9 +86,9 @@ impl Connections {
 
     fn start_worker(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = UnusedRuntime::new()?;
         self.queue.spawn("arklow-postgres", |queue| {
-            wire::settle(runtime);
+            wire::settle(runtime.take());
             let mut worker = Worker { shared, conn: None };
             while let Some(job) = queue.take() {
                 job.run(&mut worker);
@@ -109,6 +109,29 @@ impl Connections {
 impl Drop for Connections {
     fn drop(&mut self) {
         self.queue.reject_new();
+    }
+}
+
+/// A runtime that no thread has taken yet. Dropping a runtime panics in a future, as where a thread cannot be started or
+/// is not needed any more; this does not.
+struct UnusedRuntime(Option<Runtime>);
+
+impl UnusedRuntime {
+    fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn take(mut self) -> Runtime {
+        self.0.take().expect("it is taken once")
+    }
+}
+
+impl Drop for UnusedRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -255,4 +278,16 @@ fn part(conn: Conn) {
         }
     });
     wire::end();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn runtime_that_no_thread_takes_is_dropped_in_a_future() {
+        drop(UnusedRuntime::new().unwrap());
+        let taken = UnusedRuntime::new().unwrap().take();
+        taken.shutdown_background();
+    }
 }
