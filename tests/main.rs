@@ -20,6 +20,7 @@
 //! | `client` | the client as a service uses it, and its stand-ins for the server |
 //! | `mock` | the mock server: every answer of the contract, and requests checked as by the server |
 //! | `keys` | rotating and retiring root keys while a server runs |
+//! | `notifications` | messages to users reach a webhook or a mail server |
 //! | `outages` | PostgreSQL behind pools, hosts that are mute, standbys and failovers |
 //! | `postgres` | a PostgreSQL server that goes away, is full, or wants TLS |
 //! | `commands`, `serving` | the command line, starting and stopping |
@@ -54,6 +55,7 @@ mod harness;
 mod internal;
 mod keys;
 mod mock;
+mod notifications;
 mod operators;
 mod outages;
 mod postgres;

@@ -33,6 +33,9 @@ const COMMANDS: &[(&str, Leaves)] = &[
     ("keys rotate", Record("mfa.key.rotated")),
     ("keys retire", Record("mfa.key.retired")),
     ("restored", Record("mfa.admin.restored")),
+    // What is given up can be retried.
+    ("outbox discard", Record("mfa.admin.messages_discarded")),
+    ("outbox retry", Record("mfa.admin.messages_retried")),
     ("user disable", Record("mfa.admin.user_disabled")),
     ("user enable", Record("mfa.admin.user_enabled")),
     ("user list", Record("mfa.admin.users_listed")),
@@ -59,6 +62,7 @@ const COMMANDS: &[(&str, Leaves)] = &[
         "restore",
         Nothing("the database that it puts in place has the records of `restored`"),
     ),
+    ("outbox list", Nothing("it reads the outbox")),
     ("audit list", Nothing("it reads the audit")),
     ("completions", Nothing("it prints a script")),
     ("man", Nothing("it writes pages")),
@@ -175,6 +179,8 @@ async fn t43_every_change_by_a_command_is_on_record_with_the_account_that_made_i
             }
             "keys rotate" | "restored" | "user list" => vec![],
             "keys retire" => vec!["--id", &key],
+            "outbox discard" => vec!["--before", "0s"],
+            "outbox retry" => vec!["--all"],
             other => panic!("`{other}` has no arguments here"),
         };
         let arguments: Vec<String> = name
@@ -196,9 +202,14 @@ async fn t43_every_change_by_a_command_is_on_record_with_the_account_that_made_i
         assert_eq!(events, [begun, vec![*event]].concat(), "{name}");
         for record in new {
             assert_eq!(actor(record), expected, "{name}");
-            let is_of_nobody = ["mfa.key.", "mfa.admin.restore", "mfa.admin.users_"]
-                .iter()
-                .any(|start| event.starts_with(start));
+            let is_of_nobody = [
+                "mfa.key.",
+                "mfa.admin.restore",
+                "mfa.admin.users_",
+                "mfa.admin.messages_",
+            ]
+            .iter()
+            .any(|start| event.starts_with(start));
             assert!(
                 is_of_nobody || record.user_id.is_some(),
                 "{name}: {record:?}"

@@ -129,7 +129,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         "--out",
         "--connections",
     ];
-    let commands: [&[&str]; 31] = [
+    let commands: [&[&str]; 34] = [
         &["dev"],
         &["dev", "code"],
         &["mock"],
@@ -154,6 +154,9 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         &["keys", "rotate"],
         &["keys", "retire"],
         &["audit", "list"],
+        &["outbox", "list"],
+        &["outbox", "retry"],
+        &["outbox", "discard"],
         &["restored"],
         &["backup"],
         &["restore"],
@@ -181,6 +184,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         include_str!("../docs/commands.md"),
         include_str!("../docs/install.md"),
         include_str!("../docs/monitor.md"),
+        include_str!("../docs/notifications.md"),
         include_str!("../docs/operations.md"),
         include_str!("../docs/scaling.md"),
         include_str!("../docs/security.md"),

@@ -1,8 +1,8 @@
 //! Ids: random 63-bit integers, written as decimal text.
 //!
 //! Random, so that ids reveal neither counts nor other ids; 63 bits and never zero, so
-//! that every database holds them as a positive `BIGINT`. Records of the audit are the exception:
-//! the database numbers them, because their order is part of what they say.
+//! that every database holds them as a positive `BIGINT`. Records of the audit and messages are the
+//! exception: the database numbers them, because their order is part of what they say.
 
 use std::fmt;
 use std::str::FromStr;
@@ -77,6 +77,10 @@ id! {
 id! {
     /// One record of the audit; the later record has the greater id.
     AuditId
+}
+id! {
+    /// One message in the outbox; the later message has the greater id.
+    MessageId
 }
 random_id!(UserId, SessionId, DeviceId);
 

@@ -5,7 +5,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `ids` | [`UserId`], [`SessionId`], [`DeviceId`], [`AuditId`] |
+//! | `ids` | [`UserId`], [`SessionId`], [`DeviceId`], [`AuditId`], [`MessageId`] |
 //! | `random` | where random bytes come from |
 //! | `keys` | the [`Keyring`]: root keys, what is derived from them, the key file |
 //! | `backup_codes` | [`BackupCode`], [`BackupCodes`], and what is kept of them ([`CodeSet`]) |
@@ -46,7 +46,7 @@ pub use backup_codes::{
 pub use characters::is_invisible;
 pub use denial::Denial;
 pub use device::{Device, DeviceName, DeviceState};
-pub use ids::{AuditId, DeviceId, NotAnId, SessionId, UserId};
+pub use ids::{AuditId, DeviceId, MessageId, NotAnId, SessionId, UserId};
 pub use keys::{KeyCheck, KeyFileError, KeyId, Keyring, NotAKeyId, RootKey};
 pub use limits::RateLimit;
 pub use lockout::{Consequence, LockoutPolicy};

@@ -18,8 +18,10 @@ mod healthcheck;
 mod keys;
 mod migrate;
 mod mock;
+mod notifications;
 pub(crate) mod open;
 mod operator;
+mod outbox;
 pub(crate) mod output;
 mod pages;
 mod restore;
@@ -46,6 +48,7 @@ use self::healthcheck::HealthcheckArgs;
 use self::keys::KeysCommand;
 use self::migrate::MigrateCommand;
 use self::mock::MockArgs;
+use self::outbox::OutboxCommand;
 use self::pages::{CompletionsArgs, ManArgs};
 use self::restore::RestoreArgs;
 use self::restored::RestoredArgs;
@@ -131,6 +134,9 @@ pub(crate) enum Command {
     /// Read what was tried and done, and keep it elsewhere.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// List the messages to users, and deliver or give up those that failed.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
     /// Check an installation: database, keys, clock, disk, limits; with a hint for each fault. Changes nothing.
     ///
     /// Takes the flags of `serve`, and reads the same variables and file. Exit code 1 if a check failed; warnings
@@ -169,6 +175,7 @@ impl Command {
             | Self::Restore(_)
             | Self::Restored(_)
             | Self::Audit(_)
+            | Self::Outbox(_)
             | Self::Config(_)
             | Self::Doctor(_)
             | Self::Healthcheck(_)
@@ -240,6 +247,7 @@ async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
         Command::Restore(args) => restore::run(args, &sources).await,
         Command::Restored(args) => restored::run(args, &sources).await,
         Command::Audit(command) => audit::run(command, &sources).await,
+        Command::Outbox(command) => outbox::run(command, &sources).await,
         // They run before there is a runtime.
         Command::Config(_)
         | Command::Healthcheck(_)

@@ -9,6 +9,7 @@
 //! | `app`, `policy` | what operations work with; the settings of an operator | both |
 //! | `client_ip`, `denials` | where a request comes from, and the limit for it; the limit for denied changes | both |
 //! | `sources`, `signals` | the clock and the random bytes; the signals that stop a process | both |
+//! | `notify` | delivers messages to users, by webhook or mail | both |
 //! | `retention` | deletes rows that have served their purpose | both |
 //! | `log`, `metrics` | the log on standard error; what is counted | both |
 
@@ -21,6 +22,7 @@ mod keys;
 mod log;
 mod metrics;
 mod mock;
+mod notify;
 mod policy;
 mod retention;
 mod signals;

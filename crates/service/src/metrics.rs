@@ -22,6 +22,7 @@ const QUEUED: &str = "arklow_store_queued_jobs";
 const CONNECTIONS: &str = "arklow_store_connections";
 const WAL_BYTES: &str = "arklow_store_wal_bytes";
 const OUTBOX_AGE: &str = "arklow_outbox_oldest_seconds";
+const NOTIFICATIONS: &str = "arklow_notifications_total";
 const KEY_AGE: &str = "arklow_key_age_seconds";
 const UP: &str = "arklow_database_up";
 const INFO: &str = "arklow_build_info";
@@ -80,6 +81,14 @@ fn describe() {
         LIMITED,
         "Requests that a rate limit denied, by limit (address, denied, user)"
     );
+    describe_counter!(
+        NOTIFICATIONS,
+        "Attempts to deliver a message to a user, by result (delivered, failed, dead)"
+    );
+    // Prometheus sees no increase in a counter that begins above zero, and one dead letter is enough for an alert.
+    for result in ["delivered", "failed", "dead"] {
+        counter!(NOTIFICATIONS, "result" => result).absolute(0);
+    }
     describe_gauge!(
         QUEUED,
         "Jobs that wait for the database, by lane (read, write)"
@@ -140,6 +149,11 @@ pub(crate) fn locked(what: &'static str) {
 /// Counts a request that a rate limit denied.
 pub(crate) fn limited(limit: &'static str) {
     counter!(LIMITED, "limit" => limit).increment(1);
+}
+
+/// Counts an attempt to deliver a message. `dead` is the last one of a message.
+pub(crate) fn notified(result: &'static str) {
+    counter!(NOTIFICATIONS, "result" => result).increment(1);
 }
 
 /// Sets the gauges. `health` is what the database answered, if it did.

@@ -133,6 +133,10 @@ words! {
         UsersHeld = "mfa.admin.users_held",
         /// A backup was restored, and what it would revive was invalidated.
         Restored = "mfa.admin.restored",
+        /// An operator made dead letters wait again; `attempts` is their number.
+        MessagesRetried = "mfa.admin.messages_retried",
+        /// An operator gave up messages that waited; `attempts` is their number.
+        MessagesDiscarded = "mfa.admin.messages_discarded",
     }
 }
 
@@ -166,7 +170,9 @@ impl AuditEvent {
             | Self::UsersListed
             | Self::RestoreStarted
             | Self::UsersHeld
-            | Self::Restored => false,
+            | Self::Restored
+            | Self::MessagesRetried
+            | Self::MessagesDiscarded => false,
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Health {
     /// The numbers of the migrations that the program knows and the database lacks. An open database lacks none, until
     /// another program takes one back.
     pub pending: Vec<String>,
-    /// When the oldest message that waits in the outbox was written; `None` if none waits.
+    /// When the oldest message that waits in the outbox was written; `None` if none waits. Dead letters do not wait.
     pub oldest_message: Option<DateTime<Utc>>,
     /// When each key was first used, without the retired ones.
     pub keys: Vec<(KeyId, DateTime<Utc>)>,

@@ -16,6 +16,7 @@
 //! | `migrations`, `copy`, `tables` | which changes the tables have; moving from SQLite to PostgreSQL |
 //! | `backup` | copying an SQLite file while it is in use, and checking such a copy |
 //! | `retention` | deleting rows that have served their purpose |
+//! | `outbox` | the messages for users, and who delivers them |
 //! | `restore` | invalidating what a restored backup would revive |
 //! | `health` | what an operator watches |
 //! | `lockout` | failures in a row and their locks |
@@ -47,6 +48,7 @@ mod job_queue;
 mod keys;
 mod lockout;
 mod migrations;
+mod outbox;
 mod postgres;
 mod prepared;
 mod restore;
@@ -78,6 +80,9 @@ pub use health::{BATCH_JOBS, Health, Load, SYNC_SECONDS};
 pub use keys::{KeyUsage, RecordKey, Reseal, Resealed, RetireKey};
 pub use lockout::UnlockUser;
 pub use migrations::MigrationState;
+pub use outbox::{
+    ClaimMessages, Message, MessageEntry, MessageFilter, MessageState, Settle, Settled,
+};
 pub use restore::{Batch, DeviceBatch, Hold, RestoredRows};
 pub use retention::{Prunable, Pruned};
 pub use sessions::{CreateSession, NewSession, RevokeSession, SessionEntry};

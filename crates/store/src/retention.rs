@@ -12,7 +12,7 @@ pub enum Prunable {
     Sessions,
     /// Devices that were not confirmed in time.
     Enrollments,
-    /// Messages in the outbox that were delivered.
+    /// Messages in the outbox that were delivered, or are dead letters.
     Messages,
     /// Audit records, except the newest one. They are deleted from the first one on and without a gap: a process that
     /// looks for the records that it acknowledged takes those before the first one for deleted, and others for lost.

@@ -86,6 +86,10 @@ diesel::table! {
         user_id -> BigInt,
         device_id -> Nullable<BigInt>,
         delivered_at -> Nullable<BigInt>,
+        attempts -> BigInt,
+        due_at -> BigInt,
+        failed_at -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
     }
 }
 
@@ -101,4 +105,15 @@ diesel::table! {
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(devices -> users (user_id));
 diesel::joinable!(memberships -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(users, memberships, sessions, devices, audit, keys);
+diesel::joinable!(outbox -> users (user_id));
+diesel::joinable!(outbox -> devices (device_id));
+diesel::joinable!(outbox -> audit (audit_id));
+diesel::allow_tables_to_appear_in_same_query!(
+    users,
+    memberships,
+    sessions,
+    devices,
+    audit,
+    outbox,
+    keys
+);

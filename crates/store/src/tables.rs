@@ -153,6 +153,10 @@ tables! {
         user_id: i64,
         device_id: Option<i64>,
         delivered_at: Option<i64>,
+        attempts: i64,
+        due_at: i64,
+        failed_at: Option<i64>,
+        last_error: Option<String>,
     }
     Keys keys KeyRow {
         id: String,

@@ -1,5 +1,7 @@
 //! The arguments that several commands share, and the types of their values.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -57,7 +59,7 @@ pub(crate) struct DatabaseArgs {
         hide_env_values = true,
         value_name = "URL",
         default_value = "sqlite:arklow.db",
-        value_parser = DatabaseUrlParser("--database-url")
+        value_parser = SecretParser::<DatabaseUrl>::of("--database-url <URL>")
     )]
     pub(crate) database_url: DatabaseUrl,
 }
@@ -174,23 +176,45 @@ pub(super) fn issuer(text: &str) -> Result<String, String> {
     }
 }
 
-/// As the derived parser, but silent about the text: a URL may hold a password.
-#[derive(Clone)]
-pub(super) struct DatabaseUrlParser(pub(super) &'static str);
+/// As the derived parser, but silent about the text: it is a secret, or a URL with one.
+pub(super) struct SecretParser<T> {
+    /// The flag and the name of its value.
+    flag: &'static str,
+    parses: PhantomData<fn() -> T>,
+}
 
-impl TypedValueParser for DatabaseUrlParser {
-    type Value = DatabaseUrl;
+impl<T> SecretParser<T> {
+    pub(super) fn of(flag: &'static str) -> Self {
+        Self {
+            flag,
+            parses: PhantomData,
+        }
+    }
+}
+
+impl<T> Clone for SecretParser<T> {
+    fn clone(&self) -> Self {
+        Self::of(self.flag)
+    }
+}
+
+impl<T> TypedValueParser for SecretParser<T>
+where
+    T: FromStr + Clone + Send + Sync + 'static,
+    T::Err: fmt::Display,
+{
+    type Value = T;
 
     fn parse_ref(
         &self,
         command: &clap::Command,
         _: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
-    ) -> Result<DatabaseUrl, clap::Error> {
-        // What is not UTF-8 is no URL that is known.
+    ) -> Result<T, clap::Error> {
+        // What is not UTF-8 is no URL and no secret that is known.
         let parsed = value.to_str().unwrap_or_default().parse();
-        parsed.map_err(|error| {
-            let message = format!("invalid value for '{} <URL>': {error}\n", self.0);
+        parsed.map_err(|error: T::Err| {
+            let message = format!("invalid value for '{}': {error}\n", self.flag);
             clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
     }
@@ -219,6 +243,8 @@ pub(crate) struct Within<const LEAST_MS: u64, const MOST_S: u64>(Duration);
 pub(crate) type Wait = Within<1, { 60 * 60 }>;
 /// A pause that may be left out: at most ten minutes.
 pub(crate) type Pause = Within<0, { 10 * 60 }>;
+/// A pause between two attempts: at most a week.
+pub(crate) type RetryPause = Within<1, { 7 * 24 * 60 * 60 }>;
 /// How long a session lives: at most 30 days, as NIST SP 800-63B-4 recommends at AAL1.
 pub(crate) type SessionTtl = Within<1_000, { 30 * 24 * 60 * 60 }>;
 /// How long a second factor counts, or its lock lasts: at most 24 hours, as NIST SP 800-63B-4

@@ -360,7 +360,13 @@ fn listed(args: &PrintArgs, layers: &Layers, matches: &ArgMatches) -> (String, V
         };
         let values: Vec<String> = match arg.is_hide_env_values_set() {
             // It prints without its password.
-            true => vec![args.serve.database.database_url.to_string()],
+            true if name == "database-url" => vec![args.serve.database.database_url.to_string()],
+            true => {
+                writeln!(text, "# {name} is a secret and set by {source}")
+                    .expect("a string takes everything");
+                all.insert(name.to_owned(), json!({ "value": null, "source": source }));
+                continue;
+            }
             false => matches
                 .get_raw(arg.get_id().as_str())
                 .into_iter()

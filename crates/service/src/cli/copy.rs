@@ -6,7 +6,7 @@ use arklow_store::{CopyError, CopyProgress};
 use serde_json::json;
 
 use super::open::{closing, open_existing_by};
-use crate::cli::args::{DatabaseUrlParser, OutputArgs};
+use crate::cli::args::{OutputArgs, SecretParser};
 use crate::cli::error::{CliError, DatabaseFlag};
 use crate::cli::output::{self, Format, Progress};
 use arklow_store::DatabaseUrl;
@@ -20,7 +20,7 @@ pub(crate) struct CopyArgs {
         env = "ARKLOW_COPY_FROM",
         hide_env_values = true,
         value_name = "URL",
-        value_parser = DatabaseUrlParser("--from")
+        value_parser = SecretParser::<DatabaseUrl>::of("--from <URL>")
     )]
     pub(crate) from: DatabaseUrl,
     /// Where they are to be: `postgres://` and so on.
@@ -29,7 +29,7 @@ pub(crate) struct CopyArgs {
         env = "ARKLOW_COPY_TO",
         hide_env_values = true,
         value_name = "URL",
-        value_parser = DatabaseUrlParser("--to")
+        value_parser = SecretParser::<DatabaseUrl>::of("--to <URL>")
     )]
     pub(crate) to: DatabaseUrl,
     #[command(flatten)]

@@ -228,8 +228,7 @@ async fn check_clock(store: &Store, sources: &Sources) -> Check {
 }
 
 fn check_outbox(health: &Health, sources: &Sources) -> Check {
-    let hint =
-        "users get no messages: start the program that delivers the outbox, if there should be one";
+    let hint = "users get no messages: see `arklow outbox list`, and --webhook-url or --smtp-url of `serve`";
     match health.oldest_message {
         None => Check::new("outbox", State::Ok, "empty", hint),
         Some(oldest) => {

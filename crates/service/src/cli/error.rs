@@ -16,6 +16,7 @@ use crate::cli::backup_error::BackupFileError;
 use crate::cli::text::{self, Invalidated};
 use crate::http::server::ServerError;
 use crate::keys::KeysError;
+use crate::notify::{MailError, WebhookError};
 use crate::signals::SignalsError;
 
 /// The flag that names a database.
@@ -117,6 +118,10 @@ pub(crate) enum CliError {
     },
     #[error("the server at {0} is not ready")]
     NotReady(SocketAddr),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Mail(#[from] MailError),
     #[error("the time of the backup is in the future (--since)")]
     SinceFuture,
     #[error("cannot read `{}` (--audit)", path.display())]
@@ -377,6 +382,8 @@ impl CliError {
             | Self::Output(_)
             | Self::Runtime(_)
             | Self::Signals(_)
+            | Self::Webhook(_)
+            | Self::Mail(_)
             | Self::Server(_) => None,
         }
     }

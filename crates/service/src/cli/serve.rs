@@ -16,6 +16,7 @@ use super::args::{
     issuer,
 };
 use super::error::CliError;
+use super::notifications::NotificationArgs;
 use super::{open, output};
 use crate::app::App;
 use crate::client_ip::TrustedProxies;
@@ -119,6 +120,8 @@ pub(crate) struct ServeArgs {
     pub(crate) factors: FactorArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) notifications: NotificationArgs,
     #[command(flatten)]
     pub(crate) retention: RetentionArgs,
 }
@@ -432,6 +435,7 @@ impl ServeArgs {
             drain_delay: self.drain_delay.get(),
             is_draining: Arc::default(),
             retention: self.retention.get(),
+            notifier: None,
             served: ServedDatabase::default(),
         }
     }
@@ -488,10 +492,13 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
     let serving = async {
         open::check_clock(&store, &sources, args.check_clock).await?;
         config.served = open::served(url, &store);
+        let policy = args.policy();
+        config.notifier = args
+            .notifications
+            .notifier(&args.factors.issuer, &sources)?;
         warn_of_plain_http(config.listen);
         let (keyring, path) = open::open_keys(&store, url, &args.keys, &sources).await?;
         let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
-        let policy = args.policy();
         let app = App::new(store.clone(), keys, sources, policy);
         if args.limits.limits == Switch::Off {
             warn_of_no_limits();

@@ -27,6 +27,7 @@ pub(crate) use crate::http::listener::Timeouts;
 use crate::http::listener::{Limits, Listener};
 use crate::log::{self, ServedDatabase};
 use crate::metrics;
+use crate::notify::Notifier;
 use crate::retention::Retention;
 use crate::signals::{Hangup, Signals, SignalsError};
 
@@ -69,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) is_draining: Arc<AtomicBool>,
     /// How long rows are kept that have served their purpose.
     pub(crate) retention: Retention,
+    /// What delivers the messages to users, if anything.
+    pub(crate) notifier: Option<Notifier>,
     /// What is served, for the log.
     pub(crate) served: ServedDatabase,
 }
@@ -112,22 +115,33 @@ pub(crate) enum ServerError {
 /// Serves the application until a signal, as [`until_signal`] does, or until the database failed.
 pub(crate) async fn serve<E: From<ServerError>>(
     app: App,
-    config: Config,
+    mut config: Config,
     ready: impl FnOnce(SocketAddr) -> Result<(), E>,
 ) -> Result<(), E> {
     let store = app.store.clone();
     let app = Arc::new(app);
     let server = Server::new(Arc::clone(&app));
     let retention = config.retention;
+    let notifier = config.notifier.take();
+    let notifying = async {
+        match &notifier {
+            Some(notifier) => notifier.watch(&store).await,
+            None => std::future::pending().await,
+        }
+    };
     let background = async {
         tokio::select! {
             never = app.keys.watch(&store) => match never {},
             never = app.denials.watch(&store, app.clock.as_ref()) => match never {},
             never = retention.watch(&store, app.clock.as_ref()) => match never {},
+            never = notifying => match never {},
             failure = store.failed() => ServerError::DatabaseFailed(failure),
         }
     };
     let end = async {
+        if let Some(notifier) = &notifier {
+            notifier.finish().await;
+        }
         app.denials.flush(&store, app.clock.now()).await;
         store.close().await;
     };

@@ -34,6 +34,7 @@ pub(crate) fn read(conn: &mut Conn, known: &[String]) -> Result<Health, QueryErr
     let is_applied = |number: &&String| applied.iter().any(|row| row.version == **number);
     let oldest: Option<i64> = outbox::table
         .filter(outbox::delivered_at.is_null())
+        .filter(outbox::failed_at.is_null())
         .order(outbox::id)
         .select(outbox::at)
         .first(conn)

@@ -17,6 +17,7 @@ pub(crate) mod health;
 pub(crate) mod keys;
 mod limits;
 pub(crate) mod lockout;
+pub(crate) mod outbox;
 pub(crate) mod restore;
 pub(crate) mod retention;
 mod rows;

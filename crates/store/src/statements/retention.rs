@@ -91,8 +91,11 @@ pub(crate) fn delete(
         }
         Prunable::Messages => {
             let page = outbox::id.gt(after).and(outbox::id.le(last));
-            let delivered = outbox::delivered_at.assume_not_null().lt(before);
-            diesel::delete(outbox::table.filter(page).filter(delivered)).execute(conn)?
+            let ended = outbox::delivered_at
+                .assume_not_null()
+                .lt(before)
+                .or(outbox::failed_at.assume_not_null().lt(before));
+            diesel::delete(outbox::table.filter(page).filter(ended)).execute(conn)?
         }
         Prunable::Audit => {
             let page = audit::id.gt(after).and(audit::id.le(last));

@@ -1,0 +1,559 @@
+//! Messages to users reach a webhook or a mail server: signed, in order, once more at most after a crash.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::{Home, NO_LIMITS, Server, TEST_TIMEOUT, string, text};
+
+const SECRET: &str = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU=";
+const FORMER: &str = "whsec_emVicmF6ZWJyYXplYnJhemVicmF6ZWJyYXplYnJhMDE=";
+const QUICK: &str = "20ms,20ms,20ms,20ms,20ms,20ms";
+
+/// A request to a webhook.
+#[derive(Debug, Clone)]
+struct Hook {
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Hook {
+    fn id(&self) -> &str {
+        &self.headers["webhook-id"]
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
+
+    fn user(&self) -> String {
+        string(&self.json()["data"]["user_id"])
+    }
+
+    /// Checks the signatures as a receiver does that has `secret`.
+    fn is_signed_with(&self, secret: &str) -> bool {
+        let key = STANDARD.decode(&secret["whsec_".len()..]).expect("base64");
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
+        let timestamp = &self.headers["webhook-timestamp"];
+        let signed = format!("{}.{timestamp}.{}", self.id(), self.body);
+        let signatures = self.headers["webhook-signature"].split(' ');
+        signatures
+            .filter_map(|signature| STANDARD.decode(signature.strip_prefix("v1,")?).ok())
+            .any(|tag| ring::hmac::verify(&key, signed.as_bytes(), &tag).is_ok())
+    }
+}
+
+type Answering = dyn Fn(&Hook, usize) -> (u16, Duration) + Send + Sync;
+
+/// A webhook that keeps what it gets, and answers a request and its number as it is told.
+struct Receiver {
+    url: String,
+    hooks: Arc<Mutex<Vec<Hook>>>,
+}
+
+impl Receiver {
+    async fn start(
+        answering: impl Fn(&Hook, usize) -> (u16, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let hooks: Arc<Mutex<Vec<Hook>>> = Arc::default();
+        let (kept, answering): (_, Arc<Answering>) = (Arc::clone(&hooks), Arc::new(answering));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(receive(stream, Arc::clone(&kept), Arc::clone(&answering)));
+            }
+        });
+        Self {
+            url: format!("http://{address}/hook"),
+            hooks,
+        }
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        self.hooks.lock().expect("no panic").clone()
+    }
+
+    /// Waits for so many requests.
+    async fn wait_for(&self, count: usize) -> Vec<Hook> {
+        let started = Instant::now();
+        loop {
+            let hooks = self.hooks();
+            if hooks.len() >= count {
+                return hooks;
+            }
+            assert!(started.elapsed() < TEST_TIMEOUT, "{hooks:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn serve(&self, home: &Home, retries: &str) -> Server {
+        let flags = ["--webhook-url", &self.url, "--notify-retries", retries];
+        let mut command = home.arklow();
+        command
+            .env("ARKLOW_WEBHOOK_SECRET", format!("{SECRET},{FORMER}"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args([&flags[..], NO_LIMITS].concat());
+        Server::spawn(&mut command)
+    }
+}
+
+async fn receive(stream: TcpStream, kept: Arc<Mutex<Vec<Hook>>>, answering: Arc<Answering>) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut headers = BTreeMap::new();
+        loop {
+            let mut line = String::new();
+            match stream.read_line(&mut line).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) if line == "\r\n" => break,
+                Ok(_) => {
+                    if let Some((name, value)) = line.trim_end().split_once(": ") {
+                        headers.insert(name.to_lowercase(), value.to_owned());
+                    }
+                }
+            }
+        }
+        let length = headers["content-length"].parse().expect("a length");
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.expect("a body");
+        let hook = Hook {
+            headers,
+            body: String::from_utf8(body).expect("UTF-8"),
+        };
+        let number = {
+            let mut kept = kept.lock().expect("no panic");
+            kept.push(hook.clone());
+            kept.len()
+        };
+        let (status, pause) = answering(&hook, number);
+        tokio::time::sleep(pause).await;
+        let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How many messages are in a state, by `arklow outbox list`.
+fn listed(home: &Home, state: &str) -> Vec<Value> {
+    let output = home.output(&["outbox", "list", "--state", state, "--json"]);
+    let lines = text(&output.stdout);
+    let lines = lines.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+async fn wait_for(home: &Home, state: &str, count: usize) -> Vec<Value> {
+    let started = Instant::now();
+    loop {
+        let found = listed(home, state);
+        if found.len() == count {
+            return found;
+        }
+        assert!(started.elapsed() < TEST_TIMEOUT, "{state}: {found:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhook_gets_signed_messages_in_the_order_of_each_user() {
+    let home = Home::new();
+    let (ada, bob) = (home.caller("ada"), home.caller("bob"));
+    let slow = ada.user.clone();
+    // Ada's first message fails three times; what comes after it waits, and Bob's messages do not.
+    let receiver = Receiver::start(move |hook, number| {
+        let fails = hook.user() == slow && number <= 4;
+        (if fails { 500 } else { 204 }, Duration::ZERO)
+    })
+    .await;
+    let server = receiver.serve(&home, QUICK);
+    let mut codes = Vec::new();
+    for caller in [&ada, &bob, &ada] {
+        codes.extend(server.by(caller).regenerate().await.backup_codes());
+    }
+    server.by(&ada).redeem(&codes[20]).await.assert_valid();
+    // Two devices by an operator, three sets, one code.
+    let delivered = wait_for(&home, "delivered", 6).await;
+    assert!(listed(&home, "waiting").is_empty() && listed(&home, "dead").is_empty());
+    let hooks = receiver.hooks();
+    for user in [&ada.user, &bob.user] {
+        let mut ids: Vec<i64> = hooks
+            .iter()
+            .filter(|hook| hook.user() == *user)
+            .map(|hook| hook.id()["msg_".len()..].parse().expect("a number"))
+            .collect();
+        assert!(ids.is_sorted(), "{user}: {ids:?}");
+        ids.dedup();
+        let of_user = delivered.iter().filter(|entry| entry["user_id"] == **user);
+        assert_eq!(ids.len(), of_user.count());
+    }
+    let adas_first = hooks.iter().filter(|hook| hook.user() == ada.user);
+    let attempts = adas_first
+        .clone()
+        .filter(|hook| hook.id() == adas_first.clone().next().expect("one").id());
+    assert!(attempts.count() > 1, "the id stays the same");
+    for hook in &hooks {
+        assert!(hook.is_signed_with(SECRET) && hook.is_signed_with(FORMER));
+        let mut forged = hook.clone();
+        forged.body = forged.body.replace("mfa.", "MFA.");
+        assert!(!forged.is_signed_with(SECRET));
+        for code in &codes {
+            assert!(
+                !hook.body.contains(code.as_str()),
+                "a code in {}",
+                hook.body
+            );
+        }
+    }
+    let used = hooks.last().expect("a message").json();
+    let of_bob = |hook: &&Hook| hook.user() == bob.user && hook.body.contains("regenerated");
+    let replaced = hooks.iter().find(of_bob).expect("a message").json();
+    assert_eq!(used["type"], "mfa.verify.backup_code");
+    assert_eq!(replaced["type"], "mfa.backup_codes.regenerated");
+    assert_eq!(replaced["data"]["email"], "bob@example.com");
+    assert_eq!(replaced["data"]["device_id"], bob.device);
+    assert_eq!(replaced["data"]["device_name"], "Phone");
+    assert_eq!(replaced["data"]["remote_address"], "127.0.0.1");
+    assert_eq!(replaced["data"]["by_operator"], false);
+    let printed = server.printed();
+    assert!(
+        printed.contains("message not delivered; next attempt in"),
+        "{printed}"
+    );
+    assert!(
+        !printed.contains("whsec_") && !printed.contains("/hook"),
+        "{printed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_listed_and_delivered_after_a_retry() {
+    let home = Home::new();
+    let (ada, bob) = (home.caller("ada"), home.caller("bob"));
+    let (gone, is_well) = (
+        ada.user.clone(),
+        Arc::new(std::sync::atomic::AtomicBool::new(false)),
+    );
+    let switch = Arc::clone(&is_well);
+    let receiver = Receiver::start(move |hook, _| {
+        let status = match switch.load(std::sync::atomic::Ordering::SeqCst) {
+            true => 200,
+            // Wanted no more, and failed for ever.
+            false if hook.user() == gone => 410,
+            false => 503,
+        };
+        (status, Duration::ZERO)
+    })
+    .await;
+    let server = receiver.serve(&home, "10ms,10ms");
+    let dead = wait_for(&home, "dead", 2).await;
+    for entry in &dead {
+        let is_adas = entry["user_id"] == *ada.user;
+        assert_eq!(entry["attempts"], if is_adas { 1 } else { 3 }, "{entry}");
+        let status = if is_adas { "410" } else { "503" };
+        assert!(string(&entry["last_error"]).contains(status), "{entry}");
+    }
+    let printed = server.printed();
+    assert!(
+        printed.contains("arklow outbox list --state dead"),
+        "{printed}"
+    );
+    let retried = home.output(&["outbox", "retry", &string(&dead[0]["id"]), "99999"]);
+    assert!(text(&retried.stdout).contains("1 message is now waiting"));
+    assert!(text(&retried.stderr).contains("1 id is not that of a dead letter"));
+    is_well.store(true, std::sync::atomic::Ordering::SeqCst);
+    home.run(&["outbox", "retry", "--all"]);
+    wait_for(&home, "delivered", 2).await;
+    // A user whose letter is dead gets the next one.
+    server.by(&bob).regenerate().await.assert_ok();
+    wait_for(&home, "delivered", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_messages_can_be_given_up_before_the_first_delivery() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    home.vandal().run("UPDATE outbox SET at = at - 90000000000");
+    let discarded = home.run(&["outbox", "discard", "--before", "24h"]);
+    assert_eq!(discarded["messages"], 1);
+    let receiver = Receiver::start(|_, _| (200, Duration::ZERO)).await;
+    let server = receiver.serve(&home, QUICK);
+    server.by(&ada).regenerate().await.assert_ok();
+    let hooks = receiver.wait_for(1).await;
+    assert_eq!(hooks[0].json()["type"], "mfa.backup_codes.regenerated");
+    let dead = listed(&home, "dead");
+    assert_eq!(string(&dead[0]["last_error"]), "discarded by an operator");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_share_the_messages_and_send_none_twice() {
+    let home = Home::new();
+    let callers: Vec<_> = ["ada", "bob", "cyd", "dan"]
+        .map(|name| home.caller(name))
+        .into();
+    let receiver = Receiver::start(|_, _| (200, Duration::from_millis(30))).await;
+    let servers = [receiver.serve(&home, QUICK), receiver.serve(&home, QUICK)];
+    for turn in 0..24 {
+        let server = &servers[turn % 2];
+        server.by(&callers[turn % 4]).regenerate().await.assert_ok();
+    }
+    wait_for(&home, "delivered", 28).await;
+    let hooks = receiver.hooks();
+    let mut ids: Vec<&str> = hooks.iter().map(Hook::id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), hooks.len()), (28, 28));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_attempts_and_a_crash_repeats_them() {
+    let home = Home::new();
+    let ada = home.caller("ada");
+    let receiver = Receiver::start(|_, number| {
+        (
+            200,
+            Duration::from_millis(if number <= 2 { 700 } else { 0 }),
+        )
+    })
+    .await;
+    let mut server = receiver.serve(&home, QUICK);
+    receiver.wait_for(1).await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    assert_eq!(listed(&home, "delivered").len(), 1);
+
+    let mut server = receiver.serve(&home, QUICK);
+    server.by(&ada).regenerate().await.assert_ok();
+    receiver.wait_for(2).await;
+    server.signal("KILL");
+    server.wait();
+    let waiting = listed(&home, "waiting");
+    assert_eq!(
+        (waiting.len(), &waiting[0]["attempts"]),
+        (1, &Value::from(1))
+    );
+    let server = receiver.serve(&home, QUICK);
+    server.by(&ada).user().await.assert_ok();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        receiver.hooks().len(),
+        2,
+        "the claim of a crashed server holds"
+    );
+    // Its end comes.
+    home.vandal()
+        .run("UPDATE outbox SET due_at = 1 WHERE delivered_at IS NULL");
+    wait_for(&home, "delivered", 2).await;
+    let hooks = receiver.hooks();
+    assert_eq!(hooks.len(), 3);
+    assert_eq!(hooks[1].id(), hooks[2].id());
+}
+
+/// A mail server that keeps what it gets, and rejects recipients as it is told.
+struct MailServer {
+    url: String,
+    mails: Arc<Mutex<Vec<String>>>,
+}
+
+impl MailServer {
+    async fn start(reply: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mails: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (kept, reply) = (Arc::clone(&mails), Arc::new(reply));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (kept, reply) = (Arc::clone(&kept), Arc::clone(&reply));
+                tokio::spawn(async move { take_mail(stream, &kept, &*reply).await });
+            }
+        });
+        Self {
+            url: format!("smtp://{address}"),
+            mails,
+        }
+    }
+}
+
+async fn take_mail(
+    stream: TcpStream,
+    kept: &Mutex<Vec<String>>,
+    reply: &(dyn Fn(&str) -> &'static str + Send + Sync),
+) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 mail.example\r\n").await.ok()?;
+    let mut mail: Option<String> = None;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let answer = match (&mut mail, line.trim_end()) {
+            (Some(_), ".") => {
+                kept.lock().expect("no panic").extend(mail.take());
+                "250 taken"
+            }
+            (Some(mail), _) => {
+                mail.push_str(&line);
+                continue;
+            }
+            (None, "DATA") => {
+                mail = Some(String::new());
+                "354 go on"
+            }
+            (None, line) if line.starts_with("RCPT TO:") => reply(line),
+            (None, _) => "250 fine",
+        };
+        stream
+            .write_all(format!("{answer}\r\n").as_bytes())
+            .await
+            .ok()?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_has_the_text_of_its_event_and_rejected_recipients_are_dead_letters() {
+    let home = Home::new();
+    let (ada, _) = (home.caller("ada"), home.caller("nobody"));
+    let tries = Mutex::new(0);
+    let mail = MailServer::start(move |recipient| {
+        let mut tries = tries.lock().expect("no panic");
+        *tries += 1;
+        match recipient.contains("nobody") {
+            true => "550 no such user",
+            // A mail server that is busy at first.
+            false if *tries < 3 => "451 later",
+            false => "250 fine",
+        }
+    })
+    .await;
+    let templates = home.path().join("templates");
+    std::fs::create_dir(&templates).expect("a folder");
+    let own = "Subject: {{issuer}}: new codes\n\nDear {{name}}, {{device}} from {{address}}.\n";
+    std::fs::write(templates.join("codes-replaced.txt"), own).expect("written");
+    let folder = templates.display().to_string();
+    let server = home.serve(&[
+        "--smtp-url",
+        &mail.url,
+        "--mail-from",
+        "Arklow <mfa@arklow.example>",
+        "--mail-templates",
+        &folder,
+        "--notify-retries",
+        QUICK,
+    ]);
+    let codes = server.by(&ada).regenerate().await.backup_codes();
+    server.by(&ada).redeem(&codes[0]).await.assert_valid();
+    wait_for(&home, "delivered", 3).await;
+    let dead = wait_for(&home, "dead", 1).await;
+    assert!(
+        string(&dead[0]["last_error"]).contains("no such user"),
+        "{dead:?}"
+    );
+    let mails = mail.mails.lock().expect("no panic").clone();
+    let [added, replaced, used] = &mails[..] else {
+        panic!("{mails:#?}");
+    };
+    assert!(
+        added.contains("Subject: A device was added to your Arklow account"),
+        "{added}"
+    );
+    assert!(added.contains("From: an administrator"), "{added}");
+    assert!(
+        replaced.contains("Subject: Arklow: new codes"),
+        "{replaced}"
+    );
+    assert!(
+        replaced.contains("Dear ada, Phone from 127.0.0.1."),
+        "{replaced}"
+    );
+    assert!(
+        used.contains("Subject: A backup code of your Arklow account was used"),
+        "{used}"
+    );
+    for mail in &mails {
+        assert!(mail.contains("To: ada@example.com"), "{mail}");
+        assert!(mail.contains("From: Arklow <mfa@arklow.example>"), "{mail}");
+        assert!(mail.contains("Auto-Submitted: auto-generated"), "{mail}");
+        assert!(mail.contains("@arklow.example>"), "{mail}");
+        for code in &codes {
+            assert!(!mail.contains(code.as_str()), "{mail}");
+        }
+    }
+}
+
+#[test]
+fn wrong_notification_settings_are_refused_without_their_secrets() {
+    let home = Home::on_sqlite();
+    let url = "https://example.com/hunter2";
+    let folder = home.path().join("templates");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("locked.txt"), "Subject: a\n\n{{nam}}\n").expect("written");
+    let folder = folder.display().to_string();
+    let smtp = "smtps://ada:hunter2@mail.example.com";
+    for (arguments, words) in [
+        (&["--webhook-url", url][..], "--webhook-secret"),
+        (
+            &["--webhook-url", url, "--webhook-secret", "hunter2"],
+            "openssl rand -base64 32",
+        ),
+        (
+            &["--webhook-url", "http://hunter2.example.com/"],
+            "expected https",
+        ),
+        (&["--smtp-url", smtp], "--mail-from"),
+        (
+            &["--smtp-url", "smtp://ada:hunter2@mail.example.com"],
+            "?tls=required",
+        ),
+        (
+            &["--smtp-url", smtp, "--mail-from", "nobody"],
+            "mfa@example.com",
+        ),
+        (&["--mail-templates", &folder], "no field `nam`"),
+        (&["--notify-retries", "5s,soon"], "expected a duration"),
+        (
+            &[
+                "--webhook-url",
+                url,
+                "--webhook-secret",
+                SECRET,
+                "--smtp-url",
+                smtp,
+                "--mail-from",
+                "a@b.example",
+            ],
+            "cannot be used with",
+        ),
+    ] {
+        let output = home.output(&[&["serve"], arguments].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+        assert!(
+            !said.contains("hunter2") && !said.contains(SECRET),
+            "{said}"
+        );
+    }
+    let mut print = home.arklow();
+    print
+        .env("ARKLOW_WEBHOOK_SECRET", SECRET)
+        .args(["config", "print", "--webhook-url", url]);
+    let output = print.output().expect("the binary runs");
+    let printed = text(&output.stdout);
+    assert!(
+        printed.contains("# webhook-secret is a secret and set by ARKLOW_WEBHOOK_SECRET"),
+        "{printed}"
+    );
+    assert!(
+        !printed.contains("hunter2") && !printed.contains(SECRET),
+        "{printed}"
+    );
+}
