@@ -6,6 +6,7 @@
 //! | `cases` | one request for each documented answer |
 //! | `authenticator` | from the QR picture to a step-up and back, with an app and a reader that are not ours |
 //! | `threats` | each known attack, and that it fails |
+//! | `tls` | encrypted listeners, and certificates that are replaced |
 //! | `timing` | answers that must be indistinguishable take the same time |
 //! | `regenerate` | what a regeneration does and refuses |
 //! | `faults` | the answers to broken requests, sent byte by byte where a client library would not send them |
@@ -70,3 +71,4 @@ mod serving;
 mod threats;
 mod throwaway;
 mod timing;
+mod tls;

@@ -188,6 +188,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         include_str!("../docs/operations.md"),
         include_str!("../docs/scaling.md"),
         include_str!("../docs/security.md"),
+        include_str!("../docs/tls.md"),
     ];
     let flags = pages
         .iter()

@@ -29,6 +29,7 @@ mod restored;
 pub(crate) mod serve;
 mod session;
 mod text;
+mod tls;
 mod user;
 
 use std::io::ErrorKind;
@@ -92,7 +93,7 @@ pub(crate) enum Command {
     /// Requests are checked as the server checks them; what is answered are the examples of the contract. The header
     /// `prefer: code=429` asks for another documented status, `prefer: example=NAME` for another example.
     Mock(MockArgs),
-    /// Serve the API until SIGTERM or SIGINT. SIGHUP reloads nothing and is logged.
+    /// Serve the API until SIGTERM or SIGINT. SIGHUP reads the certificates again.
     Serve(Box<ServeArgs>),
     /// Create, list, show, disable, enable and unlock users.
     #[command(subcommand)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server` | binds the address, serves until a signal, and drains |
 //! | `listener` | accepting connections, and their limits |
+//! | `tls` | the certificates of listeners |
 //! | `record` | the log record and the metrics of each request |
 //! | `internal` | health and metrics, on the internal listener |
 //! | `docs` | the documentation in the browser |
@@ -25,4 +26,5 @@ mod ops;
 mod qr;
 mod record;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod wire;

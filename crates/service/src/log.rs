@@ -162,7 +162,7 @@ pub(crate) struct ServedDatabase {
 }
 
 /// Logs that a server accepts requests.
-pub(crate) fn started(address: SocketAddr, served: &ServedDatabase) {
+pub(crate) fn started(url: &str, address: SocketAddr, served: &ServedDatabase) {
     let (database, migration) = (served.url.as_deref(), served.migration.as_deref());
     let version = env!("CARGO_PKG_VERSION");
     if is_json() {
@@ -172,10 +172,10 @@ pub(crate) fn started(address: SocketAddr, served: &ServedDatabase) {
             database,
             migration,
             address = %address,
-            "started, listening on http://{address}"
+            "started, listening on {url}"
         );
     } else {
-        note(&format!("listening on http://{address}"));
+        note(&format!("listening on {url}"));
         info!(version, database, migration, address = %address, "started");
     }
 }

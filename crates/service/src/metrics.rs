@@ -23,6 +23,7 @@ const CONNECTIONS: &str = "arklow_store_connections";
 const WAL_BYTES: &str = "arklow_store_wal_bytes";
 const OUTBOX_AGE: &str = "arklow_outbox_oldest_seconds";
 const NOTIFICATIONS: &str = "arklow_notifications_total";
+const CERTIFICATE: &str = "arklow_tls_certificate_expires_timestamp_seconds";
 const KEY_AGE: &str = "arklow_key_age_seconds";
 const UP: &str = "arklow_database_up";
 const INFO: &str = "arklow_build_info";
@@ -118,6 +119,11 @@ fn describe() {
         Unit::Seconds,
         "Time since each root key was first used, without retired ones"
     );
+    describe_gauge!(
+        CERTIFICATE,
+        Unit::Seconds,
+        "When the certificate of each listener expires, since the Unix epoch"
+    );
     describe_gauge!(UP, "1 if the database answered within a second, else 0");
     describe_gauge!(INFO, "Always 1; the version is a label");
     gauge!(INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -154,6 +160,13 @@ pub(crate) fn limited(limit: &'static str) {
 /// Counts an attempt to deliver a message. `dead` is the last one of a message.
 pub(crate) fn notified(result: &'static str) {
     counter!(NOTIFICATIONS, "result" => result).increment(1);
+}
+
+/// Sets when the certificate of a listener expires.
+pub(crate) fn certificate(listener: &'static str, not_after: DateTime<Utc>) {
+    #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+    let seconds = not_after.timestamp() as f64;
+    gauge!(CERTIFICATE, "listener" => listener).set(seconds);
 }
 
 /// Sets the gauges. `health` is what the database answered, if it did.

@@ -1,17 +1,21 @@
 //! The signals that ask a process to stop, and SIGHUP.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::info;
 
 /// What SIGHUP does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Hangup {
     /// Stops the server, as SIGTERM does: its terminal has closed.
     Stop,
     /// Is logged: there is nothing to reload.
     Ignore,
+    /// Wakes those who read certificates.
+    Reload(Arc<Notify>),
 }
 
 /// The process cannot receive signals.
@@ -37,11 +41,11 @@ impl Signals {
 
     /// Waits for the next signal. Signals since `listen` are not lost.
     pub(crate) async fn next(&mut self) -> &'static str {
-        self.stop(Hangup::Stop).await
+        self.stop(&Hangup::Stop).await
     }
 
     /// The next one that stops a server.
-    pub(crate) async fn stop(&mut self, hangup: Hangup) -> &'static str {
+    pub(crate) async fn stop(&mut self, hangup: &Hangup) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
@@ -52,6 +56,10 @@ impl Signals {
                         "SIGHUP: nothing to reload; keys are reloaded when their file changes, \
                          flags need a restart"
                     ),
+                    Hangup::Reload(asked) => {
+                        info!("SIGHUP: reading the certificates again");
+                        asked.notify_waiters();
+                    }
                 },
             }
         }

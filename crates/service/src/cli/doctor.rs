@@ -19,6 +19,7 @@ use super::error::CliError;
 use super::open::key_path;
 use super::output::{self, Format, time};
 use super::serve::ServeArgs;
+use crate::http::tls::{self, TlsFiles, TlsVersion};
 use crate::keys;
 use crate::log::chain;
 use crate::sources::Sources;
@@ -35,6 +36,8 @@ const SPACE_FAILURE: u64 = 64 << 20;
 const LONG_WAL: u64 = 256 << 20;
 /// How old the oldest message in the outbox may be.
 const OUTBOX_WARNING: TimeDelta = TimeDelta::hours(1);
+/// How long before its end a certificate should have been replaced.
+const CERTIFICATE_WARNING: TimeDelta = TimeDelta::days(14);
 /// How many files a server with the default limits opens.
 const FILES: u64 = 4_096 + 256;
 
@@ -113,6 +116,19 @@ pub(crate) async fn run(args: DoctorArgs, sources: &Sources) -> Result<ExitCode,
     checks.push(check_key_file(url, &args));
     checks.extend(check_disk(url));
     checks.push(check_descriptors());
+    let tls = &args.serve.tls;
+    for (name, certificate, key) in [
+        ("tls", &tls.tls_certificate, &tls.tls_key),
+        (
+            "internal tls",
+            &tls.internal_tls_certificate,
+            &tls.internal_tls_key,
+        ),
+    ] {
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            checks.push(check_certificate(name, certificate, key, sources));
+        }
+    }
 
     let format = Format::from_flag(args.output.json);
     let rows = checks.iter().map(|check| {
@@ -225,6 +241,33 @@ async fn check_clock(store: &Store, sources: &Sources) -> Check {
         time(database)
     );
     Check::new("clock", state, detail, hint)
+}
+
+fn check_certificate(
+    name: &'static str,
+    certificate: &Path,
+    key: &Path,
+    sources: &Sources,
+) -> Check {
+    let hint = "replace certificate and key; a running server reads them again by itself";
+    let files = TlsFiles {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        client_authorities: None,
+        minimum: TlsVersion::Tls12,
+    };
+    let not_after = match tls::check(&files) {
+        Ok(not_after) => not_after,
+        Err(error) => return Check::new(name, State::Failed, chain(&error), hint),
+    };
+    let left = not_after - sources.clock.now();
+    let state = match left {
+        left if left <= TimeDelta::zero() => State::Failed,
+        left if left < CERTIFICATE_WARNING => State::Warning,
+        _ => State::Ok,
+    };
+    let detail = format!("`{}` expires at {}", certificate.display(), time(not_after));
+    Check::new(name, state, detail, hint)
 }
 
 fn check_outbox(health: &Health, sources: &Sources) -> Check {

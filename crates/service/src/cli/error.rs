@@ -15,6 +15,7 @@ use crate::cli::audit_file::ChainError;
 use crate::cli::backup_error::BackupFileError;
 use crate::cli::text::{self, Invalidated};
 use crate::http::server::ServerError;
+use crate::http::tls::TlsError;
 use crate::keys::KeysError;
 use crate::notify::{MailError, WebhookError};
 use crate::signals::SignalsError;
@@ -118,6 +119,12 @@ pub(crate) enum CliError {
     },
     #[error("the server at {0} is not ready")]
     NotReady(SocketAddr),
+    #[error("cannot use TLS ({flag})")]
+    Tls {
+        flag: &'static str,
+        #[source]
+        cause: Box<TlsError>,
+    },
     #[error(transparent)]
     Webhook(#[from] WebhookError),
     #[error(transparent)]
@@ -382,6 +389,7 @@ impl CliError {
             | Self::Output(_)
             | Self::Runtime(_)
             | Self::Signals(_)
+            | Self::Tls { .. }
             | Self::Webhook(_)
             | Self::Mail(_)
             | Self::Server(_) => None,

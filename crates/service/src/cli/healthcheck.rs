@@ -1,15 +1,18 @@
 //! `arklow healthcheck`: asks a running server whether it is ready, for containers without a `curl`.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 
 use super::args::address;
 use super::error::CliError;
 use super::output::{self, Format};
+use crate::http::tls;
 
 /// How long connecting, and then each wait for bytes, may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,6 +29,15 @@ pub(crate) struct HealthcheckArgs {
         value_parser = address
     )]
     pub(crate) internal_listen: SocketAddr,
+    /// The certificate of the internal listener, if it has one: only a server with this certificate is asked.
+    #[arg(long, env = "ARKLOW_INTERNAL_TLS_CERTIFICATE", value_name = "FILE")]
+    pub(crate) internal_tls_certificate: Option<PathBuf>,
+    /// A certificate to show to a listener with --internal-tls-client-ca, in PEM.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// The key of --client-certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 /// Prints what `/readyz` answers.
@@ -34,7 +46,19 @@ pub(crate) struct HealthcheckArgs {
 /// The server does not answer, or is not ready.
 pub(crate) fn run(args: &HealthcheckArgs) -> Result<(), CliError> {
     let address = reachable(args.internal_listen);
-    let answer = ask(address).map_err(|cause| CliError::NoAnswer { address, cause })?;
+    let tls = match &args.internal_tls_certificate {
+        Some(certificate) => {
+            let client = args.client_certificate.as_deref();
+            let client = client.zip(args.client_key.as_deref());
+            let tls = tls::pinned(certificate, client).map_err(|cause| CliError::Tls {
+                flag: "--internal-tls-certificate",
+                cause: Box::new(cause),
+            })?;
+            Some(tls)
+        }
+        None => None,
+    };
+    let answer = ask(address, tls).map_err(|cause| CliError::NoAnswer { address, cause })?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     output::data(Format::Human, body.trim(), &Value::Null)?;
     match answer.split(' ').nth(1) {
@@ -43,10 +67,17 @@ pub(crate) fn run(args: &HealthcheckArgs) -> Result<(), CliError> {
     }
 }
 
-fn ask(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+fn ask(address: SocketAddr, tls: Option<ClientConnection>) -> io::Result<String> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
+    match tls {
+        Some(tls) => ask_on(StreamOwned::new(tls, stream), address),
+        None => ask_on(stream, address),
+    }
+}
+
+fn ask_on(mut stream: impl Read + Write, address: SocketAddr) -> io::Result<String> {
     write!(
         stream,
         "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"

@@ -9,6 +9,7 @@ use arklow_store::{AttemptRules, Options};
 use clap::builder::Resettable;
 use clap::{Args, FromArgMatches as _};
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::args::{
@@ -17,6 +18,7 @@ use super::args::{
 };
 use super::error::CliError;
 use super::notifications::NotificationArgs;
+use super::tls::TlsArgs;
 use super::{open, output};
 use crate::app::App;
 use crate::client_ip::TrustedProxies;
@@ -31,7 +33,7 @@ use crate::sources::Sources;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The address to listen on, as plain HTTP; port 0 takes any free one.
+    /// The address to listen on; port 0 takes any free one.
     #[arg(
         long,
         env = "ARKLOW_LISTEN",
@@ -44,8 +46,8 @@ pub(crate) struct ServeArgs {
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) keys: KeysArgs,
-    /// Where health, readiness, metrics and the log level are served, as plain HTTP without authentication: a
-    /// loopback or private address. Without it they are not served.
+    /// Where health, readiness, metrics and the log level are served, without authentication unless
+    /// --internal-tls-client-ca is given: a loopback or private address. Without it they are not served.
     #[arg(
         long,
         env = "ARKLOW_INTERNAL_LISTEN",
@@ -120,6 +122,8 @@ pub(crate) struct ServeArgs {
     pub(crate) factors: FactorArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     #[command(flatten)]
     pub(crate) notifications: NotificationArgs,
     #[command(flatten)]
@@ -435,6 +439,8 @@ impl ServeArgs {
             drain_delay: self.drain_delay.get(),
             is_draining: Arc::default(),
             retention: self.retention.get(),
+            tls: None,
+            internal_tls: None,
             notifier: None,
             served: ServedDatabase::default(),
         }
@@ -496,7 +502,15 @@ pub(crate) async fn run(args: ServeArgs, sources: Sources) -> Result<(), CliErro
         config.notifier = args
             .notifications
             .notifier(&args.factors.issuer, &sources)?;
-        warn_of_plain_http(config.listen);
+        let asked = Arc::new(Notify::new());
+        config.tls = args.tls.public(&asked)?;
+        config.internal_tls = args.tls.internal(&asked)?;
+        if config.tls.is_some() || config.internal_tls.is_some() {
+            config.hangup = Hangup::Reload(asked);
+        }
+        if config.tls.is_none() {
+            warn_of_plain_http(config.listen);
+        }
         let (keyring, path) = open::open_keys(&store, url, &args.keys, &sources).await?;
         let keys = Keys::new(keyring, path, Arc::clone(&sources.clock));
         let app = App::new(store.clone(), keys, sources, policy);
@@ -520,7 +534,7 @@ fn warn_of_plain_http(listen: SocketAddr) {
         &format!(
             "PLAIN HTTP ON {listen} (--listen): others on the network can read tokens and codes."
         ),
-        "Put a proxy with TLS in front, and listen on a loopback or private address.",
+        "Give --tls-certificate and --tls-key, or put a proxy with TLS in front.",
     ]);
 }
 

@@ -25,10 +25,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::client_ip::{TrustedProxies, bucket};
 use crate::http::record::RequestRecord;
+use crate::http::tls::Tls;
 
 /// How many bytes of a request or an answer a connection buffers. Bounds the head of a request.
 const BUFFER: usize = 96 * 1024;
@@ -56,6 +58,13 @@ pub(crate) struct Timeouts {
     pub(crate) write: Duration,
 }
 
+impl Timeouts {
+    /// From an answer to the end of the next head.
+    fn longest_wait(&self) -> Duration {
+        self.idle + self.header
+    }
+}
+
 /// How many connections there may be.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -74,6 +83,8 @@ pub(crate) struct Listener<C: ServerContext> {
     connections: Arc<Connections>,
     timeouts: Timeouts,
     is_recorded: bool,
+    /// `None` for plain HTTP.
+    tls: Option<Arc<Tls>>,
 }
 
 impl<C: ServerContext> Listener<C> {
@@ -89,7 +100,13 @@ impl<C: ServerContext> Listener<C> {
             connections: Arc::new(Connections::new(limits)),
             timeouts,
             is_recorded: true,
+            tls: None,
         }
+    }
+
+    /// Speaks TLS, if `tls` is given.
+    pub(crate) fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Neither logs nor counts its requests.
@@ -115,6 +132,7 @@ impl<C: ServerContext> Listener<C> {
             connections,
             timeouts,
             is_recorded,
+            tls,
         } = self;
         let mut tasks = JoinSet::new();
         let mut failures = Throttle::default();
@@ -169,7 +187,14 @@ impl<C: ServerContext> Listener<C> {
                 slot: Arc::clone(&slot),
             };
             let timed = Timed::new(stream, Arc::clone(&slot), timeouts.clone());
-            tasks.spawn(serve(timed, service, slot, stop.clone()));
+            let stop = stop.clone();
+            match &tls {
+                None => {
+                    let longest_wait = timeouts.longest_wait();
+                    tasks.spawn(serve(timed, longest_wait, service, slot, stop))
+                }
+                Some(tls) => tasks.spawn(serve_tls(tls.acceptor(), timed, service, slot, stop)),
+            };
         }
         drop(tcp);
         while tasks.join_next().await.is_some() {}
@@ -185,8 +210,9 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// Serves a connection until its end, its eviction, or the end of its current request after `stop`.
-async fn serve<S>(
+/// As [`serve`], after a handshake. Its time is part of that of the first head.
+async fn serve_tls<S>(
+    tls: TlsAcceptor,
     stream: Timed,
     service: Guarded<S>,
     slot: Arc<Slot>,
@@ -195,14 +221,42 @@ async fn serve<S>(
     S: Service<Request<Incoming>, Response = Response<Body>, Error = BoxError>,
     S::Future: Send + 'static,
 {
+    let longest_wait = stream.timeouts.longest_wait();
+    let accepted = tokio::select! {
+        () = slot.evicted.notified() => return,
+        () = stopped(&mut stop) => return,
+        accepted = tls.accept(stream) => accepted,
+    };
+    match accepted {
+        Ok(stream) => {
+            slot.encrypted();
+            serve(stream, longest_wait, service, slot, stop).await;
+        }
+        Err(error) => debug!("a TLS handshake failed: {error}"),
+    }
+}
+
+/// Serves a connection until its end, its eviction, or the end of its current request after `stop`.
+async fn serve<I, S>(
+    stream: I,
+    longest_wait: Duration,
+    service: Guarded<S>,
+    slot: Arc<Slot>,
+    mut stop: watch::Receiver<bool>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = BoxError>,
+    S::Future: Send + 'static,
+{
     let mut builder = http1::Builder::new();
     // `Timed` has the time limits: hyper's also covers the time between requests. It must have one all the same, or it
     // does not read between requests, and `Timed` cannot fail.
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(stream.timeouts.idle + stream.timeouts.header)
+        .header_read_timeout(longest_wait)
         .max_buf_size(BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Framed::new(stream));
+    let mut connection = pin!(builder.serve_connection(stream, service));
     let mut is_stopping = false;
     loop {
         tokio::select! {
@@ -474,6 +528,14 @@ impl Slot {
     fn answered(&self) {
         *self.phase() = Phase::Answered;
     }
+
+    /// A handshake has ended: no byte of a request has come.
+    fn encrypted(&self) {
+        let mut phase = self.phase();
+        if let Phase::Head(since) = *phase {
+            *phase = Phase::Silent(since);
+        }
+    }
 }
 
 impl Drop for Slot {
@@ -533,7 +595,6 @@ struct Timed {
     write: Timer,
     /// Since when the peer has not taken a byte that is to be written.
     blocked: Option<Instant>,
-    framing: Framing,
 }
 
 impl Timed {
@@ -545,7 +606,6 @@ impl Timed {
             read: Timer::default(),
             write: Timer::default(),
             blocked: None,
-            framing: Framing::default(),
         }
     }
 
@@ -616,10 +676,8 @@ impl AsyncRead for Timed {
         let this = self.get_mut();
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
-            let received = &mut buffer.filled_mut()[before..];
-            if !received.is_empty() {
+            if buffer.filled().len() > before {
                 this.received();
-                this.framing.check(received);
             }
             return Poll::Ready(read);
         }
@@ -678,6 +736,65 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
         sleep.as_mut().poll(context)
+    }
+}
+
+/// A stream of requests, with the framing of each checked. Above TLS, for it looks at what the client says.
+struct Framed<I> {
+    stream: I,
+    framing: Framing,
+}
+
+impl<I> Framed<I> {
+    fn new(stream: I) -> Self {
+        Self {
+            stream,
+            framing: Framing::default(),
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Framed<I> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        this.framing.check(&mut buffer.filled_mut()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Framed<I> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::http::docs;
 use crate::http::internal::{self, Internal};
 pub(crate) use crate::http::listener::Timeouts;
 use crate::http::listener::{Limits, Listener};
+use crate::http::tls::Tls;
 use crate::log::{self, ServedDatabase};
 use crate::metrics;
 use crate::notify::Notifier;
@@ -70,6 +71,9 @@ pub(crate) struct Config {
     pub(crate) is_draining: Arc<AtomicBool>,
     /// How long rows are kept that have served their purpose.
     pub(crate) retention: Retention,
+    /// Without it the API is served as plain HTTP.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) internal_tls: Option<Arc<Tls>>,
     /// What delivers the messages to users, if anything.
     pub(crate) notifier: Option<Notifier>,
     /// What is served, for the log.
@@ -123,6 +127,11 @@ pub(crate) async fn serve<E: From<ServerError>>(
     let server = Server::new(Arc::clone(&app));
     let retention = config.retention;
     let notifier = config.notifier.take();
+    let tls = [config.tls.clone(), config.internal_tls.clone()];
+    let certificates = async |tls: &Option<Arc<Tls>>| match tls {
+        Some(tls) => tls.watch().await,
+        None => std::future::pending().await,
+    };
     let notifying = async {
         match &notifier {
             Some(notifier) => notifier.watch(&store).await,
@@ -135,6 +144,8 @@ pub(crate) async fn serve<E: From<ServerError>>(
             never = app.denials.watch(&store, app.clock.as_ref()) => match never {},
             never = retention.watch(&store, app.clock.as_ref()) => match never {},
             never = notifying => match never {},
+            never = certificates(&tls[0]) => match never {},
+            never = certificates(&tls[1]) => match never {},
             failure = store.failed() => ServerError::DatabaseFailed(failure),
         }
     };
@@ -182,7 +193,8 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
 ) -> Result<(), E> {
     // Before the address is known: no signal must be lost.
     let mut signals = Signals::listen().map_err(ServerError::from)?;
-    let (grace, hangup) = (config.shutdown_grace, config.hangup);
+    let (grace, hangup) = (config.shutdown_grace, config.hangup.clone());
+    let scheme = scheme(config.tls.as_ref());
     let (delay, is_draining) = (config.drain_delay, Arc::clone(&config.is_draining));
     let served = config.served.clone();
     let listener = start(api, config)?;
@@ -191,12 +203,12 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
         .map_err(|error| ServerError::Start(error.into()))?;
     let (stop, stopped) = watch::channel(false);
     let mut server = tokio::spawn(listener.run(stopped));
-    log::started(address, &served);
+    log::started(&format!("{scheme}://{address}"), address, &served);
     ready(address)?;
     notify(&[NotifyState::Ready]);
 
     let stopped = tokio::select! {
-        signal = signals.stop(hangup) => {
+        signal = signals.stop(&hangup) => {
             match delay.is_zero() {
                 true => info!("{signal}: accepting nothing more, running requests have {grace:?}"),
                 false => info!("{signal}: not ready any more; accepting nothing in {delay:?}"),
@@ -231,7 +243,7 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
     };
     tokio::select! {
         () = drain => stopped,
-        _ = signals.stop(hangup) => Err(ServerError::Interrupted.into()),
+        _ = signals.stop(&hangup) => Err(ServerError::Interrupted.into()),
     }
 }
 
@@ -244,7 +256,7 @@ fn notify(states: &[NotifyState<'_>]) {
 
 fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, ServerError> {
     let limits = connection_limits(&config)?;
-    let timeouts = config.timeouts;
+    let (timeouts, tls) = (config.timeouts, config.tls);
     let mut description =
         api_description::<A>().map_err(|error| ServerError::Start(error.into()))?;
     if config.docs {
@@ -261,7 +273,14 @@ fn start<A: Api>(api: A, config: Config) -> Result<Listener<Served<A>>, ServerEr
         .config(config)
         .build_starter();
     let starter = starter.map_err(|error| not_bound(error, "--listen"))?;
-    Ok(Listener::new(starter, limits, timeouts))
+    Ok(Listener::new(starter, limits, timeouts).with_tls(tls))
+}
+
+fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
+    match tls {
+        Some(_) => "https",
+        None => "http",
+    }
 }
 
 fn not_bound(error: BuildError, flag: &'static str) -> ServerError {
@@ -305,11 +324,14 @@ fn start_internal(
         per_address: INTERNAL_CONNECTIONS,
         proxies: TrustedProxies::default(),
     };
-    let listener = Listener::new(starter, limits, config.timeouts.clone()).unrecorded();
+    let listener = Listener::new(starter, limits, config.timeouts.clone())
+        .unrecorded()
+        .with_tls(config.internal_tls.clone());
     let bound = listener
         .local_addr()
         .map_err(|error| failed(error.into()))?;
-    log::note(&format!("health and metrics are at http://{bound}"));
+    let scheme = scheme(config.internal_tls.as_ref());
+    log::note(&format!("health and metrics are at {scheme}://{bound}"));
     Ok(listener)
 }
 
