@@ -6,6 +6,7 @@
 //! | `cases` | one request for each documented answer |
 //! | `authenticator` | from the QR picture to a step-up and back, with an app and a reader that are not ours |
 //! | `threats` | each known attack, and that it fails |
+//! | `traces` | spans reach an OpenTelemetry collector |
 //! | `tls` | encrypted listeners, and certificates that are replaced |
 //! | `timing` | answers that must be indistinguishable take the same time |
 //! | `regenerate` | what a regeneration does and refuses |
@@ -72,3 +73,4 @@ mod threats;
 mod throwaway;
 mod timing;
 mod tls;
+mod traces;

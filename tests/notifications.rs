@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Home, NO_LIMITS, Server, TEST_TIMEOUT, string, text};
+use crate::harness::{Home, NO_LIMITS, Received, Receiver, Server, TEST_TIMEOUT, string, text};
 
 const SECRET: &str = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU=";
 const FORMER: &str = "whsec_emVicmF6ZWJyYXplYnJhemVicmF6ZWJyYXplYnJhMDE=";
@@ -21,6 +21,15 @@ const QUICK: &str = "20ms,20ms,20ms,20ms,20ms,20ms";
 struct Hook {
     headers: BTreeMap<String, String>,
     body: String,
+}
+
+impl From<Received> for Hook {
+    fn from(received: Received) -> Self {
+        Self {
+            headers: received.headers,
+            body: String::from_utf8(received.body).expect("UTF-8"),
+        }
+    }
 }
 
 impl Hook {
@@ -49,96 +58,20 @@ impl Hook {
     }
 }
 
-type Answering = dyn Fn(&Hook, usize) -> (u16, Duration) + Send + Sync;
-
-/// A webhook that keeps what it gets, and answers a request and its number as it is told.
-struct Receiver {
-    url: String,
-    hooks: Arc<Mutex<Vec<Hook>>>,
+/// Starts a server that posts to the receiver.
+fn serve(receiver: &Receiver, home: &Home, retries: &str) -> Server {
+    let url = format!("{}/hook", receiver.base);
+    let flags = ["--webhook-url", &url, "--notify-retries", retries];
+    let mut command = home.arklow();
+    command
+        .env("ARKLOW_WEBHOOK_SECRET", format!("{SECRET},{FORMER}"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+        .args([&flags[..], NO_LIMITS].concat());
+    Server::spawn(&mut command)
 }
 
-impl Receiver {
-    async fn start(
-        answering: impl Fn(&Hook, usize) -> (u16, Duration) + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let hooks: Arc<Mutex<Vec<Hook>>> = Arc::default();
-        let (kept, answering): (_, Arc<Answering>) = (Arc::clone(&hooks), Arc::new(answering));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(receive(stream, Arc::clone(&kept), Arc::clone(&answering)));
-            }
-        });
-        Self {
-            url: format!("http://{address}/hook"),
-            hooks,
-        }
-    }
-
-    fn hooks(&self) -> Vec<Hook> {
-        self.hooks.lock().expect("no panic").clone()
-    }
-
-    /// Waits for so many requests.
-    async fn wait_for(&self, count: usize) -> Vec<Hook> {
-        let started = Instant::now();
-        loop {
-            let hooks = self.hooks();
-            if hooks.len() >= count {
-                return hooks;
-            }
-            assert!(started.elapsed() < TEST_TIMEOUT, "{hooks:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn serve(&self, home: &Home, retries: &str) -> Server {
-        let flags = ["--webhook-url", &self.url, "--notify-retries", retries];
-        let mut command = home.arklow();
-        command
-            .env("ARKLOW_WEBHOOK_SECRET", format!("{SECRET},{FORMER}"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
-            .args([&flags[..], NO_LIMITS].concat());
-        Server::spawn(&mut command)
-    }
-}
-
-async fn receive(stream: TcpStream, kept: Arc<Mutex<Vec<Hook>>>, answering: Arc<Answering>) {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut headers = BTreeMap::new();
-        loop {
-            let mut line = String::new();
-            match stream.read_line(&mut line).await {
-                Ok(0) | Err(_) => return,
-                Ok(_) if line == "\r\n" => break,
-                Ok(_) => {
-                    if let Some((name, value)) = line.trim_end().split_once(": ") {
-                        headers.insert(name.to_lowercase(), value.to_owned());
-                    }
-                }
-            }
-        }
-        let length = headers["content-length"].parse().expect("a length");
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.expect("a body");
-        let hook = Hook {
-            headers,
-            body: String::from_utf8(body).expect("UTF-8"),
-        };
-        let number = {
-            let mut kept = kept.lock().expect("no panic");
-            kept.push(hook.clone());
-            kept.len()
-        };
-        let (status, pause) = answering(&hook, number);
-        tokio::time::sleep(pause).await;
-        let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
-        if stream.write_all(answer.as_bytes()).await.is_err() {
-            return;
-        }
-    }
+fn hooks(receiver: &Receiver) -> Vec<Hook> {
+    receiver.received().into_iter().map(Hook::from).collect()
 }
 
 /// How many messages are in a state, by `arklow outbox list`.
@@ -170,11 +103,11 @@ async fn webhook_gets_signed_messages_in_the_order_of_each_user() {
     let slow = ada.user.clone();
     // Ada's first message fails three times; what comes after it waits, and Bob's messages do not.
     let receiver = Receiver::start(move |hook, number| {
-        let fails = hook.user() == slow && number <= 4;
+        let fails = Hook::from(hook.clone()).user() == slow && number <= 4;
         (if fails { 500 } else { 204 }, Duration::ZERO)
     })
     .await;
-    let server = receiver.serve(&home, QUICK);
+    let server = serve(&receiver, &home, QUICK);
     let mut codes = Vec::new();
     for caller in [&ada, &bob, &ada] {
         codes.extend(server.by(caller).regenerate().await.backup_codes());
@@ -183,7 +116,7 @@ async fn webhook_gets_signed_messages_in_the_order_of_each_user() {
     // Two devices by an operator, three sets, one code.
     let delivered = wait_for(&home, "delivered", 6).await;
     assert!(listed(&home, "waiting").is_empty() && listed(&home, "dead").is_empty());
-    let hooks = receiver.hooks();
+    let hooks = hooks(&receiver);
     for user in [&ada.user, &bob.user] {
         let mut ids: Vec<i64> = hooks
             .iter()
@@ -247,13 +180,13 @@ async fn dead_letters_are_listed_and_delivered_after_a_retry() {
         let status = match switch.load(std::sync::atomic::Ordering::SeqCst) {
             true => 200,
             // Wanted no more, and failed for ever.
-            false if hook.user() == gone => 410,
+            false if Hook::from(hook.clone()).user() == gone => 410,
             false => 503,
         };
         (status, Duration::ZERO)
     })
     .await;
-    let server = receiver.serve(&home, "10ms,10ms");
+    let server = serve(&receiver, &home, "10ms,10ms");
     let dead = wait_for(&home, "dead", 2).await;
     for entry in &dead {
         let is_adas = entry["user_id"] == *ada.user;
@@ -285,10 +218,13 @@ async fn old_messages_can_be_given_up_before_the_first_delivery() {
     let discarded = home.run(&["outbox", "discard", "--before", "24h"]);
     assert_eq!(discarded["messages"], 1);
     let receiver = Receiver::start(|_, _| (200, Duration::ZERO)).await;
-    let server = receiver.serve(&home, QUICK);
+    let server = serve(&receiver, &home, QUICK);
     server.by(&ada).regenerate().await.assert_ok();
-    let hooks = receiver.wait_for(1).await;
-    assert_eq!(hooks[0].json()["type"], "mfa.backup_codes.regenerated");
+    receiver.wait_for(1).await;
+    assert_eq!(
+        hooks(&receiver)[0].json()["type"],
+        "mfa.backup_codes.regenerated"
+    );
     let dead = listed(&home, "dead");
     assert_eq!(string(&dead[0]["last_error"]), "discarded by an operator");
 }
@@ -300,13 +236,16 @@ async fn two_servers_share_the_messages_and_send_none_twice() {
         .map(|name| home.caller(name))
         .into();
     let receiver = Receiver::start(|_, _| (200, Duration::from_millis(30))).await;
-    let servers = [receiver.serve(&home, QUICK), receiver.serve(&home, QUICK)];
+    let servers = [
+        serve(&receiver, &home, QUICK),
+        serve(&receiver, &home, QUICK),
+    ];
     for turn in 0..24 {
         let server = &servers[turn % 2];
         server.by(&callers[turn % 4]).regenerate().await.assert_ok();
     }
     wait_for(&home, "delivered", 28).await;
-    let hooks = receiver.hooks();
+    let hooks = hooks(&receiver);
     let mut ids: Vec<&str> = hooks.iter().map(Hook::id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -324,13 +263,13 @@ async fn a_stop_waits_for_attempts_and_a_crash_repeats_them() {
         )
     })
     .await;
-    let mut server = receiver.serve(&home, QUICK);
+    let mut server = serve(&receiver, &home, QUICK);
     receiver.wait_for(1).await;
     server.signal("TERM");
     assert!(server.wait().success());
     assert_eq!(listed(&home, "delivered").len(), 1);
 
-    let mut server = receiver.serve(&home, QUICK);
+    let mut server = serve(&receiver, &home, QUICK);
     server.by(&ada).regenerate().await.assert_ok();
     receiver.wait_for(2).await;
     server.signal("KILL");
@@ -340,11 +279,11 @@ async fn a_stop_waits_for_attempts_and_a_crash_repeats_them() {
         (waiting.len(), &waiting[0]["attempts"]),
         (1, &Value::from(1))
     );
-    let server = receiver.serve(&home, QUICK);
+    let server = serve(&receiver, &home, QUICK);
     server.by(&ada).user().await.assert_ok();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(
-        receiver.hooks().len(),
+        hooks(&receiver).len(),
         2,
         "the claim of a crashed server holds"
     );
@@ -352,7 +291,7 @@ async fn a_stop_waits_for_attempts_and_a_crash_repeats_them() {
     home.vandal()
         .run("UPDATE outbox SET due_at = 1 WHERE delivered_at IS NULL");
     wait_for(&home, "delivered", 2).await;
-    let hooks = receiver.hooks();
+    let hooks = hooks(&receiver);
     assert_eq!(hooks.len(), 3);
     assert_eq!(hooks[1].id(), hooks[2].id());
 }

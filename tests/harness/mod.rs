@@ -4,6 +4,7 @@ mod answer;
 mod caller;
 mod contract;
 mod home;
+mod receiver;
 mod server;
 
 use std::io::Write as _;
@@ -17,6 +18,7 @@ pub(crate) use self::answer::Answer;
 pub(crate) use self::caller::{App, Caller};
 pub(crate) use self::contract::{CONTRACT, codes_of, deref, documented, place, yaml};
 pub(crate) use self::home::Home;
+pub(crate) use self::receiver::{Received, Receiver};
 pub(crate) use self::server::Server;
 
 /// Longer than anything here takes, so that a hang is a failure.

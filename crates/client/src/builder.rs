@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 
 use crate::token::{Token, Tokens, UnusableToken};
-use crate::transport::Transport;
+use crate::transport::{TraceContext, Transport};
 use crate::{Client, generated};
 
 /// How a client is to be. [`Client::builder`] begins one, [`build`](Self::build) ends it.
@@ -19,6 +19,7 @@ pub struct Builder {
     connect_timeout: Duration,
     timeout: Duration,
     retries: u32,
+    trace_context: TraceContext,
     http: reqwest::ClientBuilder,
 }
 
@@ -31,6 +32,7 @@ impl Builder {
             // The server gives a body 10 s to arrive and itself 15 s to answer.
             timeout: Duration::from_secs(30),
             retries: 2,
+            trace_context: TraceContext::default(),
             http: reqwest::Client::builder()
                 .user_agent(concat!(
                     env!("CARGO_PKG_NAME"),
@@ -78,6 +80,26 @@ impl Builder {
         self
     }
 
+    /// Continues the trace of the caller: sends what `traceparent` returns in the header of that name (W3C Trace Context
+    /// §3.2). It is called for each request, within its task; `None` and text that is no header value send nothing.
+    ///
+    /// With `tracing-opentelemetry`:
+    ///
+    /// ```ignore
+    /// builder.trace_context(|| {
+    ///     let mut headers = std::collections::HashMap::new();
+    ///     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut headers);
+    ///     headers.remove("traceparent")
+    /// })
+    /// ```
+    pub fn trace_context(
+        mut self,
+        traceparent: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.trace_context = TraceContext::of(traceparent);
+        self
+    }
+
     /// Uses an HTTP client of one's own: for authorities, a proxy, the `User-Agent` that the audit keeps. Redirects and
     /// timeouts are set by [`build`](Self::build).
     pub fn http(mut self, builder: reqwest::ClientBuilder) -> Self {
@@ -96,6 +118,7 @@ impl Builder {
             tokens: Arc::new(self.tokens?),
             timeout: self.timeout,
             retries: self.retries,
+            trace_context: self.trace_context,
         };
         let http = self
             .http

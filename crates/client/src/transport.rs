@@ -5,11 +5,12 @@
 //! builders.
 #![warn(missing_docs)]
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use progenitor_client::{ClientHooks, ClientInfo, Error, OperationInfo};
-use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Request, Response, StatusCode};
 
 use crate::generated::Client;
@@ -17,6 +18,9 @@ use crate::token::Tokens;
 
 /// The header that carries the token.
 const CREDENTIAL: HeaderName = HeaderName::from_static("x-arklow-auth");
+
+/// The header that says which trace a request is part of.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The first wait is about so long, each one after it twice as long, up to a limit.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -30,12 +34,39 @@ pub struct Transport {
     pub(crate) timeout: Duration,
     /// How often a request is sent again, at most.
     pub(crate) retries: u32,
+    pub(crate) trace_context: TraceContext,
+}
+
+/// Asks for the trace that a request is part of.
+#[derive(Clone, Default)]
+pub(crate) struct TraceContext(Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>);
+
+impl TraceContext {
+    pub(crate) fn of(traceparent: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(traceparent)))
+    }
+
+    fn header(&self) -> Option<HeaderValue> {
+        let traceparent = self.0.as_ref()?;
+        HeaderValue::from_str(&traceparent()?).ok()
+    }
+}
+
+impl fmt::Debug for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TraceContext")
+            .field(&self.0.is_some())
+            .finish()
+    }
 }
 
 impl ClientHooks<Transport> for Client {
     async fn pre<E>(&self, request: &mut Request, _: &OperationInfo) -> Result<(), Error<E>> {
         let Transport {
-            tokens, timeout, ..
+            tokens,
+            timeout,
+            trace_context,
+            ..
         } = self.inner();
         let started = Instant::now();
         let token = tokio::time::timeout(*timeout, tokens.current())
@@ -45,6 +76,9 @@ impl ClientHooks<Transport> for Client {
         request
             .headers_mut()
             .insert(CREDENTIAL, token.header().clone());
+        if let Some(traceparent) = trace_context.header() {
+            request.headers_mut().insert(TRACEPARENT, traceparent);
+        }
         *request.timeout_mut() = Some(timeout.saturating_sub(started.elapsed()));
         Ok(())
     }
@@ -54,6 +88,7 @@ impl ClientHooks<Transport> for Client {
             tokens,
             timeout,
             retries,
+            ..
         } = self.inner();
         let started = Instant::now();
         let budget = request.timeout().copied().unwrap_or(*timeout);

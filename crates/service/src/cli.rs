@@ -58,6 +58,7 @@ use self::session::SessionCommand;
 use self::user::UserCommand;
 use crate::log::{self, LogArgs};
 use crate::sources::Sources;
+use crate::traces;
 
 /// Multi-factor self-service behind an OpenAPI contract.
 ///
@@ -192,7 +193,15 @@ pub(crate) fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return log::wrong_usage(&error),
     };
-    log::start(cli.log, cli.command.serves());
+    let collector = match &cli.command {
+        Command::Serve(args) => args.traces.otlp_endpoint.as_ref(),
+        _ => None,
+    };
+    if let Err(message) = log::start(cli.log, cli.command.serves(), collector) {
+        let error = CliError::Traces(message);
+        output::error(&error);
+        return error.exit_code();
+    }
     config::warn_of_unknown_variables(&Cli::command());
     let outcome = match cli.command {
         Command::Config(command) => {
@@ -203,6 +212,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| ExitCode::SUCCESS),
         command => start(command),
     };
+    traces::end();
     match outcome {
         Ok(code) => code,
         // The reader closed the pipe, as `head` does.

@@ -11,7 +11,7 @@
 //! | `sources`, `signals` | the clock and the random bytes; the signals that stop a process | both |
 //! | `notify` | delivers messages to users, by webhook or mail | both |
 //! | `retention` | deletes rows that have served their purpose | both |
-//! | `log`, `metrics` | the log on standard error; what is counted | both |
+//! | `log`, `metrics`, `traces` | the log on standard error; what is counted; spans for a collector | both |
 
 mod app;
 mod cli;
@@ -31,6 +31,7 @@ mod sources;
 #[cfg(test)]
 #[path = "../tests/mod.rs"]
 mod testing;
+mod traces;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, reload};
 
+use crate::traces::{self, Collector};
+
 /// Under which name Dropshot's events stand in the log.
 const DROPSHOT: &str = "dropshot";
 
@@ -96,7 +98,14 @@ pub(crate) fn is_json() -> bool {
 }
 
 /// Starts logging, also of panics. `serves`: the command runs until a signal.
-pub(crate) fn start(args: LogArgs, serves: bool) {
+///
+/// # Errors
+/// A message, if spans cannot be sent to the collector.
+pub(crate) fn start(
+    args: LogArgs,
+    serves: bool,
+    collector: Option<&Collector>,
+) -> Result<(), String> {
     let terminal = io::stderr().is_terminal();
     let json = match args.log_format {
         LogFormat::Auto => serves && !terminal,
@@ -117,8 +126,14 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
     } else {
         lines.with_ansi(colors).boxed()
     };
+    let spans = collector.map(traces::layer).transpose();
+    let (spans, failed) = match spans {
+        Ok(spans) => (spans, None),
+        Err(error) => (None, Some(error)),
+    };
     tracing_subscriber::registry()
         .with(lines.with_filter(ours))
+        .with(spans)
         .init();
     std::panic::set_hook(Box::new(|panic| {
         // Only where: the payload may quote anything.
@@ -127,6 +142,7 @@ pub(crate) fn start(args: LogArgs, serves: bool) {
             None => error!("panicked"),
         }
     }));
+    failed.map_or(Ok(()), Err)
 }
 
 /// What is logged at a level.
@@ -194,7 +210,8 @@ pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
             log_level: LogLevel::Info,
             log_format: LogFormat::Json,
         };
-        start(args, true);
+        // Without a collector nothing can fail.
+        drop(start(args, true, None));
         let text = error.render().to_string();
         let text = text.trim();
         error!(target: MESSAGE, "{}", text.strip_prefix("error: ").unwrap_or(text));

@@ -74,6 +74,7 @@ pub use backup::{BackupContents, BackupError, BackupProgress, OutOfUse};
 pub use backup_codes::{ReplaceBackupCodes, ReplacedCodes};
 pub use copy::{Copied, CopyError, CopyProgress};
 pub use devices::{CreateDevice, DevicePage, NewDevice, RemoveDevice};
+pub use dispatch::TRANSACTION;
 pub use enrollment::{AskEnrollment, StartEnrollment};
 pub use error::{Judged, OpenError, StoreError};
 pub use health::{BATCH_JOBS, Health, Load, SYNC_SECONDS};
@@ -111,6 +112,16 @@ pub struct Store {
 enum Backend {
     Sqlite(Arc<Sqlite>),
     Postgres(Arc<Postgres>),
+}
+
+impl Backend {
+    /// As OpenTelemetry names it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
 }
 
 /// How a [`Store`] is opened.

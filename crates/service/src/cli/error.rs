@@ -119,6 +119,8 @@ pub(crate) enum CliError {
     },
     #[error("the server at {0} is not ready")]
     NotReady(SocketAddr),
+    #[error("cannot send traces (--otlp-endpoint): {0}")]
+    Traces(String),
     #[error("cannot use TLS ({flag})")]
     Tls {
         flag: &'static str,
@@ -390,6 +392,7 @@ impl CliError {
             | Self::Runtime(_)
             | Self::Signals(_)
             | Self::Tls { .. }
+            | Self::Traces(_)
             | Self::Webhook(_)
             | Self::Mail(_)
             | Self::Server(_) => None,

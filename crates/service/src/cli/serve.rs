@@ -30,6 +30,7 @@ use crate::policy::Policy;
 use crate::retention::Retention;
 use crate::signals::Hangup;
 use crate::sources::Sources;
+use crate::traces::TraceArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -124,6 +125,8 @@ pub(crate) struct ServeArgs {
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) traces: TraceArgs,
     #[command(flatten)]
     pub(crate) notifications: NotificationArgs,
     #[command(flatten)]

@@ -15,7 +15,7 @@ use tracing::field::{Empty, display};
 use tracing::{Level, Span, error_span, event};
 
 use crate::client_ip::TrustedProxies;
-use crate::metrics;
+use crate::{metrics, traces};
 
 /// The most characters of a `User-Agent` that are logged.
 const MAX_USER_AGENT: usize = 256;
@@ -48,6 +48,9 @@ impl RequestRecord {
             limit = Empty,
             trace_id = trace_id(request.headers()),
         );
+        if let Some(id) = traces::continue_trace(&span, request.headers()) {
+            span.record("trace_id", id);
+        }
         request.extensions_mut().insert(span.clone());
         let user_agent = request.headers().get(header::USER_AGENT);
         let user_agent = user_agent.map(|value| {
@@ -70,6 +73,7 @@ impl RequestRecord {
         let operation = answer.extensions().get::<OperationId>();
         let latency = self.started.elapsed();
         metrics::answered(operation.map(|operation| operation.0), status, latency);
+        traces::answered(&self.span, self.method.as_str(), status);
         if operation.is_none()
             && let Some(id) = answer.headers().get("x-request-id")
         {
