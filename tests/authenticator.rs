@@ -110,9 +110,9 @@ async fn user_is_to_be_told_of_every_change_and_of_nothing_else() {
         let wrong = server.verify(&token, &device, &app.wrong_code()).await;
         wrong.assert_invalid();
     }
-    home.run(&["user", "unlock", "--id", &ada]);
-    home.run(&["device", "list", "--user", &ada]);
-    home.run(&["device", "remove", "--id", &device]);
+    home.run(&["user", "unlock", &ada]);
+    home.run(&["device", "list", &ada]);
+    home.run(&["device", "remove", &device]);
     let kinds = home.vandal().texts("SELECT kind FROM outbox ORDER BY id");
     let expected = [
         "mfa.totp.confirmed",
@@ -161,7 +161,7 @@ async fn list_is_newest_first_in_pages_without_what_is_gone() {
     let server = home.serve(&[]);
     let ada = home.caller("ada");
     let devices: Vec<String> = (0..4).map(|_| home.device(&ada.user, true)).collect();
-    home.run(&["device", "remove", "--id", &devices[1]]);
+    home.run(&["device", "remove", &devices[1]]);
     let expired = home.device(&ada.user, false);
     home.vandal().run(&format!(
         "UPDATE devices SET created_at = created_at - 900000000 WHERE id = {expired}"

@@ -124,9 +124,9 @@ async fn t14_nothing_printed_or_stored_holds_a_secret() {
     for arguments in [
         &["keys", "rotate"][..],
         &["keys", "list"],
-        &["device", "list", "--user", &user],
-        &["session", "list", "--user", &user],
-        &["user", "unlock", "--id", &user],
+        &["device", "list", &user],
+        &["session", "list", &user],
+        &["user", "unlock", &user],
         &["audit", "list"],
     ] {
         let output = home.output(&[VERBOSE, arguments].concat());

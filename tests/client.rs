@@ -170,7 +170,7 @@ async fn token_of_a_session_that_is_revoked_is_replaced() {
         .build()
         .expect("a client");
     client.get_v1_self().await.expect("the first session");
-    home.run(&["session", "revoke", "--id", &first]);
+    home.run(&["session", "revoke", &first]);
     client.get_v1_self().await.expect("the second session");
     assert_eq!(fetched.load(Ordering::SeqCst), 2);
 }

@@ -88,14 +88,8 @@ fn json_has_the_documented_fields() {
         Value::Null
     );
     let id = string(&session["id"]);
-    assert_eq!(
-        home.run(&["session", "revoke", "--id", &id])["id"],
-        json!(id)
-    );
-    assert_eq!(
-        home.run(&["user", "disable", "--id", &user])["id"],
-        json!(user)
-    );
+    assert_eq!(home.run(&["session", "revoke", &id])["id"], json!(id));
+    assert_eq!(home.run(&["user", "disable", &user])["id"], json!(user));
 }
 
 #[expect(
@@ -155,9 +149,9 @@ fn refusals_say_what_and_what_to_do() {
         &["device", "create", "--user", "12", "--name", "Phone"],
         &["no user 12"],
     );
-    refused(&home, &["session", "revoke", "--id", "12"], &["12"]);
-    refused(&home, &["user", "disable", "--id", "12"], &["12"]);
-    home.run(&["user", "disable", "--id", &ada]);
+    refused(&home, &["session", "revoke", "12"], &["12"]);
+    refused(&home, &["user", "disable", "12"], &["12"]);
+    home.run(&["user", "disable", &ada]);
     refused(&home, &["session", "create", "--user", &ada], &["disabled"]);
     refused(
         &home,
@@ -167,7 +161,7 @@ fn refusals_say_what_and_what_to_do() {
     let elsewhere = Home::on_sqlite();
     refused(
         &elsewhere,
-        &["user", "disable", "--id", "12"],
+        &["user", "disable", "12"],
         &["no database", "--database-url"],
     );
     assert!(
@@ -185,13 +179,12 @@ fn wrong_usage_is_exit_code_2() {
         &["user", "create", "--name", "Ada"],
         &["user", "create", "--name", "", "--email", "ada@example.com"],
         &["user", "create", "--name", "Ada", "--email", "nobody"],
-        &["user", "disable", "--id", "-1"],
+        &["user", "disable", "-1"],
         &["session", "create", "--user", "12", "--ttl", "soon"],
         &["serve", "--listen", "nowhere"],
         &[
             "user",
             "disable",
-            "--id",
             "12",
             "--database-url",
             "mysql://localhost",
@@ -210,7 +203,6 @@ fn wrong_usage_is_exit_code_2() {
     let secret = home.output(&[
         "user",
         "disable",
-        "--id",
         "12",
         "--database-url",
         "postgres://ada:hunter2@host/db",
@@ -232,7 +224,7 @@ async fn commands_take_effect_on_a_running_server_at_once() {
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
     server.by(&ada).regenerate().await.assert_ok();
     server.by(&eve).regenerate().await.assert_ok();
-    home.run(&["session", "revoke", "--id", &ada.session]);
+    home.run(&["session", "revoke", &ada.session]);
     assert_eq!(server.by(&ada).regenerate().await.status, 401);
     let (_, other, _) = home.session(&ada.user, Some("1m"));
     assert_eq!(
@@ -240,7 +232,7 @@ async fn commands_take_effect_on_a_running_server_at_once() {
         200,
         "only that session is revoked"
     );
-    home.run(&["user", "disable", "--id", &eve.user]);
+    home.run(&["user", "disable", &eve.user]);
     assert_eq!(server.by(&eve).regenerate().await.status, 401);
 }
 
@@ -267,11 +259,11 @@ async fn unlocking_a_user_takes_effect_at_once_and_is_on_record_with_its_actor()
     let code = ada.app.code();
     let locked = server.by(&ada).verify(&code).await;
     locked.assert(429, "TOO_MANY_FAILURES");
-    let unlocked = home.output(&["user", "unlock", "--id", &ada.user, "--actor", "carol"]);
+    let unlocked = home.output(&["user", "unlock", &ada.user, "--actor", "carol"]);
     let said = text(&unlocked.stderr);
     assert!(said.contains("was locked; 5 failures"), "{said}");
     server.by(&ada).verify(&code).await.assert_valid();
-    let again = home.output(&["user", "unlock", "--id", &ada.user]);
+    let again = home.output(&["user", "unlock", &ada.user]);
     assert!(text(&again.stderr).contains("was not locked"));
 
     let unlocks: Vec<Value> = listed(
@@ -289,11 +281,7 @@ async fn unlocking_a_user_takes_effect_at_once_and_is_on_record_with_its_actor()
         actor.replace(r#", label "carol""#, ""),
         "without a label the account alone"
     );
-    refused(
-        &home,
-        &["user", "unlock", "--id", "12"],
-        &["no user 12", "hint:"],
-    );
+    refused(&home, &["user", "unlock", "12"], &["no user 12", "hint:"]);
 }
 
 #[tokio::test]
@@ -302,7 +290,7 @@ async fn operators_list_and_remove_devices_and_list_sessions() {
     let server = home.serve(&[]);
     let ada = home.caller("ada");
     let second = home.device(&ada.user, false);
-    let devices = listed(&home, &["device", "list", "--user", &ada.user]);
+    let devices = listed(&home, &["device", "list", &ada.user]);
     let states: Vec<(&str, &str)> = devices
         .iter()
         .map(|device| {
@@ -330,14 +318,14 @@ async fn operators_list_and_remove_devices_and_list_sessions() {
         ]
     );
 
-    home.run(&["device", "remove", "--id", &ada.device, "--actor", "carol"]);
+    home.run(&["device", "remove", &ada.device, "--actor", "carol"]);
     let refused_now = server.by(&ada).regenerate().await;
     refused_now.assert(403, "MFA_REQUIRED");
-    let again = home.output(&["device", "remove", "--id", &ada.device]);
+    let again = home.output(&["device", "remove", &ada.device]);
     assert!(again.status.success() && text(&again.stderr).contains("already"));
-    let devices = listed(&home, &["device", "list", "--user", &ada.user]);
+    let devices = listed(&home, &["device", "list", &ada.user]);
     assert_eq!(devices[1]["state"], "removed");
-    let human = text(&home.output(&["device", "list", "--user", &ada.user]).stdout);
+    let human = text(&home.output(&["device", "list", &ada.user]).stdout);
     // An id may have fewer digits than its column has room for.
     let mut lines = human.lines();
     assert!(
@@ -346,8 +334,8 @@ async fn operators_list_and_remove_devices_and_list_sessions() {
     );
 
     let (other, _, _) = home.session(&ada.user, None);
-    home.run(&["session", "revoke", "--id", &other]);
-    let sessions = listed(&home, &["session", "list", "--user", &ada.user]);
+    home.run(&["session", "revoke", &other]);
+    let sessions = listed(&home, &["session", "list", &ada.user]);
     assert_eq!(sessions.len(), 2);
     assert_eq!(
         keys(&sessions[0]),
@@ -366,12 +354,12 @@ async fn operators_list_and_remove_devices_and_list_sessions() {
         "no token is listed"
     );
 
-    for (command, id) in [("device", "--user"), ("session", "--user")] {
-        refused(&home, &[command, "list", id, "12"], &["no user 12"]);
+    for command in ["device", "session"] {
+        refused(&home, &[command, "list", "12"], &["no user 12"]);
     }
     refused(
         &home,
-        &["device", "remove", "--id", "12"],
+        &["device", "remove", "12"],
         &["no device 12", "hint:"],
     );
 
@@ -519,7 +507,7 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
     let wrong = ada.app.wrong_code();
     server.by(&ada).verify(&wrong).await;
 
-    let by_address = ["user", "show", "--email", "ADA@example.com"];
+    let by_address = ["user", "show", "ADA@example.com"];
     let output = home.output(&[&by_address[..], &["--json", "--actor", "carol"]].concat());
     let printed = text(&output.stdout);
     let shown: Value = serde_json::from_str(&printed).expect("one object");
@@ -555,7 +543,7 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
         "{reasons:?}"
     );
     assert!(!printed.contains("arks_"), "no token is shown");
-    let human = text(&home.output(&["user", "show", "--id", &ada.user]).stdout);
+    let human = text(&home.output(&["user", "show", &ada.user]).stdout);
     for words in [
         &ada.user,
         &ada.device,
@@ -565,7 +553,7 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
         assert!(human.contains(words), "{human}");
     }
 
-    home.run(&["user", "disable", "--email", "ada@example.com"]);
+    home.run(&["user", "disable", "ada@example.com"]);
     let shown = home.run(&by_address);
     assert!(shown["disabled_at"].is_string());
     assert_eq!(shown["session_count"], 0, "no session of theirs lives");
@@ -573,7 +561,7 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
     assert_eq!(disabled.len(), 1);
     assert_eq!(disabled[0]["id"], json!(ada.user));
 
-    home.run(&["user", "enable", "--id", &ada.user, "--actor", "carol"]);
+    home.run(&["user", "enable", &ada.user, "--actor", "carol"]);
     assert_eq!(
         server.by(&ada).user().await.status,
         401,
@@ -582,7 +570,7 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
     let (_, token, _) = home.session(&ada.user, None);
     server.user(&token).await.assert_ok();
     server.by(&eve).user().await.assert_ok();
-    let again = home.output(&["user", "enable", "--email", "ada@example.com"]);
+    let again = home.output(&["user", "enable", "ada@example.com"]);
     assert!(text(&again.stderr).contains("was not disabled"));
     assert_eq!(
         server.user(&token).await.status,
@@ -612,10 +600,10 @@ async fn user_is_found_shown_disabled_and_enabled_again() {
     );
 
     for command in ["show", "enable", "disable", "unlock"] {
-        refused(&home, &["user", command, "--id", "12"], &["no user 12"]);
-        let unknown = ["user", command, "--email", "nobody@example.com"];
-        refused(&home, &unknown, &["nobody@example.com", "--email", "hint:"]);
-        let both = home.output(&["user", command, "--id", "12", "--email", "a@b.c"]);
+        refused(&home, &["user", command, "12"], &["no user 12"]);
+        let unknown = ["user", command, "nobody@example.com"];
+        refused(&home, &unknown, &["nobody@example.com", "hint:"]);
+        let both = home.output(&["user", command, "12", "a@b.c"]);
         assert_eq!(both.status.code(), Some(2));
         let neither = home.output(&["user", command]);
         assert_eq!(neither.status.code(), Some(2));
@@ -652,8 +640,8 @@ fn heads_go_with_the_rows() {
     let ada = home.caller("ada");
     for (arguments, first) in [
         (&["user", "list"][..], "ID "),
-        (&["device", "list", "--user", &ada.user], "ID "),
-        (&["session", "list", "--user", &ada.user], "ID "),
+        (&["device", "list", &ada.user], "ID "),
+        (&["session", "list", &ada.user], "ID "),
         (&["keys", "list"], "ID "),
         (&["migrate", "status"], "STATE "),
     ] {
@@ -712,10 +700,10 @@ fn every_message_is_a_record_when_the_log_is_json() {
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert!(!records(&text(&output.stderr)).is_empty(), "{arguments:?}");
     }
-    let unknown = error(&["user", "disable", "--id", "12"], 1);
+    let unknown = error(&["user", "disable", "12"], 1);
     assert_eq!(unknown["message"], "there is no user 12");
     assert!(unknown["hint"].is_string());
-    error(&["user", "disable", "--id", "x"], 2);
+    error(&["user", "disable", "x"], 2);
     error(&["nothing"], 2);
     error(&["copy", "--from", "sqlite:x", "--to", "sqlite:y"], 1);
     let help = home.output(&["--help", "--log-format", "json"]);
@@ -738,7 +726,7 @@ fn every_message_is_a_record_when_the_log_is_json() {
         assert_eq!(last["level"], "ERROR", "{arguments:?}");
     }
     // People read what the other commands say.
-    let said = text(&home.output(&["user", "disable", "--id", "12"]).stderr);
+    let said = text(&home.output(&["user", "disable", "12"]).stderr);
     assert!(
         said.starts_with("error: ") && said.contains("hint: "),
         "{said}"
@@ -870,7 +858,7 @@ fn counts_and_nouns_agree() {
     let vandal = |failures: i64| {
         let set = format!("UPDATE users SET mfa_failures = {failures}");
         home.vandal().run(&set);
-        said(&["user", "unlock", "--id", &ada])
+        said(&["user", "unlock", &ada])
     };
     assert!(vandal(1).contains("1 failure in"));
     assert!(vandal(2).contains("2 failures in"));
@@ -1153,17 +1141,42 @@ fn user_is_named_by_id_or_address_wherever_one_is_meant() {
     home.run(&["session", "create", "--user", address]);
     home.run(&["device", "create", "--user", address, "--name", "Phone"]);
     for command in ["session", "device"] {
-        assert_eq!(
-            listed(&home, &[command, "list", "--user", address]).len(),
-            1
-        );
+        assert_eq!(listed(&home, &[command, "list", address]).len(), 1);
     }
     refused(
         &home,
-        &["session", "list", "--user", "eve@example.com"],
+        &["session", "list", "eve@example.com"],
         &["eve@example.com"],
     );
-    let wrong = home.output(&["session", "list", "--user", "ada"]);
+    let wrong = home.output(&["session", "list", "ada"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("the id or the e-mail address"));
+}
+
+#[test]
+fn every_command_has_an_example_and_prints_json() {
+    let home = Home::on_sqlite();
+    // Output for a shell, for `man`, and a server.
+    let without_json = ["completions", "man", "serve"];
+    for command in crate::operators::commands(&home) {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = text(&home.output(&words).stdout);
+        assert!(help.contains("Example:"), "{command}: {help}");
+        let has_json = help.contains("--json");
+        assert_eq!(has_json, !without_json.contains(&&*command), "{command}");
+    }
+}
+
+#[test]
+fn version_names_commit_and_build() {
+    let home = Home::on_sqlite();
+    let version = home.run(&["version"]);
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    for key in ["commit", "profile", "target", "rustc"] {
+        let value = string(&version[key]);
+        assert!(!value.is_empty(), "{version}");
+        let human = text(&home.output(&["version"]).stdout);
+        assert!(human.contains(&value), "{human}");
+    }
+    assert!(string(&version["rustc"]).starts_with("rustc "), "{version}");
 }

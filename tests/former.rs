@@ -33,11 +33,7 @@ async fn database_and_keys_of_an_earlier_build_work() {
         "15m",
     ]);
     let token = string(&session["token"]);
-    let listed = text(
-        &home
-            .output(&["device", "list", "--user", &user, "--json"])
-            .stdout,
-    );
+    let listed = text(&home.output(&["device", "list", &user, "--json"]).stdout);
     assert!(listed.contains(&device), "{listed}");
     server
         .redeem(&token, &device, &codes[0])

@@ -121,7 +121,7 @@ async fn rotation_goes_on_beside_a_server_that_answers_all_the_while() {
     );
 
     // What the old key closed opens with the new one alone, on the same server and after a restart.
-    home.run(&["keys", "retire", "--id", &old[0]]);
+    home.run(&["keys", "retire", &old[0]]);
     let file = std::fs::read_to_string(home.path().join("arklow.db.keys")).expect("the key file");
     assert!(!file.contains(&old[0]));
     server.by(&eve).redeem(&kept[0]).await.assert_valid();
@@ -199,7 +199,7 @@ async fn key_that_is_needed_active_or_unknown_is_not_retired() {
     home.caller("ada");
     let active = ids(&keys(&home), "active").remove(0);
     let refused = |id: &str, words: &[&str]| {
-        let output = home.output(&["keys", "retire", "--id", id]);
+        let output = home.output(&["keys", "retire", id]);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         for word in words {
@@ -221,8 +221,8 @@ async fn key_that_is_needed_active_or_unknown_is_not_retired() {
     vandal.run(&format!(
         "UPDATE devices SET seed_key_id = '{new}' WHERE seed_key_id = '{active}'"
     ));
-    home.run(&["keys", "retire", "--id", &active]);
-    let again = home.output(&["keys", "retire", "--id", &active]);
+    home.run(&["keys", "retire", &active]);
+    let again = home.output(&["keys", "retire", &active]);
     assert!(again.status.success() && text(&again.stderr).contains("retired already"));
 
     // An old copy of the key file has no key that is in use any more.
@@ -306,7 +306,7 @@ async fn t44_rotation_through_links_replaces_the_file_that_they_lead_to() {
     server.by(ada).redeem(&codes[0]).await.assert_valid();
     // At once with the new key, or the old one would still be in use.
     let codes = server.by(ada).regenerate().await.backup_codes();
-    home.run(&["keys", "retire", "--id", &old, "--keys", "one/keys"]);
+    home.run(&["keys", "retire", &old, "--keys", "one/keys"]);
     assert_eq!(volume.count(), 1);
     assert_eq!(home.keyring().active().to_string(), new);
     for link in ["one/keys", "between", "two/keys"] {
@@ -441,10 +441,10 @@ async fn t44_rotation_by_root_leaves_the_key_file_to_the_server() {
         let found = std::fs::metadata(volume.file()).expect("the key file");
         (found.uid(), found.gid(), found.mode() & 0o7777)
     };
-    for arguments in [&["keys", "rotate"][..], &["keys", "retire", "--id", &old]] {
+    for arguments in [&["keys", "rotate"][..], &["keys", "retire", &old]] {
         home.run(arguments);
         assert_eq!(owned(), (SERVER, SERVER, 0o600), "{arguments:?}");
-        let regenerated = server.by(ada).redeem(&codes[arguments.len() - 2]);
+        let regenerated = server.by(ada).redeem(&codes[arguments.len()]);
         assert!(regenerated.await.is_valid(), "{arguments:?}");
     }
     drop(server);
@@ -529,7 +529,7 @@ fn what_a_crash_left_beside_the_key_file_is_removed() {
         std::fs::write(beside(".tmpOthers"), "something else").expect("a file");
     };
     let new = |home: &Home| home.keyring().active().to_string();
-    for command in [&["list"][..], &["rotate"], &["retire", "--id", &active]] {
+    for command in [&["list"][..], &["rotate"], &["retire", &active]] {
         leave();
         let output = home.output(&[&["keys"], command].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -557,7 +557,7 @@ fn key_files_are_kept_with_the_backups_of_their_time() {
     let old = ids(&keys(&home), "active").remove(0);
     let rotated = text(&home.output(&["keys", "rotate"]).stderr);
     assert!(rotated.contains("keep a new copy of the file"), "{rotated}");
-    let retired = text(&home.output(&["keys", "retire", "--id", &old]).stderr);
+    let retired = text(&home.output(&["keys", "retire", &old]).stderr);
     for words in [
         format!("Backups of the database from before need copies of the file that hold key {old}"),
         "keep with each backup the key file of its time".to_owned(),

@@ -64,6 +64,7 @@ const COMMANDS: &[(&str, Leaves)] = &[
     ),
     ("outbox list", Nothing("it reads the outbox")),
     ("audit list", Nothing("it reads the audit")),
+    ("version", Nothing("it prints what was built")),
     ("completions", Nothing("it prints a script")),
     ("man", Nothing("it writes pages")),
     ("healthcheck", Nothing("it asks a server")),
@@ -162,23 +163,23 @@ async fn t43_every_change_by_a_command_is_on_record_with_the_account_that_made_i
         let Record(event) = leaves else {
             continue;
         };
-        let more = match *name {
+        let more: Vec<&str> = match *name {
             "user create" => vec!["--name", "Bob", "--email", "bob@example.com"],
             "user unlock" | "user disable" | "user enable" | "user show" => {
-                vec!["--id", &ada.user]
+                vec![ada.user.as_str()]
             }
             "session create" => vec!["--user", &ada.user, "--mfa-verified-for", "15m"],
             "device create" => vec!["--user", &ada.user, "--name", "Tablet", "--confirmed"],
-            "session list" | "device list" => vec!["--user", &ada.user],
-            "session revoke" => vec!["--id", &session],
-            "device remove" => vec!["--id", &spare],
+            "session list" | "device list" => vec![ada.user.as_str()],
+            "session revoke" => vec![session.as_str()],
+            "device remove" => vec![spare.as_str()],
             "device reset-step" => {
                 let ahead = format!("UPDATE devices SET last_step = 9000000000 WHERE id = {spare}");
                 home.vandal().run(&ahead);
-                vec!["--id", &spare]
+                vec![spare.as_str()]
             }
             "keys rotate" | "restored" | "user list" => vec![],
-            "keys retire" => vec!["--id", &key],
+            "keys retire" => vec![key.as_str()],
             "outbox discard" => vec!["--before", "0s"],
             "outbox retry" => vec!["--all"],
             other => panic!("`{other}` has no arguments here"),
@@ -227,7 +228,7 @@ async fn t43_the_caller_of_sudo_and_a_label_stand_beside_the_account() {
     let ada = home.user("ada");
     let account = account();
     let (name, host) = account.split_once(" on ").expect("both");
-    let list: Vec<String> = ["device", "list", "--user", &ada].map(str::to_owned).into();
+    let list: Vec<String> = ["device", "list", &ada].map(str::to_owned).into();
     let sudo = |user: &str, uid: &str| {
         let mut command = faked(&home, &list);
         command.env("SUDO_USER", user).env("SUDO_UID", uid);

@@ -683,13 +683,13 @@ fn commits_are_durable_whatever_the_database_is_set_to() {
                 RETURN NEW; END $$;
          CREATE TRIGGER see BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION see()"
     ));
-    home.run(&["user", "unlock", "--id", &ada]);
+    home.run(&["user", "unlock", &ada]);
     assert_eq!(vandal.texts("SELECT setting FROM seen"), ["on"]);
     // One that is safer than that stays.
     vandal.run(&format!(
         "ALTER DATABASE {name} SET synchronous_commit = remote_apply; TRUNCATE seen"
     ));
-    home.run(&["user", "unlock", "--id", &ada]);
+    home.run(&["user", "unlock", &ada]);
     assert_eq!(vandal.texts("SELECT setting FROM seen"), ["remote_apply"]);
 }
 
@@ -757,7 +757,7 @@ async fn deployment_moves_from_sqlite_with_all_that_works_and_all_that_is_used_u
     let answer = server.by(&ada).regenerate().await;
     let codes = answer.backup_codes();
     server.by(&ada).redeem(&codes[0]).await.assert_valid();
-    old.run(&["device", "remove", "--id", &bob.device]);
+    old.run(&["device", "remove", &bob.device]);
     old.vandal().run(&format!(
         "INSERT INTO memberships VALUES ({}, 7, 'owner')",
         ada.user

@@ -166,13 +166,13 @@ async fn session_that_is_not_live_is_401() {
             .await
             .assert(401, "UNAUTHENTICATED");
     }
-    home.run(&["session", "revoke", "--id", &ada.session]);
+    home.run(&["session", "revoke", &ada.session]);
     server
         .by(&ada)
         .regenerate()
         .await
         .assert(401, "UNAUTHENTICATED");
-    home.run(&["user", "disable", "--id", &eve.user]);
+    home.run(&["user", "disable", &eve.user]);
     server
         .by(&eve)
         .regenerate()
@@ -234,7 +234,7 @@ async fn devices_that_are_not_the_callers_are_told_apart_by_nothing() {
     let removed = home.device(&ada.user, true);
     let removed_pending = home.device(&ada.user, false);
     for device in [&removed, &removed_pending] {
-        home.run(&["device", "remove", "--id", device]);
+        home.run(&["device", "remove", device]);
     }
     let padded = format!("0{}", ada.device);
     let unknown = [

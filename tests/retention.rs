@@ -29,7 +29,7 @@ async fn old_rows_are_deleted_and_others_stay() {
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
     let pending = home.device(&ada.user, false);
     let (revoked, _, _) = home.session(&ada.user, None);
-    home.run(&["session", "revoke", "--id", &revoked]);
+    home.run(&["session", "revoke", &revoked]);
     let (expired, _, _) = home.session(&ada.user, None);
     let mut vandal = home.vandal();
     let (devices, sessions) = (vandal.count("devices"), vandal.count("sessions"));

@@ -303,14 +303,7 @@ fn t42_step_that_a_wrong_clock_moved_is_reset_and_on_record() {
             step() + 720
         ));
     }
-    let reset = [
-        "device",
-        "reset-step",
-        "--id",
-        &devices[0],
-        "--actor",
-        "olga",
-    ];
+    let reset = ["device", "reset-step", &devices[0], "--actor", "olga"];
     assert_eq!(home.id(&reset), devices[0]);
     let steps = home
         .vandal()
@@ -341,11 +334,11 @@ fn t42_step_that_a_wrong_clock_moved_is_reset_and_on_record() {
     );
     assert_eq!(resets[0]["device_id"], devices[0].as_str());
 
-    let unknown = home.output(&["device", "reset-step", "--id", "1"]);
+    let unknown = home.output(&["device", "reset-step", "1"]);
     assert_eq!(unknown.status.code(), Some(1));
     for wrong in [
         &["device", "reset-step"][..],
-        &["device", "reset-step", "--id", "1", "--all"],
+        &["device", "reset-step", "1", "--all"],
     ] {
         assert_eq!(home.output(wrong).status.code(), Some(2));
     }
@@ -444,7 +437,7 @@ async fn t46_stored_names_that_deceive_stay_readable_and_are_listed_escaped() {
         "Phone \u{202e}gnp.exe"
     );
     server.by(&ada).user().await.assert_ok();
-    let printed = text(&home.output(&["device", "list", "--user", &ada.user]).stdout);
+    let printed = text(&home.output(&["device", "list", &ada.user]).stdout);
     assert!(printed.contains("Phone \\u{202e}gnp.exe"), "{printed}");
 }
 

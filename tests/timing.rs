@@ -120,7 +120,7 @@ async fn t07_unknown_foreign_and_removed_devices_take_the_same_time() {
     let home = Home::new();
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
     let removed = home.device(&ada.user, true);
-    home.run(&["device", "remove", "--id", &removed]);
+    home.run(&["device", "remove", &removed]);
     let server = home.serve(NO_LIMITS);
     let watch = Stopwatch::new(&server, "post_v1_self_mfa_verify_totp", &ada.token);
     // As long as the others.

@@ -46,7 +46,7 @@ async fn send(server: &Server, operation: &str, token: &str, body: &Value) -> An
 
 /// Forgets the failures of a user, so that a test can go on guessing.
 fn unlock(home: &Home, caller: &Caller) {
-    home.run(&["user", "unlock", "--id", &caller.user]);
+    home.run(&["user", "unlock", &caller.user]);
 }
 
 async fn server_codes(server: &Server, caller: &Caller) -> Vec<String> {

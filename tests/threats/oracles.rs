@@ -35,7 +35,7 @@ async fn t07_devices_that_are_not_the_callers_are_told_apart_by_nothing() {
     let server = home.serve(NO_LIMITS);
     let (ada, eve) = (home.caller("ada"), home.caller("eve"));
     let removed = home.device(&ada.user, true);
-    home.run(&["device", "remove", "--id", &removed]);
+    home.run(&["device", "remove", &removed]);
     let pending = home.device(&eve.user, false);
     for operation in WITH_DEVICE {
         let mut told = BTreeSet::new();

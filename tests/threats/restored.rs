@@ -14,8 +14,8 @@ async fn restored_after_a_theft(arguments: impl Fn(&Home, &[&str]) -> Vec<String
     drop(server);
     let backup = home.back_up();
     let at = crate::commands::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
-    home.run(&["device", "remove", "--id", &bob.device]);
-    home.run(&["user", "disable", "--id", &carl.user]);
+    home.run(&["device", "remove", &bob.device]);
+    home.run(&["user", "disable", &carl.user]);
     let removed = text(
         &home
             .output(&["audit", "list", "--json", "--since", &at])
@@ -86,7 +86,7 @@ async fn t17_what_a_restored_backup_would_revive_is_killed_by_the_command_for_it
     let server = home.serve(NO_LIMITS);
     server.by(&ada).verify(&code).await.assert_valid();
     server.by(&ada).redeem(&codes[0]).await.assert_valid();
-    home.run(&["session", "revoke", "--id", &ada.session]);
+    home.run(&["session", "revoke", &ada.session]);
     drop(server);
     home.restore(&backup);
 
@@ -138,14 +138,12 @@ async fn t17_with_the_time_of_the_backup_all_are_held_until_somebody_has_looked(
     }
     // Enabled alone, the devices are still dead.
     for who in [&theft.ada, &theft.bob] {
-        theft.home.run(&["user", "enable", "--id", &who.user]);
+        theft.home.run(&["user", "enable", &who.user]);
         assert_eq!(theft.works(&server, who).await, (true, false));
     }
-    theft
-        .home
-        .run(&["device", "remove", "--id", &theft.bob.device]);
+    theft.home.run(&["device", "remove", &theft.bob.device]);
     for who in [&theft.ada, &theft.bob] {
-        theft.home.run(&["user", "unlock", "--id", &who.user]);
+        theft.home.run(&["user", "unlock", &who.user]);
     }
     assert_eq!(theft.works(&server, &theft.ada).await, (true, true));
     assert_eq!(theft.works(&server, &theft.bob).await, (true, false));

@@ -15,7 +15,7 @@ async fn t12_nobody_reaches_a_device_of_somebody_else() {
     let second = home.device(&ada.user, true);
     let pending = home.device(&ada.user, false);
     let removed = home.device(&ada.user, true);
-    home.run(&["device", "remove", "--id", &removed]);
+    home.run(&["device", "remove", &removed]);
     let before = rows(&home);
     for device in [&ada.device, &second, &pending, &removed] {
         for operation in WITH_DEVICE {
@@ -78,8 +78,8 @@ async fn t24_a_step_up_ends_with_its_session_its_user_and_the_last_factor() {
         let refused = server.regenerate(token, &ada.device).await;
         refused.assert(403, "MFA_REQUIRED");
     }
-    home.run(&["session", "revoke", "--id", &bob.session]);
-    home.run(&["user", "disable", "--id", &cyd.user]);
+    home.run(&["session", "revoke", &bob.session]);
+    home.run(&["user", "disable", &cyd.user]);
     for caller in [&bob, &cyd] {
         let refused = server.by(caller).regenerate().await;
         refused.assert(401, "UNAUTHENTICATED");
@@ -87,7 +87,7 @@ async fn t24_a_step_up_ends_with_its_session_its_user_and_the_last_factor() {
     // A device that is not the last one leaves the step-up as it is.
     let dan = home.caller("dan");
     let second = home.device(&dan.user, true);
-    home.run(&["device", "remove", "--id", &second]);
+    home.run(&["device", "remove", &second]);
     server.by(&dan).regenerate().await.assert_ok();
 }
 

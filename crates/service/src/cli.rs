@@ -31,6 +31,7 @@ mod session;
 mod text;
 mod tls;
 mod user;
+mod version;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ use self::restored::RestoredArgs;
 use self::serve::ServeArgs;
 use self::session::SessionCommand;
 use self::user::UserCommand;
+use self::version::VersionArgs;
 use crate::log::{self, LogArgs};
 use crate::sources::Sources;
 use crate::traces;
@@ -88,13 +90,18 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Try it out: a throwaway database, a demo user, and requests to send.
+    ///
+    /// Example: `arklow dev --listen 127.0.0.1:0`
     Dev(DevArgs),
     /// Answer from the contract alone, for frontends: its examples, without a database.
     ///
     /// Requests are checked as the server checks them; what is answered are the examples of the contract. The header
     /// `prefer: code=429` asks for another documented status, `prefer: example=NAME` for another example.
+    /// Example: `arklow mock --listen 127.0.0.1:4010`
     Mock(MockArgs),
     /// Serve the API until SIGTERM or SIGINT. SIGHUP reads the certificates again.
+    ///
+    /// Example: `arklow serve --database-url sqlite:/var/lib/arklow/arklow.db --internal-listen 127.0.0.1:9323`
     Serve(Box<ServeArgs>),
     /// Create, list, show, disable, enable and unlock users.
     #[command(subcommand)]
@@ -115,23 +122,26 @@ pub(crate) enum Command {
     ///
     /// The target must have its tables (`arklow migrate up`) and no rows. Servers of the source are
     /// told that it is busy until the end; stop them before, and start them on the target after. A
-    /// copy that fails or is stopped has changed nothing: run it again.
+    /// copy that fails or is stopped has changed nothing: run it again. Example:
+    /// `arklow copy --from sqlite:arklow.db --to postgres://arklow@db.example.com/arklow`
     Copy(CopyArgs),
     /// Take a backup of an SQLite database while servers use it.
     ///
     /// The backup is one file, checked, with mode 0600. FILE.json lists the keys that it needs and what it
     /// contains. The backup does not contain the key file: keep a copy of that as well, apart from the backup.
+    /// Example: `arklow backup /backup/arklow.db`
     Backup(BackupArgs),
     /// Put a backup in the place of an SQLite database, and do what `arklow restored` does.
     ///
     /// Stop the servers first. The backup is checked, copied, brought up to date and compared with the key file;
-    /// then the copy takes the name of the database in one step.
+    /// then the copy takes the name of the database in one step. Example: `arklow restore /backup/arklow.db`
     Restore(RestoreArgs),
     /// Run after restoring a backup, before a server starts: end all sessions and use up all codes.
     ///
     /// A backup does not know which sessions ended and which codes were used after it was made. It does
     /// not know either which devices were removed and which users were disabled: without --since these
-    /// are as the backup has them. A run that stops half way is run again.
+    /// are as the backup has them. A run that stops half way is run again. Example:
+    /// `arklow restored --since 2026-11-25T08:00:00Z --audit /backup/audit.jsonl`
     Restored(RestoredArgs),
     /// Read what was tried and done, and keep it elsewhere.
     #[command(subcommand)]
@@ -148,6 +158,10 @@ pub(crate) enum Command {
     ///
     /// Exit code 1 if it is not. Example: `arklow healthcheck --internal-listen 127.0.0.1:9323`
     Healthcheck(HealthcheckArgs),
+    /// Print the version, the commit it was built from, and how.
+    ///
+    /// Example: `arklow version --json`
+    Version(VersionArgs),
     /// Print the completions of a shell.
     ///
     /// Example: `arklow completions bash > /etc/bash_completion.d/arklow`
@@ -181,6 +195,7 @@ impl Command {
             | Self::Config(_)
             | Self::Doctor(_)
             | Self::Healthcheck(_)
+            | Self::Version(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }
@@ -208,6 +223,7 @@ pub(crate) fn main() -> ExitCode {
             config::run(&command, &layers, &matches).map(|()| ExitCode::SUCCESS)
         }
         Command::Completions(args) => pages::completions(&args).map(|()| ExitCode::SUCCESS),
+        Command::Version(args) => version::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => pages::man(&args).map(|()| ExitCode::SUCCESS),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| ExitCode::SUCCESS),
         command => start(command),
@@ -262,6 +278,7 @@ async fn run(command: Command, sources: Sources) -> Result<ExitCode, CliError> {
         // They run before there is a runtime.
         Command::Config(_)
         | Command::Healthcheck(_)
+        | Command::Version(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(()),
     }?;

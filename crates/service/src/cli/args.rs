@@ -81,18 +81,6 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
 }
 
-/// Which user.
-#[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct WhichUser {
-    /// Which user, by id.
-    #[arg(long)]
-    pub(crate) id: Option<UserId>,
-    /// Which user, by e-mail address, in any case.
-    #[arg(long)]
-    pub(crate) email: Option<Email>,
-}
-
 /// A user, by id or e-mail address.
 #[derive(Debug, Clone)]
 pub(crate) enum UserRef {
@@ -117,7 +105,7 @@ impl FromStr for UserRef {
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Whose.
-    #[arg(long, value_name = "ID_OR_EMAIL")]
+    #[arg(value_name = "ID_OR_EMAIL")]
     pub(crate) user: UserRef,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,

@@ -32,7 +32,8 @@ pub(crate) enum AuditCommand {
     Export(ExportAuditArgs),
     /// Check that no line of an exported file is missing or changed.
     ///
-    /// Prints the hash of the last line: keep it elsewhere, for lines at the end can be removed unnoticed otherwise.
+    /// Prints the hash of the last line: keep it elsewhere, for lines at the end can be removed unnoticed otherwise. Example:
+    /// `arklow audit verify /backup/audit.jsonl`
     Verify(VerifyAuditArgs),
 }
 

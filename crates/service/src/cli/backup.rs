@@ -5,17 +5,16 @@ use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arklow_store::{BackupContents, BackupError, BackupProgress, Store};
-use indicatif::{ProgressBar, ProgressStyle};
 use ring::digest;
 use serde_json::{Value, json};
 
 use crate::cli::args::{DatabaseArgs, OutputArgs};
 use crate::cli::backup_error::BackupFileError;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, Format, Progress};
 use crate::sources::Sources;
 use clap::Args;
 
@@ -93,15 +92,13 @@ async fn make(args: &BackupArgs, sources: &Sources) -> Result<Value, BackupFileE
 
     let directory = directory_of(&file);
     let temporary = temporary_in(directory, ".arklow-backup-")?;
-    let bar = ProgressBar::new(0).with_style(style());
-    let shown = bar.clone();
-    let progress = Arc::new(move |progress: BackupProgress| {
-        shown.set_length(progress.total);
-        shown.set_position(progress.done);
+    let bar = Mutex::new(Progress::of("pages copied"));
+    let progress = Arc::new(move |BackupProgress { done, total }: BackupProgress| {
+        let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
+        bar.tell(done, total);
     });
     let made_at = sources.clock.now();
     let contents = Store::back_up(url, temporary.path().to_owned(), progress).await;
-    bar.finish_and_clear();
     let contents = contents?;
     let failed = BackupFileError::file(&file);
     temporary.as_file().sync_all().map_err(&failed)?;
@@ -262,9 +259,4 @@ pub(super) fn digest_of(path: &Path) -> Result<(u64, String), BackupFileError> {
     let digest = context.finish();
     let hex = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
     Ok((bytes, hex.collect()))
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:40} {percent:>3} %  {pos} of {len} pages, {eta} left")
-        .expect("the template is one")
 }

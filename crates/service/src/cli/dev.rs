@@ -28,6 +28,8 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DevCommand {
     /// Print the current code of a device, as an authenticator app would.
+    ///
+    /// Example: `arklow dev code 'otpauth://totp/…'`
     Code(DevCodeArgs),
 }
 
@@ -209,7 +211,11 @@ impl Demo {
              Verify with it:\n\
              \n\
              curl -sS -X POST {url}/v1/self/mfa/verify/totp {headers} \
-             -d '{{\"device_id\":\"{device_id}\",\"code\":\"'$({arklow} dev code '{uri}')'\"}}'\n"
+             -d '{{\"device_id\":\"{device_id}\",\"code\":\"'$({arklow} dev code '{uri}')'\"}}'\n\
+             \n\
+             Next, see what is on record, and how to run it for others: docs/install.md.\n\
+             \n\
+             {arklow} audit list --database-url {database}\n"
         );
         let object = json!({
             "url": url,

@@ -16,16 +16,22 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// Create a TOTP device; print its id and the otpauth URI for an authenticator app.
+    ///
+    /// Example: `arklow device create --user ada@example.com --name Phone`
     Create(CreateDeviceArgs),
     /// List all devices that a user ever had, newest first, removed ones too.
+    ///
+    /// Example: `arklow device list ada@example.com`
     List(ListArgs),
     /// Remove a device without a code of it; its seed and its backup codes are gone at once.
+    ///
+    /// Example: `arklow device remove 4242424242424242424`
     Remove(RemoveDeviceArgs),
     /// Make the TOTP codes of a device work again after the clock of a server was ahead.
     ///
     /// A code that is accepted makes all earlier ones unusable. With a clock that is ahead, those are
     /// also codes of the time to come. This sets the device back to the present: codes that the app
-    /// has shown so far stay unusable, the next one works. Set the clock right first.
+    /// has shown so far stay unusable, the next one works. Set the clock right first. Example: `arklow device reset-step --all`
     ResetStep(ResetStepArgs),
 }
 
@@ -45,7 +51,7 @@ pub(crate) struct ResetStepArgs {
 #[group(required = true, multiple = false)]
 pub(crate) struct ResetStepTarget {
     /// Which device.
-    #[arg(long)]
+    #[arg(value_name = "ID")]
     pub(crate) id: Option<DeviceId>,
     /// All devices that are ahead of the clock.
     #[arg(long)]
@@ -55,7 +61,7 @@ pub(crate) struct ResetStepTarget {
 #[derive(Debug, Args)]
 pub(crate) struct RemoveDeviceArgs {
     /// Which device.
-    #[arg(long)]
+    #[arg(value_name = "ID")]
     pub(crate) id: DeviceId,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,

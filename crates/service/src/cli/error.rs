@@ -151,17 +151,17 @@ pub(crate) enum CliError {
     EmailInUse(Email),
     #[error("there is no user {0}")]
     NoSuchUser(UserId),
-    #[error("there is no user with the address `{0}` (--email)")]
+    #[error("there is no user with the address `{0}`")]
     NoSuchEmail(Email),
     #[error("user {0} is disabled")]
     UserDisabled(UserId),
-    #[error("there is no session {0} (--id)")]
+    #[error("there is no session {0}")]
     NoSuchSession(SessionId),
-    #[error("there is no device {0} (--id)")]
+    #[error("there is no device {0}")]
     NoSuchDevice(DeviceId),
-    #[error("no key {0} is on record (--id)")]
+    #[error("no key {0} is on record")]
     NoSuchKey(KeyId),
-    #[error("key {0} is the active one (--id)")]
+    #[error("key {0} is the active one")]
     ActiveKey(KeyId),
     #[error("key {key} is in use: {seeds} TOTP seeds and {code_sets} sets of backup codes need it")]
     KeyInUse {

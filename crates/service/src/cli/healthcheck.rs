@@ -9,7 +9,7 @@ use clap::Args;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 
-use super::args::address;
+use super::args::{OutputArgs, address};
 use super::error::CliError;
 use super::output::{self, Format};
 use crate::http::tls;
@@ -38,6 +38,8 @@ pub(crate) struct HealthcheckArgs {
     /// The key of --client-certificate, in PEM.
     #[arg(long, value_name = "FILE", requires = "client_certificate")]
     pub(crate) client_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Prints what `/readyz` answers.
@@ -60,7 +62,16 @@ pub(crate) fn run(args: &HealthcheckArgs) -> Result<(), CliError> {
     };
     let answer = ask(address, tls).map_err(|cause| CliError::NoAnswer { address, cause })?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    output::data(Format::Human, body.trim(), &Value::Null)?;
+    let object: Value = serde_json::from_str(body).unwrap_or_default();
+    let human = match object["checks"].as_object() {
+        Some(checks) => checks
+            .iter()
+            .map(|(name, said)| format!("{name:<11}  {}", said.as_str().unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join("\n"),
+        None => body.trim().to_owned(),
+    };
+    output::data(Format::from_flag(args.output.json), &human, &object)?;
     match answer.split(' ').nth(1) {
         Some("200") => Ok(()),
         _ => Err(CliError::NotReady(address)),

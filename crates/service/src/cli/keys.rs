@@ -17,7 +17,7 @@ use tracing::error;
 use super::open::{closing, existing_keys, key_path, open_existing, operator};
 use crate::cli::args::{ActorArgs, DatabaseArgs, KeysArgs, ListOutputArgs, OutputArgs};
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, Format, Progress};
 use crate::keys::{self, Exclusive, KeysError, Making};
 use crate::signals::Signals;
 use crate::sources::Sources;
@@ -36,14 +36,20 @@ pub(crate) struct GenerateKeysArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
     /// Make a key file with a new key, for a database that has none yet.
+    ///
+    /// Example: `arklow keys generate --out /etc/arklow/keys`
     Generate(GenerateKeysArgs),
     /// List the keys, and how much needs each of them.
+    ///
+    /// Example: `arklow keys list --json`
     List(ListKeysArgs),
     /// Put a new key into the key file and protect everything with it, while servers go on.
     ///
-    /// Stopped in the middle, it goes on where it was when it is run again.
+    /// Stopped in the middle, it goes on where it was when it is run again. Example: `arklow keys rotate`
     Rotate(RotateKeysArgs),
     /// Take a key that nothing needs out of use and out of the key file.
+    ///
+    /// Example: `arklow keys retire 0123456789abcdef`
     Retire(RetireKeyArgs),
 }
 
@@ -72,7 +78,7 @@ pub(crate) struct RotateKeysArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RetireKeyArgs {
     /// Which key; `arklow keys list` tells.
-    #[arg(long)]
+    #[arg(value_name = "ID")]
     pub(crate) id: KeyId,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
@@ -89,8 +95,8 @@ const BATCH: u32 = 100;
 /// The shortest pause after each transaction, which lasts at least as long as the transaction took.
 /// SQLite's waiters poll for the lock, so a server gets it only if it is free for a while.
 const BATCH_PAUSE: Duration = Duration::from_millis(20);
-/// How often progress is printed.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// The pause before devices are looked through again.
+const PASS_PAUSE: Duration = Duration::from_secs(1);
 /// How long the command waits for servers to notice the new key file, for which they check every second.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the command waits for servers to read a new key before the key becomes active. It is longer
@@ -325,7 +331,7 @@ async fn reseal_all(
 ) -> Result<Rotated, CliError> {
     let total = under_other_keys(store, keyring.active()).await?;
     let started = Instant::now();
-    let mut told = started;
+    let mut progress = Progress::of("devices re-sealed");
     let mut moved = 0;
     loop {
         let mut pass = Rotated::default();
@@ -347,10 +353,7 @@ async fn reseal_all(
             pass.moved += batch.moved as u64;
             pass.stuck += batch.stuck.len() as u64;
             pass.unreadable.extend(batch.unreadable);
-            if told.elapsed() >= PROGRESS_EVERY {
-                told = Instant::now();
-                tell(moved, total);
-            }
+            progress.tell(moved, total.max(moved));
             match batch.next {
                 Some(next) => after = Some(next),
                 None => break,
@@ -376,6 +379,7 @@ async fn reseal_all(
             for device in &pass.unreadable {
                 error!(device.id = %device, "the secrets of device `{device}` do not open");
             }
+            drop(progress);
             tell(moved, total.max(moved));
             return Ok(Rotated {
                 moved,
@@ -385,7 +389,7 @@ async fn reseal_all(
         }
         tokio::select! {
             _ = signals.next() => return Err(CliError::RotationStopped { moved, total }),
-            () = tokio::time::sleep(PROGRESS_EVERY) => {}
+            () = tokio::time::sleep(PASS_PAUSE) => {}
         }
     }
 }

@@ -14,10 +14,12 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum MigrateCommand {
     /// Make the changes that the tables lack; several processes take turns.
+    ///
+    /// Example: `arklow migrate up`
     Up(MigrateUpArgs),
     /// List the changes that the tables have and lack, and change nothing.
     ///
-    /// Exit code 3 if changes are pending, 0 if none is.
+    /// Exit code 3 if changes are pending, 0 if none is. Example: `arklow migrate status --json`
     Status(MigrateStatusArgs),
 }
 

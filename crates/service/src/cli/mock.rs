@@ -58,7 +58,8 @@ fn print(format: Format, url: &str) -> Result<(), CliError> {
          curl -sS -X POST {url}/v1/self/mfa/regenerate/totp -H 'content-type: application/json' \
          -H 'x-arklow-auth: {TOKEN}' -d '{{\"device_id\":\"1\"}}' -H 'prefer: code=429'\n\
          \n\
-         `prefer: code=STATUS` asks for another documented status, `example=NAME` for another example.\n"
+         `prefer: code=STATUS` asks for another documented status, `example=NAME` for another example.\n\
+         Next, point your frontend at {url}; `arklow dev` is a server that works.\n"
     );
     output::data(format, &human, &json!({ "url": url, "token": TOKEN }))
 }

@@ -9,7 +9,7 @@ use arklow_store::{AuditOrigin, DatabaseUrl, OpenError, Options, Store};
 use chrono::TimeDelta;
 use tracing::warn;
 
-use crate::cli::args::{ActorArgs, KeysArgs, Switch, UserRef, WhichUser};
+use crate::cli::args::{ActorArgs, KeysArgs, Switch, UserRef};
 use crate::cli::error::{CliError, DatabaseFlag};
 use crate::cli::output;
 use crate::http::server::ServerError;
@@ -66,15 +66,6 @@ pub(super) async fn resolve_user(store: &Store, user: &UserRef) -> Result<UserId
             let found = store.user_id_of(email.clone()).await?;
             found.ok_or_else(|| CliError::NoSuchEmail(email.clone()))
         }
-    }
-}
-
-/// The id of the user that the flags name.
-pub(super) async fn find_user(store: &Store, user: &WhichUser) -> Result<UserId, CliError> {
-    match (user.id, &user.email) {
-        (_, Some(email)) => resolve_user(store, &UserRef::Email(email.clone())).await,
-        (Some(id), None) => Ok(id),
-        (None, None) => unreachable!("the command line has one of both"),
     }
 }
 

@@ -19,10 +19,16 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
     /// Create a session and print its token, which is shown this once.
+    ///
+    /// Example: `arklow session create --user ada@example.com --mfa-verified-for 15m`
     Create(CreateSessionArgs),
     /// List all sessions that a user ever had, newest first.
+    ///
+    /// Example: `arklow session list ada@example.com`
     List(ListArgs),
     /// Revoke a session: from now on its token is refused, on running servers too.
+    ///
+    /// Example: `arklow session revoke 4242424242424242424`
     Revoke(RevokeSessionArgs),
 }
 
@@ -50,7 +56,7 @@ pub(crate) struct CreateSessionArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RevokeSessionArgs {
     /// Which session.
-    #[arg(long)]
+    #[arg(value_name = "ID")]
     pub(crate) id: SessionId,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,

@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::audit;
-use super::open::{closing, find_user, open_existing, operator};
-use crate::cli::args::{ActorArgs, DatabaseArgs, ListOutputArgs, OutputArgs, WhichUser};
+use super::open::{closing, open_existing, operator, resolve_user};
+use crate::cli::args::{ActorArgs, DatabaseArgs, ListOutputArgs, OutputArgs, UserRef};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Format};
 use crate::sources::Sources;
@@ -21,16 +21,28 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
     /// Create a user and print the id.
+    ///
+    /// Example: `arklow user create --name Ada --email ada@example.com`
     Create(CreateUserArgs),
     /// List users in the order of their ids.
+    ///
+    /// Example: `arklow user list --search @example.com`
     List(ListUsersArgs),
     /// Show all about a user: locks, failures, devices, sessions and the last records of the audit.
+    ///
+    /// Example: `arklow user show ada@example.com`
     Show(ShowUserArgs),
     /// Disable a user: from now on none of their sessions is live, on running servers too.
+    ///
+    /// Example: `arklow user disable ada@example.com --actor "ticket 12"`
     Disable(DisableUserArgs),
     /// Enable a disabled user. Sessions from before stay over.
+    ///
+    /// Example: `arklow user enable ada@example.com`
     Enable(EnableUserArgs),
     /// Unlock a user's second factors, and forget the failures that locked them.
+    ///
+    /// Example: `arklow user unlock ada@example.com`
     Unlock(UnlockUserArgs),
 }
 
@@ -63,8 +75,9 @@ pub(crate) struct ListUsersArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowUserArgs {
-    #[command(flatten)]
-    pub(crate) user: WhichUser,
+    /// Which user.
+    #[arg(value_name = "ID_OR_EMAIL")]
+    pub(crate) user: UserRef,
     /// How many devices, live sessions and records of the audit are shown, at most.
     #[arg(
         long,
@@ -83,8 +96,9 @@ pub(crate) struct ShowUserArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EnableUserArgs {
-    #[command(flatten)]
-    pub(crate) user: WhichUser,
+    /// Which user.
+    #[arg(value_name = "ID_OR_EMAIL")]
+    pub(crate) user: UserRef,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]
@@ -95,8 +109,9 @@ pub(crate) struct EnableUserArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct UnlockUserArgs {
-    #[command(flatten)]
-    pub(crate) user: WhichUser,
+    /// Which user.
+    #[arg(value_name = "ID_OR_EMAIL")]
+    pub(crate) user: UserRef,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]
@@ -123,8 +138,9 @@ pub(crate) struct CreateUserArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DisableUserArgs {
-    #[command(flatten)]
-    pub(crate) user: WhichUser,
+    /// Which user.
+    #[arg(value_name = "ID_OR_EMAIL")]
+    pub(crate) user: UserRef,
     #[command(flatten)]
     pub(crate) actor: ActorArgs,
     #[command(flatten)]
@@ -178,7 +194,7 @@ async fn run_disable(args: DisableUserArgs, sources: &Sources) -> Result<(), Cli
     let store = open_existing(&args.database.database_url).await?;
     let origin = operator(&args.actor);
     let disabled = closing(&store, async {
-        let id = find_user(&store, &args.user).await?;
+        let id = resolve_user(&store, &args.user).await?;
         let disabled = store.disable_user(id, sources.clock.now(), origin).await?;
         Ok((id, disabled))
     });
@@ -201,7 +217,7 @@ async fn run_enable(args: EnableUserArgs, sources: &Sources) -> Result<(), CliEr
     let store = open_existing(&args.database.database_url).await?;
     let origin = operator(&args.actor);
     let enabled = closing(&store, async {
-        let id = find_user(&store, &args.user).await?;
+        let id = resolve_user(&store, &args.user).await?;
         let enabled = store.enable_user(id, sources.clock.now(), origin).await?;
         Ok((id, enabled))
     });
@@ -276,7 +292,7 @@ async fn run_show(args: ShowUserArgs, sources: &Sources) -> Result<(), CliError>
     let store = open_existing(&args.database.database_url).await?;
     let (origin, now) = (operator(&args.actor), sources.clock.now());
     let shown = closing(&store, async {
-        let id = find_user(&store, &args.user).await?;
+        let id = resolve_user(&store, &args.user).await?;
         let shown = store.user_overview(id, args.limit, now, origin).await?;
         shown.ok_or(CliError::NoSuchUser(id))
     })
@@ -401,7 +417,7 @@ async fn run_unlock(args: UnlockUserArgs, sources: &Sources) -> Result<(), CliEr
     let store = open_existing(&args.database.database_url).await?;
     let origin = operator(&args.actor);
     let unlocked = closing(&store, async {
-        let id = find_user(&store, &args.user).await?;
+        let id = resolve_user(&store, &args.user).await?;
         let unlocked = store.unlock_user(id, sources.clock.now(), origin).await?;
         Ok((id, unlocked))
     });
