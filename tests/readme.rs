@@ -181,6 +181,16 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '-';
     let pages = [
         README,
+        include_str!("../docs/audit.md"),
+        include_str!("../docs/back-up.md"),
+        include_str!("../docs/connections.md"),
+        include_str!("../docs/incidents.md"),
+        include_str!("../docs/postgresql.md"),
+        include_str!("../docs/reliability.md"),
+        include_str!("../docs/restore.md"),
+        include_str!("../docs/rotate.md"),
+        include_str!("../docs/sqlite.md"),
+        include_str!("../docs/upgrade.md"),
         include_str!("../docs/commands.md"),
         include_str!("../docs/install.md"),
         include_str!("../docs/monitor.md"),

@@ -1,5 +1,5 @@
 //! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask docs-ui`,
-//! `cargo xtask browser`, `cargo xtask bench`, `cargo xtask overload`, `cargo xtask ci`.
+//! `cargo xtask browser`, `cargo xtask bench`, `cargo xtask deb`, `cargo xtask overload`, `cargo xtask soak`, `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
 
@@ -8,11 +8,13 @@ mod browser;
 mod ci;
 mod codegen;
 mod contract;
+mod deb;
 mod docs_ui;
 mod node;
 mod overload;
 mod sdk;
 mod server;
+mod soak;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +96,9 @@ enum Task {
     /// Needs wrk, and for all figures PostgreSQL, Node and Python; lists the figures that it could not measure.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Arguments),
+    /// Makes the Debian package in `target/debian`, with man pages, completions and an SBOM. Needs cargo-deb and cargo-cyclonedx.
+    #[command(after_help = EXIT_CODES)]
+    Deb,
     /// Serves users while ten times as many connections are opened as the server allows. Needs Linux.
     ///
     /// Fails if a user is not answered, or if the memory of the server grows.
@@ -101,6 +106,15 @@ enum Task {
     Overload {
         #[command(flatten)]
         options: overload::Options,
+    },
+    /// Runs two servers under load for an hour, with a fault every minute: kills, full disks, restarts of the database, clock
+    /// steps, slow readers. Needs Linux and a C compiler; the full disk needs root.
+    ///
+    /// Fails if an acknowledged change is gone, a failure has no fault as its reason, or memory grows.
+    #[command(after_help = EXIT_CODES)]
+    Soak {
+        #[command(flatten)]
+        options: soak::Options,
     },
     /// Runs what CI runs on the code: format, clippy, codegen, tests.
     Ci {
@@ -125,7 +139,9 @@ fn main() -> ExitCode {
         Task::DocsUi { check, root } => docs_ui::run(&root, check),
         Task::Browser { arguments } => browser::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Deb => deb::run(),
         Task::Overload { options } => overload::run(&options),
+        Task::Soak { options } => soak::run(&options),
         Task::Ci { list: true } => {
             ci::list();
             Ok(())
