@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Caller, Home, NO_LIMITS, Server, TEST_TIMEOUT, pause};
+use crate::harness::{Caller, Home, NO_LIMITS, REGENERATE, Server, TEST_TIMEOUT, pause};
 
 const BUNDLE: &str = "/swagger/ui/static/swagger-ui-bundle.js";
 
@@ -341,4 +342,44 @@ fn silent_peers_do_not_hold_up_the_end() {
         started.elapsed()
     );
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_beyond_the_limit_are_answered_at_once_and_lose_nothing() {
+    let home = Home::new();
+    let callers: Vec<_> = (0..24).map(|n| home.caller(&format!("user{n}"))).collect();
+    let server = home.serve(&["--limits", "off", "--max-requests", "2"]);
+    // A body that is still arriving holds no place.
+    let ada = &callers[0];
+    let mut slow: Vec<TcpStream> = (0..4)
+        .map(|_| TcpStream::connect(server.address()).expect("the server accepts"))
+        .collect();
+    for stream in &mut slow {
+        let head = format!(
+            "POST {REGENERATE} HTTP/1.1\r\nhost: x\r\nx-arklow-auth: {}\r\n\
+             content-type: application/json\r\ncontent-length: 64\r\n\r\n{{",
+            ada.token
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.by(ada).regenerate().await.assert_ok();
+
+    let mut shed = 0;
+    for _ in 0..5 {
+        let answers = join_all(callers.iter().map(|caller| server.by(caller).regenerate())).await;
+        for (caller, answer) in callers.iter().zip(answers) {
+            if answer.status == 503 {
+                answer.assert(503, "UNAVAILABLE");
+                assert!(answer.headers.contains_key("retry-after"));
+                shed += 1;
+                continue;
+            }
+            // What was answered is there.
+            let codes = answer.backup_codes();
+            assert_eq!(home.working(caller, &codes).await, 10);
+        }
+    }
+    assert!(shed > 0, "no request was one too many");
+    server.by(ada).user().await.assert_ok();
 }

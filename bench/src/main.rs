@@ -16,6 +16,7 @@
 
 mod flush;
 mod load;
+mod overload;
 mod peers;
 mod plan;
 mod postgres;

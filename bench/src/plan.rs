@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use crate::Arguments;
 use crate::flush;
 use crate::load::{self, Load, pause_for};
+use crate::overload;
 use crate::peers;
 use crate::postgres::Postgres;
 use crate::report::{Figure, Goal, Report, facts};
@@ -19,6 +20,8 @@ use crate::statements::{self, Looped, Question, Recording};
 
 /// How many connections a load has.
 const CONNECTIONS: u32 = 64;
+/// How many times as many clients an overload has.
+const OVERLOAD: usize = 10;
 
 /// A group of figures that are measured together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -172,7 +175,18 @@ impl Bench<'_> {
         let pause = pause_for(peak / 2.0, CONNECTIONS, second.p50 / 2);
         let time = self.arguments.load();
         let half = load::load(&server.url, &requests, CONNECTIONS, time, Some(pause))?;
+        let few = overload::served(&server.url, &requests, CONNECTIONS as usize, time, pause)?;
+        let clients = CONNECTIONS as usize * OVERLOAD;
+        let many = overload::served(&server.url, &requests, clients, time, Duration::ZERO)?;
         drop(server);
+        let of = format!(
+            "p99 {:.2?} of {:.0}/s that were served, {} shed, against {:.2?} at {:.0}/s",
+            many.p99, many.per_second, many.shed, few.p99, few.per_second
+        );
+        let what =
+            "p99 of served requests under ten times the clients against p99 at half of the peak";
+        let ratio = many.p99.as_secs_f64() / few.p99.as_secs_f64();
+        self.figure(what, ratio, Goal::AtMost(3.0), of);
         let single = self.loops(&crowd, &recording, 1)?;
         let of = format!("{peak:.0}/s against {:.0}/s", single.per_second);
         let what = "regenerate on SQLite against one durable transaction for each";

@@ -46,16 +46,20 @@ pub struct Settings {
     pub deadline: Duration,
     /// What `Retry-After` says on 503 when the implementation does not.
     pub retry_after: Duration,
+    /// How many requests the implementation works on at once. Further ones are answered with 503, so that those keep their
+    /// latency. A request whose body is still arriving does not count.
+    pub max_running: usize,
 }
 
 impl Default for Settings {
-    /// 64 KiB, 10 s, 15 s, and 1 s.
+    /// 64 KiB, 10 s, 15 s, 1 s, and 1,024 requests.
     fn default() -> Self {
         Self {
             max_body_bytes: 64 * 1024,
             body_timeout: Duration::from_secs(10),
             deadline: Duration::from_secs(15),
             retry_after: Duration::from_secs(1),
+            max_running: 1_024,
         }
     }
 }

@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
 use http::{Method, Response};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
 
 use super::Settings;
@@ -30,6 +31,8 @@ pub struct Served<A> {
     api: A,
     settings: Settings,
     validators: BTreeMap<String, jsonschema::Validator>,
+    /// A permit for each request that the implementation may work on.
+    running: Semaphore,
 }
 
 impl<A> Served<A> {
@@ -45,6 +48,7 @@ impl<A> Served<A> {
         let validators = validators.map(|(id, schema)| (id, validator(&schema)));
         Self {
             api,
+            running: Semaphore::new(settings.max_running.min(Semaphore::MAX_PERMITS)),
             settings,
             validators: validators.collect(),
         }
@@ -69,6 +73,7 @@ where
         api,
         settings,
         validators,
+        running,
     } = rqctx.context();
     // A server that logs or traces each request makes the span before it calls Dropshot.
     let span = input.span();
@@ -77,8 +82,13 @@ where
     let work = async {
         let mut budget = Budget::new(settings);
         let caller = O::Access::authenticate(api, origin(&rqctx), input.headers());
-        let caller = budget.spend(caller).await??;
+        let caller = {
+            let _permit = permit(running)?;
+            budget.spend(caller).await??
+        };
+        // Without a permit: a client that sends its body slowly must not keep others out.
         let request = input.read(settings, &validators[O::ID]).await?;
+        let _permit = permit(running)?;
         match budget.spend(O::call(api, caller, request)).await? {
             Ok(success) => O::reply(success),
             Err(error) => O::Errors::reply(api, error, &origin(&rqctx), O::ERRORS),
@@ -87,6 +97,11 @@ where
     let mut response = answer::<A, O>(&rqctx, work).instrument(span).await;
     response.extensions_mut().insert(OperationId(O::ID));
     Ok(response)
+}
+
+fn permit(running: &Semaphore) -> Result<SemaphorePermit<'_>, RequestError> {
+    let unavailable = RequestError::Unavailable { retry_after: None };
+    running.try_acquire().map_err(|_| unavailable)
 }
 
 /// Runs `work` and answers, whatever becomes of it: an error, a panic, an answer that cannot be written.

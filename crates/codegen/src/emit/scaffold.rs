@@ -37,7 +37,7 @@ serde_json = "1.0.150"
 serde_path_to_error = {{ version = "0.1.20", optional = true }}
 serde_urlencoded = {{ version = "0.7.1", optional = true }}
 slog = {{ version = "2.8.2", optional = true }}
-tokio = {{ version = "1.54.1", features = ["time"], optional = true }}
+tokio = {{ version = "1.54.1", features = ["sync", "time"], optional = true }}
 tracing = {{ version = "0.1.44", default-features = false, features = ["std"], optional = true }}
 
 # The runtime serves any document, so this one may leave parts of it unused.

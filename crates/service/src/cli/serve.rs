@@ -208,6 +208,16 @@ pub(crate) struct ConnectionArgs {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     pub(crate) max_connections_per_address: Option<u32>,
+    /// How many requests are worked on at once. Further ones are answered with 503 and Retry-After, so that those keep
+    /// their latency. A request whose body is still arriving does not count.
+    #[arg(
+        long,
+        env = "ARKLOW_MAX_REQUESTS",
+        value_name = "COUNT",
+        default_value = "128",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_requests: u32,
     /// How long the head of a request may take, from the connection or its first byte on.
     #[arg(
         long,
@@ -424,6 +434,7 @@ impl ServeArgs {
                 deadline: self.request_deadline.get(),
                 body_timeout: self.body_timeout.get(),
                 retry_after: wire::RETRY_AFTER,
+                max_running: self.connections.max_requests as usize,
                 ..Settings::default()
             },
             docs: self.docs.is_on(),
