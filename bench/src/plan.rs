@@ -20,6 +20,8 @@ use crate::statements::{self, Looped, Question, Recording};
 
 /// How many connections a load has.
 const CONNECTIONS: u32 = 64;
+/// How many pairs of loads tell what the log costs.
+const LOG_PAIRS: usize = 5;
 /// How many times as many clients an overload has.
 const OVERLOAD: usize = 10;
 
@@ -199,6 +201,8 @@ impl Bench<'_> {
         let what = "p99 at half of the peak against the median of one durable commit";
         self.figure(what, ratio, Goal::AtMost(3.0), of);
 
+        self.logging(&crowd, &requests)?;
+
         self.report.add(Figure {
             what: "peak memory under that load".to_owned(),
             value: Ok(memory),
@@ -222,6 +226,29 @@ impl Bench<'_> {
             of: format!("median of {times} starts"),
         });
         crowd.remove();
+        Ok(())
+    }
+
+    /// What a record for each request costs. In turns, for the machine may have other things to do.
+    fn logging(&mut self, crowd: &Crowd, requests: &Path) -> anyhow::Result<()> {
+        let mut rates = [Vec::new(), Vec::new()];
+        for _ in 0..LOG_PAIRS {
+            for (rates, level) in rates.iter_mut().zip(["info", "error"]) {
+                let flags = ["--log-level", level];
+                let arklow = &self.arguments.arklow;
+                let server = Server::start(arklow, &crowd.url(), &crowd.keys, &flags)?;
+                rates.push(self.peak(&server, requests)?.per_second);
+            }
+        }
+        let mut ratios: Vec<f64> = rates[0].iter().zip(&rates[1]).map(|(a, b)| a / b).collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        let of = format!(
+            "median of {LOG_PAIRS} pairs, {:.2} to {:.2}",
+            ratios[0],
+            ratios[LOG_PAIRS - 1]
+        );
+        let what = "regenerate on SQLite with the log at `info` against `error`";
+        self.figure(what, ratios[LOG_PAIRS / 2], Goal::AtLeast(0.9), of);
         Ok(())
     }
 

@@ -15,8 +15,8 @@ pub(crate) struct Server {
 }
 
 /// What every server is started with: no limits, for each of few users asks more often than a user may; and a log
-/// that tells only what goes wrong.
-const FLAGS: [&str; 5] = ["serve", "--limits", "off", "--log-level", "warn"];
+/// that tells only what goes wrong, unless other flags say more.
+const FLAGS: [&str; 3] = ["serve", "--limits", "off"];
 
 impl Server {
     pub(crate) fn start(
@@ -29,6 +29,7 @@ impl Server {
             .args(FLAGS)
             .args(["--listen", "127.0.0.1:0"])
             .args(flags)
+            .env("ARKLOW_LOG_LEVEL", "warn")
             .env("ARKLOW_DATABASE_URL", database)
             .env("ARKLOW_KEYS", keys)
             .stdout(Stdio::null())

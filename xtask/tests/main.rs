@@ -10,6 +10,7 @@ mod layout;
 mod overload;
 mod postgres;
 mod sdk;
+mod soak;
 mod tidy;
 
 use std::ffi::OsStr;
