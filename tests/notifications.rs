@@ -296,7 +296,7 @@ async fn a_stop_waits_for_attempts_and_a_crash_repeats_them() {
     assert_eq!(hooks[1].id(), hooks[2].id());
 }
 
-/// A mail server that keeps what it gets, and rejects recipients as it is told.
+/// A mail server that keeps its mail, and rejects recipients as `reply` decides.
 struct MailServer {
     url: String,
     mails: Arc<Mutex<Vec<String>>>,

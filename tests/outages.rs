@@ -224,7 +224,7 @@ async fn t38_every_transaction_brings_its_settings_and_no_further_round_trip() {
     };
     let home = cluster.home();
     let ada = home.caller("ada");
-    // Without the statements of the retention, which run beside a request.
+    // Without the statements of the retention, which run at the same time as a request.
     let server = home.serve(&[
         "--limits",
         "off",

@@ -445,7 +445,7 @@ fn limits_of_a_connection_hold_over_tls() {
     pipelined.send(&request.repeat(2));
     assert_eq!((pipelined.status(), pipelined.status()), (401, 401));
 
-    // Whoever sends a request displaces those who do not finish their handshake.
+    // A client that sends a request displaces clients that do not finish their handshake.
     let silent: Vec<_> = (0..8)
         .map(|_| TcpStream::connect(address(&server)).expect("the server accepts"))
         .collect();

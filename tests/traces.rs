@@ -119,7 +119,7 @@ async fn spans_of_requests_and_transactions_continue_the_trace_of_the_caller() {
         spans.iter().all(|span| span.name != "get_v1_self_mfa"),
         "the caller is not sampled"
     );
-    // A trace of its own, which the log names.
+    // A new trace, which the log names.
     let own = of_server("post_v1_self_mfa_verify_totp_backup");
     assert!(own.parent_span_id.is_empty() && hex(&own.trace_id) != TRACE);
     let printed = server.printed();

@@ -45,7 +45,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         fs::write(folder.join(file), said(&binary, &["completions", shell])?)
             .with_context(|| format!("cannot write {file}"))?;
     }
-    // It writes one beside the manifest of every package of the workspace.
+    // It writes one next to the manifest of every package of the workspace.
     let manifest = "crates/service/Cargo.toml";
     let format = ["--format", "json", "--override-filename", SBOM];
     cargo(&[&["cyclonedx", "--manifest-path", manifest][..], &format].concat())?;

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// From the beginning of one fault to that of the next one.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(4..=3_600))]
     every: u64,
-    /// On a PostgreSQL server of its own, instead of SQLite.
+    /// Starts a PostgreSQL server and uses it instead of SQLite.
     #[arg(long)]
     postgres: bool,
     /// Writes the figures as JSON.
@@ -189,6 +189,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         "memory_early_mib": early,
         "memory_late_mib": late,
     });
+    if !unexplained.is_empty() {
+        let log = fs::read_to_string(place.folder.path().join("log")).unwrap_or_default();
+        let errors = log.lines().filter(|line| line.contains("\"ERROR\""));
+        errors.take(20).for_each(|line| eprintln!("{line}"));
+    }
     println!("{figures:#}");
     if let Some(file) = &options.json {
         fs::write(file, format!("{figures:#}\n")).context("cannot write the figures")?;

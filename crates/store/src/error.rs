@@ -220,6 +220,7 @@ impl From<QueryError> for StoreError {
     fn from(fault: QueryError) -> Self {
         match fault {
             QueryError::Diesel(error) if is_busy(&error) => Self::Busy,
+            QueryError::Diesel(error) if is_full(&error) => Self::Unavailable(Arc::new(error)),
             QueryError::Diesel(error) => Self::Database(Arc::new(error)),
             QueryError::Inconsistent { table, column } => Self::Inconsistent { table, column },
             QueryError::Unreadable(cause) => Self::Unreadable(cause),
@@ -239,6 +240,31 @@ pub(crate) fn is_busy(error: &diesel::result::Error) -> bool {
                 info.message(),
                 "database is locked" | "database table is locked"
             )
+        }
+        _ => false,
+    }
+}
+
+/// Whether there is no space for a change, so that SQLite made none of its transaction.
+///
+/// By the text: Diesel does not pass on SQLite's error codes.
+pub(crate) fn is_full(error: &diesel::result::Error) -> bool {
+    match error {
+        diesel::result::Error::DatabaseError(_, info) => {
+            info.message() == "database or disk is full"
+        }
+        diesel::result::Error::RollbackErrorOnCommit { commit_error, .. } => is_full(commit_error),
+        _ => false,
+    }
+}
+
+/// Whether SQLite rolled the whole transaction back because of an error in another job.
+pub(crate) fn is_rolled_back(error: &diesel::result::Error) -> bool {
+    match error {
+        diesel::result::Error::DatabaseError(_, info) => {
+            let message = info.message();
+            message.starts_with("no such savepoint")
+                || message == "cannot rollback - no transaction is active"
         }
         _ => false,
     }

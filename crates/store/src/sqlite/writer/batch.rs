@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Inbox;
 use crate::StoreError;
-use crate::error::{QueryError, is_busy, is_io_error};
+use crate::error::{QueryError, is_busy, is_full, is_io_error, is_rolled_back};
 use crate::prepared::prepared;
 use crate::sqlite::open::File;
 
@@ -56,6 +56,10 @@ pub(super) fn begin_and_commit(
             // The commit may be in the WAL, which is all that it takes after a restart.
             Err(error) if commits && is_io_error(&error) => {
                 return Err(StoreError::Unknown(Arc::new(error)));
+            }
+            // Nothing was changed, and later there may be space.
+            Err(error) if begun && (is_full(&error) || is_rolled_back(&error)) => {
+                return Err(StoreError::Unavailable(Arc::new(error)));
             }
             Err(error) if begun => return Err(StoreError::Database(Arc::new(error))),
             Err(error) if !is_busy(&error) => return Err(QueryError::from(error).into()),

@@ -426,7 +426,7 @@ fn transaction_that_sqlite_gives_up_is_an_error_for_all_and_the_next_one_works()
     let (_directory, file, writer) = writer();
     let gate = Gate::shut(&writer);
     let before = put(&writer, |conn| note(conn, 1));
-    // What a full disk does.
+    // What some errors do.
     let given_up = put(&writer, |conn| {
         diesel::sql_query("INSERT OR ROLLBACK INTO notes (id) VALUES (1)").execute(conn)?;
         Ok(())
@@ -435,7 +435,10 @@ fn transaction_that_sqlite_gives_up_is_an_error_for_all_and_the_next_one_works()
     gate.open();
     for neighbor in [before, after] {
         let answer = neighbor.blocking_recv().unwrap();
-        assert!(matches!(answer, Err(StoreError::Database(_))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(StoreError::Unavailable(_))),
+            "{answer:?}"
+        );
     }
     let Err(StoreError::Database(cause)) = given_up.blocking_recv().unwrap() else {
         panic!("the question that did it was answered");
@@ -446,6 +449,42 @@ fn transaction_that_sqlite_gives_up_is_an_error_for_all_and_the_next_one_works()
     let next = put(&writer, |conn| note(conn, 3));
     assert_eq!(next.blocking_recv().unwrap().unwrap(), 3);
     assert_eq!(notes(&file), [3]);
+}
+
+#[test]
+fn changes_without_space_are_unavailable_and_later_ones_work() {
+    let (_directory, file, writer) = writer();
+    let limit = |pages: u32| {
+        let set = put(&writer, move |conn| {
+            conn.batch_execute(&format!("PRAGMA max_page_count = {pages}"))?;
+            Ok(())
+        });
+        set.blocking_recv().unwrap().unwrap();
+    };
+    limit(1);
+    let gate = Gate::shut(&writer);
+    let before = put(&writer, |conn| note(conn, 1));
+    let large = put(&writer, |conn| {
+        conn.batch_execute("CREATE TABLE large AS SELECT zeroblob(1000000) AS value")?;
+        Ok(())
+    });
+    gate.open();
+    let large = large.blocking_recv().unwrap();
+    assert!(
+        matches!(large, Err(StoreError::Unavailable(_))),
+        "{large:?}"
+    );
+    // It was in the same transaction, or in one before.
+    let before = before.blocking_recv().unwrap();
+    assert!(
+        matches!(before, Ok(1) | Err(StoreError::Unavailable(_))),
+        "{before:?}"
+    );
+
+    limit(1_000_000);
+    let next = put(&writer, |conn| note(conn, 3));
+    assert_eq!(next.blocking_recv().unwrap().unwrap(), 3);
+    assert!(notes(&file).contains(&3));
 }
 
 #[test]
