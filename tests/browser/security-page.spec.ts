@@ -248,7 +248,7 @@ test("shows what is wrong, and when to try again", async ({ page }) => {
     await page.clock.fastForward("11:00");
     await expect(page.getByRole("alert")).toHaveText("You can try again now.");
     await expect(verify).toHaveAttribute("aria-disabled", "false");
-    strict.run("user", "unlock", "--id", user);
+    strict.run("user", "unlock", user);
     await enterCode(page, phone.code(), "Verify");
     await expect(page.locator(".status").getByText("You are verified until")).toBeVisible();
 
@@ -262,7 +262,7 @@ test("shows what is wrong, and when to try again", async ({ page }) => {
 
     // A session that ends is the end of what is open.
     await page.getByRole("button", { name: "Remove Phone" }).click();
-    strict.run("user", "disable", "--id", user);
+    strict.run("user", "disable", user);
     await enterCode(page, phone.code(), "Remove");
     await expect(page.getByLabel("Session token")).toBeFocused();
     await expect(page.getByRole("dialog")).toHaveCount(0);
