@@ -206,50 +206,12 @@ impl Arklow {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
-    /// What a command prints.
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = Self::command(&self.binary, &self.folder)
-            .args(arguments)
-            .arg("--json")
-            .output()
-            .context("cannot run arklow")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "arklow {}: {said}",
-            arguments.join(" ")
-        );
-        serde_json::from_slice(&output.stdout).context("arklow printed something else than JSON")
-    }
-
     fn user(&self, number: usize) -> anyhow::Result<User> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (name, email) = (format!("user{number}"), format!("user{number}@example.com"));
-        let user = self.run(&["user", "create", "--name", &name, "--email", &email])?;
-        let user = text(&user["id"]);
-        let device = [
-            "device",
-            "create",
-            "--user",
-            &user,
-            "--name",
-            "Phone",
-            "--confirmed",
-        ];
-        let device = text(&self.run(&device)?["id"]);
-        let session = [
-            "session",
-            "create",
-            "--user",
-            &user,
-            "--mfa-verified-for",
-            "2h",
-            "--ttl",
-            "3h",
-        ];
+        let arklow = || Self::command(&self.binary, &self.folder);
+        let (device, token) = server::user(arklow, number)?;
         Ok(User {
             address: self.address,
-            token: text(&self.run(&session)?["token"]),
+            token,
             device,
             keeps_connection: number.is_multiple_of(2),
         })
@@ -278,13 +240,8 @@ impl Arklow {
     }
 
     fn resident_kib(&self) -> anyhow::Result<u64> {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.child.id())).with_context(|| {
-                format!("the server has ended, or this is not Linux: {}", self.log())
-            })?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        kib.with_context(|| format!("the server has ended: {}", self.log()))
+        let kib = server::resident_kib(self.child.id());
+        kib.with_context(|| format!("the server has ended, or this is not Linux: {}", self.log()))
     }
 }
 

@@ -151,7 +151,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
                 *locked(&shared.excused) = Some(Instant::now() + AFTERMATH);
             }
         }
-        memory.push(steady.resident_kib()?);
+        // A server that has just ended has none.
+        memory.push(server::resident_kib(steady.child.id()).unwrap_or_default());
         if memory.len().is_multiple_of(60) {
             eprintln!(
                 "{} of {} s: {} requests, {} changes, {} MiB",
@@ -248,8 +249,8 @@ impl Place {
             fs::set_permissions(this.folder.path(), open).context("cannot open the folder")?;
             this.url = this.postgres("start", &[])?;
             let keys = this.keys();
-            this.run(&["keys", "generate", "--out", &keys])?;
-            this.run(&["migrate", "up"])?;
+            server::run(this.command(), &["keys", "generate", "--out", &keys])?;
+            server::run(this.command(), &["migrate", "up"])?;
         } else {
             let size = format!("size={DISK_MIB}m");
             let mounted = Command::new("mount")
@@ -295,19 +296,6 @@ impl Place {
         command
     }
 
-    /// What a command prints.
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = self.command().args(arguments).arg("--json").output();
-        let output = output.context("cannot run arklow")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "arklow {}: {said}",
-            arguments.join(" ")
-        );
-        Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
-    }
-
     fn start(&self) -> anyhow::Result<Server> {
         let free = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
         let address = free.local_addr().context("a listener has an address")?;
@@ -349,33 +337,11 @@ impl Place {
     }
 
     fn user(&self, number: usize, addresses: [SocketAddr; 2]) -> anyhow::Result<User> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (name, email) = (format!("user{number}"), format!("user{number}@example.com"));
-        let user = self.run(&["user", "create", "--name", &name, "--email", &email])?;
-        let user = text(&user["id"]);
-        let device = [
-            "device",
-            "create",
-            "--user",
-            &user,
-            "--name",
-            "Phone",
-            "--confirmed",
-        ];
-        let session = [
-            "session",
-            "create",
-            "--user",
-            &user,
-            "--mfa-verified-for",
-            "24h",
-            "--ttl",
-            "30d",
-        ];
+        let (device, token) = server::user(|| self.command(), number)?;
         Ok(User {
             addresses,
-            device: text(&self.run(&device)?["id"]),
-            token: text(&self.run(&session)?["token"]),
+            token,
+            device,
             known: None,
         })
     }
@@ -449,18 +415,6 @@ impl Drop for Place {
 struct Server {
     child: Child,
     address: SocketAddr,
-}
-
-impl Server {
-    fn resident_kib(&self) -> anyhow::Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status =
-            fs::read_to_string(path).context("the server has ended, or this is not Linux")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        // A server that is about to be started again has none.
-        Ok(kib.unwrap_or_default())
-    }
 }
 
 impl Drop for Server {
