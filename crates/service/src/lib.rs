@@ -8,7 +8,7 @@
 //! | `keys` | the key file | both |
 //! | `app`, `policy` | what operations work with; the settings of an operator | both |
 //! | `client_ip`, `denials` | where a request comes from, and the limit for it; the limit for denied changes | both |
-//! | `sources`, `signals` | the clock and the random bytes; the signals that stop a process | both |
+//! | `sources`, `signals`, `stamp` | the clock and the random bytes; the signals that stop a process; whether a file has changed | both |
 //! | `notify` | delivers messages to users, by webhook or mail | both |
 //! | `retention` | deletes rows that have served their purpose | both |
 //! | `log`, `metrics`, `traces` | the log on standard error; what is counted; spans for a collector | both |
@@ -27,6 +27,7 @@ mod policy;
 mod retention;
 mod signals;
 mod sources;
+mod stamp;
 /// Support for the unit tests of this crate.
 #[cfg(test)]
 #[path = "../tests/mod.rs"]

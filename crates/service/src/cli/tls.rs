@@ -83,40 +83,43 @@ impl ValueEnum for TlsVersion {
 impl TlsArgs {
     /// The certificate of the API, if there is one. `asked` makes it be read again.
     pub(super) fn public(&self, asked: &Arc<Notify>) -> Result<Option<Arc<Tls>>, CliError> {
-        let files = self.tls_certificate.as_ref().zip(self.tls_key.as_ref());
-        let Some((certificate, key)) = files else {
-            return Ok(None);
-        };
-        let files = TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_authorities: None,
-            minimum: self.tls_min_version,
-        };
-        let tls = Tls::load(files, "public", Arc::clone(asked)).map_err(|cause| CliError::Tls {
-            flag: "--tls-certificate",
-            cause: Box::new(cause),
-        })?;
-        Ok(Some(Arc::new(tls)))
+        let files = self.files(&self.tls_certificate, &self.tls_key, &None);
+        load(files, "public", "--tls-certificate", asked)
     }
 
     /// As [`TlsArgs::public`], of the internal listener.
     pub(super) fn internal(&self, asked: &Arc<Notify>) -> Result<Option<Arc<Tls>>, CliError> {
-        let files = self.internal_tls_certificate.as_ref();
-        let Some((certificate, key)) = files.zip(self.internal_tls_key.as_ref()) else {
-            return Ok(None);
-        };
-        let files = TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_authorities: self.internal_tls_client_ca.clone(),
-            minimum: self.tls_min_version,
-        };
-        let tls = Tls::load(files, "internal", Arc::clone(asked));
-        let tls = tls.map_err(|cause| CliError::Tls {
-            flag: "--internal-tls-certificate",
-            cause: Box::new(cause),
-        })?;
-        Ok(Some(Arc::new(tls)))
+        let (certificate, key) = (&self.internal_tls_certificate, &self.internal_tls_key);
+        let files = self.files(certificate, key, &self.internal_tls_client_ca);
+        load(files, "internal", "--internal-tls-certificate", asked)
     }
+
+    fn files(
+        &self,
+        certificate: &Option<PathBuf>,
+        key: &Option<PathBuf>,
+        client_authorities: &Option<PathBuf>,
+    ) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: certificate.clone()?,
+            key: key.clone()?,
+            client_authorities: client_authorities.clone(),
+            minimum: self.tls_min_version,
+        })
+    }
+}
+
+fn load(
+    files: Option<TlsFiles>,
+    listener: &'static str,
+    flag: &'static str,
+    asked: &Arc<Notify>,
+) -> Result<Option<Arc<Tls>>, CliError> {
+    let Some(files) = files else { return Ok(None) };
+    let tls = Tls::load(files, listener, Arc::clone(asked));
+    let tls = tls.map_err(|cause| CliError::Tls {
+        flag,
+        cause: Box::new(cause),
+    })?;
+    Ok(Some(Arc::new(tls)))
 }

@@ -22,6 +22,7 @@ use rustls::{
     ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
 use tokio::sync::Notify;
+use tokio::task::JoinError;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info};
 use x509_cert::Certificate;
@@ -29,6 +30,7 @@ use x509_cert::der::Decode as _;
 
 use crate::log::chain;
 use crate::metrics;
+use crate::stamp::{Stamp, stamp};
 
 /// How often the files are looked at.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -61,6 +63,21 @@ pub(crate) struct TlsFiles {
     /// The authorities of clients. With them, a client without a certificate of theirs is refused.
     pub(crate) client_authorities: Option<PathBuf>,
     pub(crate) minimum: TlsVersion,
+}
+
+impl TlsFiles {
+    fn stamps(&self) -> Vec<Option<Stamp>> {
+        let files = [
+            Some(&self.certificate),
+            Some(&self.key),
+            self.client_authorities.as_ref(),
+        ];
+        files
+            .into_iter()
+            .flatten()
+            .map(|file| stamp(file))
+            .collect()
+    }
 }
 
 /// Why the files cannot be used.
@@ -109,6 +126,8 @@ pub(crate) struct Tls {
     /// For the log and the metrics: `public` or `internal`.
     listener: &'static str,
     current: RwLock<Loaded>,
+    /// The files as they were before they were first read.
+    first: Vec<Option<Stamp>>,
     asked: Arc<Notify>,
 }
 
@@ -128,8 +147,10 @@ impl Tls {
         listener: &'static str,
         asked: Arc<Notify>,
     ) -> Result<Self, TlsError> {
+        let first = files.stamps();
         Ok(Self {
             current: RwLock::new(load(&files)?),
+            first,
             files,
             listener,
             asked,
@@ -142,6 +163,15 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&current.config))
     }
 
+    /// Does something with the files on a thread that may wait for them: on a network file system they can hang.
+    async fn at<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&TlsFiles) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let files = self.files.clone();
+        tokio::task::spawn_blocking(move || work(&files)).await
+    }
+
     fn not_after(&self) -> DateTime<Utc> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.not_after
@@ -151,7 +181,7 @@ impl Tls {
     /// certificate stays: they may be replaced one after the other.
     pub(crate) async fn watch(&self) -> Infallible {
         let mut looks = tokio::time::interval(POLL_EVERY);
-        let mut seen = self.contents().await;
+        let mut seen = self.first.clone();
         let mut failed = None;
         metrics::certificate(self.listener, self.not_after());
         loop {
@@ -159,12 +189,12 @@ impl Tls {
                 _ = looks.tick() => false,
                 () = self.asked.notified() => true,
             };
-            let found = self.contents().await;
+            // Before they are read: if they change meanwhile, they are read again.
+            let found = self.at(TlsFiles::stamps).await.unwrap_or_default();
             if found == seen && !is_asked && failed.is_none() {
                 continue;
             }
-            let files = self.files.clone();
-            let loaded = tokio::task::spawn_blocking(move || load(&files)).await;
+            let loaded = self.at(load).await;
             let listener = self.listener;
             match loaded {
                 Ok(Ok(loaded)) => {
@@ -190,22 +220,6 @@ impl Tls {
             seen = found;
         }
     }
-
-    /// What the files hold; a file that cannot be read holds nothing.
-    async fn contents(&self) -> Vec<Vec<u8>> {
-        let TlsFiles {
-            certificate,
-            key,
-            client_authorities,
-            ..
-        } = self.files.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let files = [Some(certificate), Some(key), client_authorities];
-            let read = |path: PathBuf| std::fs::read(path).unwrap_or_default();
-            files.into_iter().flatten().map(read).collect()
-        });
-        reading.await.unwrap_or_default()
-    }
 }
 
 /// Checks that the files can be used, and returns when the certificate expires.
@@ -216,8 +230,8 @@ pub(crate) fn check(files: &TlsFiles) -> Result<DateTime<Utc>, TlsError> {
     load(files).map(|loaded| loaded.not_after)
 }
 
-fn not_after(path: &Path) -> Result<DateTime<Utc>, TlsError> {
-    let chain = certificates(path)?;
+/// When the first certificate of a file expires.
+fn not_after(path: &Path, chain: &[CertificateDer<'_>]) -> Result<DateTime<Utc>, TlsError> {
     let first = chain.first().expect("there is one at least");
     let parsed = Certificate::from_der(first).map_err(|cause| TlsError::Certificate {
         path: path.to_owned(),
@@ -357,9 +371,10 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let not_after = not_after(certificate)?;
+    let chain = certificates(certificate)?;
+    let not_after = not_after(certificate, &chain)?;
     let mut config = builder
-        .with_single_cert(certificates(certificate)?, private_key(key)?)
+        .with_single_cert(chain, private_key(key)?)
         .map_err(|cause| TlsError::Pair {
             key: key.clone(),
             certificate: certificate.clone(),

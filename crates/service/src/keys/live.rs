@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::file::peek;
 use super::open::{mark_used, reopen};
 use crate::log::chain;
 use crate::sources::Clock;
+use crate::stamp::{Stamp, stamp};
 
 /// How often a server checks whether the key file has changed.
 pub(crate) const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -30,9 +30,6 @@ pub(crate) struct Keys {
     held: Mutex<Option<File>>,
     clock: Arc<dyn Clock>,
 }
-
-/// What changes when a file is replaced or written.
-type Stamp = (u64, u64, i64, i64);
 
 impl Keys {
     /// The keys that were read from `file`.
@@ -144,9 +141,4 @@ fn hold(path: &Path) -> Option<File> {
 /// Whether both hold the same keys, and use the same one.
 pub(crate) fn is_same(one: &Keyring, other: &Keyring) -> bool {
     one.active() == other.active() && one.ids().eq(other.ids())
-}
-
-fn stamp(file: &Path) -> Option<Stamp> {
-    let found = std::fs::metadata(file).ok()?;
-    Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
 }
