@@ -1,6 +1,7 @@
 //! Messages to users reach a webhook or a mail server: signed, in order, once more at most after a crash.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,10 @@ impl Hook {
 
 /// Starts a server that posts to the receiver.
 fn serve(receiver: &Receiver, home: &Home, retries: &str) -> Server {
+    Server::spawn(&mut command(receiver, home, retries))
+}
+
+fn command(receiver: &Receiver, home: &Home, retries: &str) -> Command {
     let url = format!("{}/hook", receiver.base);
     let flags = ["--webhook-url", &url, "--notify-retries", retries];
     let mut command = home.arklow();
@@ -67,7 +72,7 @@ fn serve(receiver: &Receiver, home: &Home, retries: &str) -> Server {
         .env("ARKLOW_WEBHOOK_SECRET", format!("{SECRET},{FORMER}"))
         .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
         .args([&flags[..], NO_LIMITS].concat());
-    Server::spawn(&mut command)
+    command
 }
 
 fn hooks(receiver: &Receiver) -> Vec<Hook> {
@@ -294,6 +299,25 @@ async fn a_stop_waits_for_attempts_and_a_crash_repeats_them() {
     let hooks = hooks(&receiver);
     assert_eq!(hooks.len(), 3);
     assert_eq!(hooks[1].id(), hooks[2].id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_hangs_delays_the_end_for_the_grace_at_most() {
+    let home = Home::new();
+    home.caller("ada");
+    let receiver = Receiver::start(|_, _| (200, Duration::from_secs(60))).await;
+    let mut command = command(&receiver, &home, QUICK);
+    let mut server = Server::spawn(command.args(["--shutdown-grace", "1s"]));
+    receiver.wait_for(1).await;
+    let started = Instant::now();
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_secs(8), "{waited:?}");
+    let printed = server.printed();
+    assert!(printed.contains("will be attempted again"), "{printed}");
+    let waiting = listed(&home, "waiting");
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
 }
 
 /// A mail server that keeps its mail, and rejects recipients as `reply` decides.

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: MockArgs) -> Result<(), CliError> {
         print(format, &format!("http://{address}"))
     };
     let nothing_else = std::future::pending();
-    server::until_signal(mock, config, ready, nothing_else, async {}).await
+    server::until_signal(mock, config, ready, nothing_else, async {}, async {}).await
 }
 
 fn print(format: Format, url: &str) -> Result<(), CliError> {

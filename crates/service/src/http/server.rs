@@ -149,10 +149,12 @@ pub(crate) async fn serve<E: From<ServerError>>(
             failure = store.failed() => ServerError::DatabaseFailed(failure),
         }
     };
-    let end = async {
+    let attempts = async {
         if let Some(notifier) = &notifier {
             notifier.finish().await;
         }
+    };
+    let end = async {
         app.denials.flush(&store, app.clock.now()).await;
         store.close().await;
     };
@@ -175,20 +177,22 @@ pub(crate) async fn serve<E: From<ServerError>>(
             }
         });
     }
-    until_signal(server, config, ready, background, end).await?;
+    until_signal(server, config, ready, background, attempts, end).await?;
     // Closing writes as well.
     store.failure().map_or(Ok(()), |failure| {
         Err(ServerError::DatabaseFailed(failure).into())
     })
 }
 
-/// Serves until a signal or until the `background` task fails, and then runs `end`. Calls `ready` with
+/// Serves until a signal or until the `background` task fails. Then requests and `attempts` have the grace to end, and `end`
+/// runs. Calls `ready` with
 /// the bound address once requests are accepted; its port is the real one if port 0 was requested.
 pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
     api: A,
     config: Config,
     ready: impl FnOnce(SocketAddr) -> Result<(), E>,
     background: impl Future<Output = ServerError>,
+    attempts: impl Future<Output = ()>,
     end: impl Future<Output = ()>,
 ) -> Result<(), E> {
     // Before the address is known: no signal must be lost.
@@ -231,7 +235,12 @@ pub(crate) async fn until_signal<A: Api, E: From<ServerError>>(
             tokio::time::sleep(delay).await;
         }
         stop.send_replace(true);
-        match tokio::time::timeout(grace, &mut server).await {
+        let requests = tokio::time::timeout(grace, &mut server);
+        let (requests, attempts) = tokio::join!(requests, tokio::time::timeout(grace, attempts));
+        if attempts.is_err() {
+            warn!("some messages were still being delivered and will be attempted again");
+        }
+        match requests {
             Ok(Ok(())) => info!("all requests were answered"),
             Ok(Err(error)) => warn!(%error, "the server task failed"),
             Err(_) => {
