@@ -20,7 +20,7 @@ use crate::statements::{self, Looped, Question, Recording};
 
 /// How many connections a load has.
 const CONNECTIONS: u32 = 64;
-/// How many pairs of loads tell what the log costs.
+/// How many pairs of loads measure the cost of the log.
 const LOG_PAIRS: usize = 5;
 /// How many times as many clients an overload has.
 const OVERLOAD: usize = 10;

@@ -19,7 +19,7 @@ use crate::token::Tokens;
 /// The header that carries the token.
 const CREDENTIAL: HeaderName = HeaderName::from_static("x-arklow-auth");
 
-/// The header that says which trace a request is part of.
+/// The header with the trace of a request.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The first wait is about so long, each one after it twice as long, up to a limit.

@@ -9,12 +9,14 @@ mod webhook;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arklow_domain::Random;
 use arklow_store::{ClaimMessages, Message, Settle, Settled, Store, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::Url;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
@@ -226,6 +228,13 @@ fn settle(
             Settle::Dead { at: now, error }
         }
     }
+}
+
+/// Whether a URL leads to this machine: what is sent there crosses no network.
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Up to a fifth longer, so that what failed together is not attempted together.

@@ -29,7 +29,7 @@ pub(crate) struct HealthcheckArgs {
         value_parser = address
     )]
     pub(crate) internal_listen: SocketAddr,
-    /// The certificate of the internal listener, if it has one: only a server with this certificate is asked.
+    /// The certificate of the internal listener, if it has one. A server with another certificate is rejected.
     #[arg(long, env = "ARKLOW_INTERNAL_TLS_CERTIFICATE", value_name = "FILE")]
     pub(crate) internal_tls_certificate: Option<PathBuf>,
     /// A certificate to show to a listener with --internal-tls-client-ca, in PEM.

@@ -1,7 +1,6 @@
 //! Messages by mail, through an SMTP server.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use arklow_store::Message as Outgoing;
@@ -13,9 +12,8 @@ use lettre::transport::smtp::response::Category;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use reqwest::Url;
 
-use super::ATTEMPT;
-use super::Outcome;
 use super::template::{Fields, Templates};
+use super::{ATTEMPT, Outcome, is_this_machine};
 use crate::log::chain;
 
 /// An SMTP server, perhaps with a user and a password. Prints without them.
@@ -36,8 +34,7 @@ impl FromStr for SmtpUrl {
                         smtp://mail.example.com:587?tls=required";
         let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; {expected}"))?;
         let host = url.host_str().unwrap_or_default();
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let is_local = name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let is_local = is_this_machine(&url);
         let is_encrypted = url.scheme() == "smtps"
             || url
                 .query_pairs()

@@ -2,7 +2,6 @@
 //! `webhook-signature`, and a body with `type`, `timestamp` and `data`.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use reqwest::{Client, Response, Url};
 use ring::hmac;
 use serde_json::json;
 
-use super::Outcome;
+use super::{Outcome, is_this_machine};
 use crate::log::chain;
 
 /// How long connecting may take.
@@ -48,8 +47,7 @@ impl FromStr for WebhookUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
         let host = url.host_str().unwrap_or_default();
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let is_local = name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let is_local = is_this_machine(&url);
         match url.scheme() {
             "https" if !host.is_empty() => Ok(Self(url)),
             "http" if is_local => Ok(Self(url)),

@@ -44,7 +44,7 @@ pub(crate) fn find_due(conn: &mut Conn, claim: &ClaimMessages) -> Result<Vec<i64
     Ok(due)
 }
 
-/// Claims those of the messages that nobody has claimed meanwhile.
+/// Claims those of the messages that no other server has claimed meanwhile.
 pub(crate) fn claim(
     conn: &mut Conn,
     claim: &ClaimMessages,

@@ -1,4 +1,4 @@
--- A server delivers messages itself if it is told where to. `due_at` is when the next attempt may begin; a server that
+-- Servers with a webhook or a mail server deliver messages. `due_at` is when the next attempt may begin; a server that
 -- claims a message moves it ahead, so that no other attempts the same.
 ALTER TABLE outbox ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0);
 ALTER TABLE outbox ADD COLUMN due_at INTEGER NOT NULL DEFAULT 0;
