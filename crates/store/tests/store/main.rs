@@ -16,6 +16,7 @@ mod busy;
 mod devices;
 mod keys;
 mod limits;
+mod outbox;
 mod races;
 mod sessions;
 mod sqlite_open;
