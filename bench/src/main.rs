@@ -68,7 +68,8 @@ pub(crate) fn now() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now()
 }
 
-#[tokio::main]
+// One thread, which leaves the other processors to the server.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match plan::run(&Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,16 +1,17 @@
 //! Load by many clients that wait as `Retry-After` tells them: how long the requests take that are served.
+//!
+//! All clients are tasks of one thread. A thread for each would let hundreds of them compete with the server for the
+//! processor, and what they wait for it would count as the server's latency.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-
-/// Of a thread that only sends and receives.
-const STACK: usize = 128 * 1024;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use tokio::time::{sleep, sleep_until};
 
 /// What the clients have seen.
 pub(crate) struct Served {
@@ -24,46 +25,41 @@ pub(crate) struct Served {
 ///
 /// # Errors
 /// An answer that is neither 200 nor 503 with `Retry-After`.
-pub(crate) fn served(
+pub(crate) async fn served(
     url: &str,
     requests: &Path,
     clients: usize,
     time: Duration,
     pause: Duration,
 ) -> anyhow::Result<Served> {
-    let address = url.strip_prefix("http://").context("an address")?;
-    let requests: Vec<String> = std::fs::read_to_string(requests)?
+    let address: Rc<str> = url.strip_prefix("http://").context("an address")?.into();
+    let requests: Rc<[String]> = std::fs::read_to_string(requests)?
         .lines()
         .filter_map(request)
         .collect();
-    let (stop, next) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let results: Vec<_> = thread::scope(|scope| {
-        let (requests, stop, next) = (&requests, &stop, &next);
-        let running: Vec<_> = (0..clients)
-            .map(|number| {
-                let client = move || client(number, address, requests, pause, stop, next);
-                thread::Builder::new()
-                    .stack_size(STACK)
-                    .spawn_scoped(scope, client)
-            })
-            .collect();
-        // The end of an earlier scope may have unparked this thread.
-        let until = Instant::now() + time;
-        while Instant::now() < until {
-            thread::park_timeout(until.saturating_duration_since(Instant::now()));
-        }
-        stop.store(true, Ordering::Relaxed);
-        running
-            .into_iter()
-            .map(|thread| {
-                thread?
-                    .join()
-                    .map_err(|_| anyhow::anyhow!("a client panicked"))?
-            })
-            .collect::<anyhow::Result<_>>()
-    })?;
-    let shed = results.iter().map(|(_, shed)| shed).sum();
-    let mut times: Vec<Duration> = results.into_iter().flat_map(|(times, _)| times).collect();
+    let until = Instant::now() + time;
+    let tasks = LocalSet::new();
+    let running: Vec<_> = (0..clients)
+        .map(|number| {
+            // Each begins at another place of the file.
+            let first = number * requests.len() / clients;
+            let client = Client {
+                number,
+                address: Rc::clone(&address),
+                requests: Rc::clone(&requests),
+                pause,
+                until,
+            };
+            tasks.spawn_local(client.run(first))
+        })
+        .collect();
+    tasks.await;
+    let (mut times, mut shed) = (Vec::new(), 0);
+    for client in running {
+        let (its_times, its_shed) = client.await.context("a client panicked")??;
+        times.extend(its_times);
+        shed += its_shed;
+    }
     times.sort_unstable();
     ensure!(!times.is_empty(), "no request was served");
     Ok(Served {
@@ -83,52 +79,56 @@ fn request(line: &str) -> Option<String> {
     ))
 }
 
-fn client(
+struct Client {
     number: usize,
-    address: &str,
-    requests: &[String],
+    address: Rc<str>,
+    requests: Rc<[String]>,
     pause: Duration,
-    stop: &AtomicBool,
-    next: &AtomicUsize,
-) -> anyhow::Result<(Vec<Duration>, usize)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    stream.set_nodelay(true)?;
-    let (mut times, mut shed) = (Vec::new(), 0);
-    while !stop.load(Ordering::Relaxed) {
-        let request = &requests[next.fetch_add(1, Ordering::Relaxed) % requests.len()];
-        let started = Instant::now();
-        stream.write_all(request.as_bytes())?;
-        let head = answer(&mut stream)?;
-        match head.get(9..12) {
-            Some("200") => {
-                times.push(started.elapsed());
-                thread::park_timeout(pause);
-            }
-            Some("503") => {
-                let wait = head
-                    .lines()
-                    .find_map(|line| line.strip_prefix("retry-after: "));
-                let wait = wait.context("503 without Retry-After")?.trim().parse()?;
-                shed += 1;
-                // Up to a second more, each another part of it: clients do not come back all at once.
-                let spread = Duration::from_millis((number * 37 % 1_000) as u64);
-                let until = Instant::now() + Duration::from_secs(wait) + spread;
-                while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-                    thread::park_timeout(Duration::from_millis(50));
+    until: Instant,
+}
+
+impl Client {
+    /// How long each served request took, and how many were shed.
+    async fn run(self, first: usize) -> anyhow::Result<(Vec<Duration>, usize)> {
+        let mut stream = TcpStream::connect(&*self.address).await?;
+        stream.set_nodelay(true)?;
+        let (mut times, mut shed) = (Vec::new(), 0);
+        let mut requests = self.requests.iter().cycle().skip(first);
+        while Instant::now() < self.until {
+            let request = requests.next().context("a request")?;
+            let started = Instant::now();
+            stream.write_all(request.as_bytes()).await?;
+            let head = answer(&mut stream).await?;
+            match head.get(9..12) {
+                Some("200") => {
+                    times.push(started.elapsed());
+                    if !self.pause.is_zero() {
+                        sleep(self.pause).await;
+                    }
                 }
+                Some("503") => {
+                    let wait = head
+                        .lines()
+                        .find_map(|line| line.strip_prefix("retry-after: "));
+                    let wait = wait.context("503 without Retry-After")?.trim().parse()?;
+                    shed += 1;
+                    // Up to a second more, each another part of it: clients do not come back all at once.
+                    let spread = Duration::from_millis((self.number * 37 % 1_000) as u64);
+                    let back = Instant::now() + Duration::from_secs(wait) + spread;
+                    sleep_until(back.min(self.until).into()).await;
+                }
+                _ => anyhow::bail!("{head}"),
             }
-            _ => anyhow::bail!("{head}"),
         }
+        Ok((times, shed))
     }
-    Ok((times, shed))
 }
 
 /// The head of an answer, in lower case, whose body is read as well.
-fn answer(stream: &mut TcpStream) -> anyhow::Result<String> {
+async fn answer(stream: &mut TcpStream) -> anyhow::Result<String> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 8192]);
     loop {
-        let read = stream.read(&mut chunk)?;
+        let read = stream.read(&mut chunk).await?;
         ensure!(read > 0, "the connection ended");
         bytes.extend_from_slice(&chunk[..read]);
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {

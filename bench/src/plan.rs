@@ -177,9 +177,10 @@ impl Bench<'_> {
         let pause = pause_for(peak / 2.0, CONNECTIONS, second.p50 / 2);
         let time = self.arguments.load();
         let half = load::load(&server.url, &requests, CONNECTIONS, time, Some(pause))?;
-        let few = overload::served(&server.url, &requests, CONNECTIONS as usize, time, pause)?;
+        let few =
+            overload::served(&server.url, &requests, CONNECTIONS as usize, time, pause).await?;
         let clients = CONNECTIONS as usize * OVERLOAD;
-        let many = overload::served(&server.url, &requests, clients, time, Duration::ZERO)?;
+        let many = overload::served(&server.url, &requests, clients, time, Duration::ZERO).await?;
         drop(server);
         let of = format!(
             "p99 {:.2?} of {:.0}/s that were served, {} shed, against {:.2?} at {:.0}/s",

@@ -1,17 +1,19 @@
 //! A server of one's own.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tempfile::NamedTempFile;
 
 /// `arklow serve`, until it is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
+    log: NamedTempFile,
 }
 
 /// What every server is started with: no limits, for each of few users asks more often than a user may; and a log
@@ -25,7 +27,9 @@ impl Server {
         keys: &Path,
         flags: &[&str],
     ) -> anyhow::Result<Self> {
-        let mut child = Command::new(arklow)
+        // A file, which costs the machine less than a process that reads a pipe.
+        let log = NamedTempFile::new()?;
+        let child = Command::new(arklow)
             .args(FLAGS)
             .args(["--listen", "127.0.0.1:0"])
             .args(flags)
@@ -33,31 +37,33 @@ impl Server {
             .env("ARKLOW_DATABASE_URL", database)
             .env("ARKLOW_KEYS", keys)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(log.reopen()?)
             .spawn()
             .with_context(|| format!("cannot run {}", arklow.display()))?;
-        let mut said = BufReader::new(child.stderr.take().context("its messages")?);
-        let mut all = String::new();
-        let url = loop {
-            let mut line = String::new();
-            if said.read_line(&mut line)? == 0 {
-                bail!("the server has ended: {all}");
-            }
-            if let Some((_, url)) = line.trim().split_once("listening on ") {
-                let end = url.find(['"', ' ']).unwrap_or(url.len());
-                break url[..end].to_owned();
-            }
-            all.push_str(&line);
+        let mut server = Self {
+            child,
+            url: String::new(),
+            log,
         };
-        // Its messages must go somewhere, or it waits for a reader.
-        std::thread::spawn(move || {
-            let mut rest = String::new();
-            drop(said.read_to_string(&mut rest));
-            if !rest.is_empty() {
-                eprint!("{}", rest.lines().take(5).collect::<Vec<_>>().join("\n"));
+        while server.url.is_empty() {
+            let ended = server.child.try_wait()?.is_some();
+            let said = server.said()?;
+            // A line that is not whole yet may hold a part of the address.
+            let whole = said.rsplit_once('\n').map_or("", |(lines, _)| lines);
+            if let Some((_, url)) = whole.split_once("listening on ") {
+                let end = url.find(['"', ' ', '\n']).unwrap_or(url.len());
+                url[..end].clone_into(&mut server.url);
+            } else if ended {
+                bail!("the server has ended: {said}");
+            } else {
+                std::thread::park_timeout(Duration::from_millis(5));
             }
-        });
-        Ok(Self { child, url })
+        }
+        Ok(server)
+    }
+
+    fn said(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.log.path())?)
     }
 
     /// The most memory that it ever held, in MiB.
@@ -79,6 +85,14 @@ impl Drop for Server {
                 .status(),
         );
         drop(self.child.wait());
+        let said = self.said().unwrap_or_default();
+        let said = said
+            .split_once("listening on ")
+            .map_or(&*said, |(_, since)| since);
+        let wrong = |line: &&str| line.contains("\"WARN\"") || line.contains("\"ERROR\"");
+        for line in said.lines().filter(wrong).take(5) {
+            eprintln!("{line}");
+        }
     }
 }
 
