@@ -6,7 +6,64 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use arklow_codegen::{GeneratedFile, MARK, Options};
+use arklow_codegen::{
+    AllowList, GeneratedFile, MARK, Options, Outcome, Refused, Report, Unsupported,
+};
+use clap::Args;
+
+/// What becomes of the parts of a document that are not carried.
+#[derive(Debug, Args)]
+pub(crate) struct Parts {
+    /// Leaves out every operation that the generator does not carry; without it such a document is refused.
+    #[arg(long, requires = "spec")]
+    skip_unsupported: bool,
+    /// A list of refusals to accept: what they concern is left out, and any other refuses the document. A line is the `code`
+    /// of a report, or such a code and its `owner`. A line that nothing needs any more is an error.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "spec",
+        conflicts_with = "skip_unsupported"
+    )]
+    allow: Option<PathBuf>,
+    /// Where to write as JSON what became of each operation and each schema, also of a document that is refused.
+    #[arg(long, value_name = "FILE", requires = "spec")]
+    report: Option<PathBuf>,
+}
+
+impl Parts {
+    fn unsupported(&self) -> anyhow::Result<Unsupported> {
+        let Some(path) = &self.allow else {
+            return Ok(match self.skip_unsupported {
+                true => Unsupported::Skip,
+                false => Unsupported::Refuse,
+            });
+        };
+        let shown = path.display().to_string();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let list = AllowList::parse(&text)
+            .map_err(|fault| anyhow::anyhow!("{}", fault.display(&shown)))?;
+        Ok(Unsupported::Allow(list))
+    }
+
+    fn write(&self, document: &str, report: &Report) -> anyhow::Result<()> {
+        let Some(path) = &self.report else {
+            return Ok(());
+        };
+        let report = serde_json::json!({
+            "document": document,
+            "carried": report.count(Outcome::Carried),
+            "adapted": report.count(Outcome::Adapted),
+            "skipped": report.count(Outcome::Skipped),
+            "operations": report.operations,
+            "schemas": report.schemas,
+            "refusals": report.refusals,
+            "unreached": report.unreached,
+        });
+        fs::write(path, format!("{report:#}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
 
 /// Generates the repository's own crates.
 pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
@@ -15,9 +72,10 @@ pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
         scaffold: false,
         client_hooks: Some("crate::transport::Transport".to_owned()),
         adapter: Some("arklow_adapter".to_owned()),
+        unsupported: Unsupported::Refuse,
     };
     let document = root.join("openapi.yaml");
-    let mut files = generate(&document, "openapi.yaml", &options, check)?;
+    let mut files = generate(&document, "openapi.yaml", &options, None, check)?;
     files.push(GeneratedFile {
         path: "api/src/generated/openapi.json".to_owned(),
         contents: json(&fs::read_to_string(&document)?)?,
@@ -37,7 +95,7 @@ fn json(yaml: &str) -> anyhow::Result<String> {
 }
 
 /// Generates two crates from any document.
-pub(crate) fn document(spec: &Path, out: &Path, check: bool) -> anyhow::Result<()> {
+pub(crate) fn document(spec: &Path, out: &Path, parts: &Parts, check: bool) -> anyhow::Result<()> {
     let command = format!(
         "cargo xtask codegen --spec {} --out {}",
         spec.display(),
@@ -53,8 +111,15 @@ pub(crate) fn document(spec: &Path, out: &Path, check: bool) -> anyhow::Result<(
         scaffold: true,
         client_hooks: None,
         adapter: None,
+        unsupported: parts.unsupported()?,
     };
-    let files = generate(spec, &spec.display().to_string(), &options, check)?;
+    let files = generate(
+        spec,
+        &spec.display().to_string(),
+        &options,
+        Some(parts),
+        check,
+    )?;
     let output = Output::below(out, "", files);
     if !check {
         output.refuse_to_overwrite()?;
@@ -153,26 +218,70 @@ fn generate(
     spec: &Path,
     shown: &str,
     options: &Options,
+    parts: Option<&Parts>,
     check: bool,
 ) -> anyhow::Result<Vec<GeneratedFile>> {
     let bytes = fs::read(spec).with_context(|| format!("cannot read {shown}"))?;
     let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{shown} is not UTF-8"))?;
-    let generated = arklow_codegen::generate(&text, options).map_err(|refusals| {
-        let lines: Vec<String> = refusals
-            .iter()
-            .map(|refusal| refusal.display(shown).to_string())
-            .collect();
-        let count = match lines.len() {
-            1 => "1 refusal".to_owned(),
-            count => format!("{count} refusals"),
-        };
-        anyhow::anyhow!("{}\n{count}; nothing was written", lines.join("\n"))
-    })?;
+    let outcome = arklow_codegen::generate(&text, options);
+    if let Some(parts) = parts {
+        match &outcome {
+            Ok(generated) => parts.write(shown, &generated.report)?,
+            Err(refused) => parts.write(shown, &refused.report)?,
+        }
+    }
+    let generated = outcome.map_err(|refused| said(&refused, shown, parts))?;
     // Said when it is written; a check has nothing new to say.
-    for note in generated.notes.iter().filter(|_| !check) {
+    if check {
+        return Ok(generated.files);
+    }
+    for note in &generated.notes {
         eprintln!("note: {note}");
     }
+    let operations = &generated.report.operations;
+    let skipped = generated.report.count(Outcome::Skipped);
+    for operation in operations.iter().filter(|of| !of.why.is_empty()) {
+        let (method, path) = (&operation.method, &operation.path);
+        eprintln!("skipped {method} {path}:");
+        for why in &operation.why {
+            eprintln!("  {}", why.display(shown));
+        }
+    }
+    if skipped > 0 {
+        let carried = operations.len() - skipped;
+        let all = operations.len();
+        eprintln!("{carried} of {all} operations are generated, {skipped} skipped");
+    }
     Ok(generated.files)
+}
+
+/// Why nothing was written.
+fn said(refused: &Refused, shown: &str, parts: Option<&Parts>) -> anyhow::Error {
+    let mut lines: Vec<String> = refused
+        .refusals
+        .iter()
+        .map(|refusal| refusal.display(shown).to_string())
+        .collect();
+    let list = parts.and_then(|parts| parts.allow.as_ref());
+    let list = list.map_or_else(String::new, |path| path.display().to_string());
+    for allowed in &refused.unneeded {
+        let line = allowed.at.line;
+        lines.push(format!(
+            "{list}:{line}: nothing needs `{allowed}`; remove the line"
+        ));
+    }
+    let count = match lines.len() {
+        1 => "1 refusal".to_owned(),
+        count => format!("{count} refusals"),
+    };
+    let mut said = format!("{}\n{count}; nothing was written", lines.join("\n"));
+    let report = &refused.report;
+    let others = report.operations.len() - report.count(Outcome::Skipped);
+    if others > 0 && list.is_empty() && parts.is_some() {
+        let all = report.operations.len();
+        said += &format!("\n{others} of {all} operations can be generated: see --skip-unsupported");
+    }
+    anyhow::anyhow!(said)
 }
 
 fn is_current(root: &Path, file: &GeneratedFile) -> bool {

@@ -1,4 +1,4 @@
-//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask docs-ui`,
+//! Tasks of this repository: `cargo xtask codegen`, `cargo xtask corpus`, `cargo xtask contract`, `cargo xtask sdk`, `cargo xtask docs-ui`,
 //! `cargo xtask browser`, `cargo xtask bench`, `cargo xtask deb`, `cargo xtask overload`, `cargo xtask soak`, `cargo xtask ci`.
 //!
 //! Does not depend on anything that it generates.
@@ -8,6 +8,7 @@ mod browser;
 mod ci;
 mod codegen;
 mod contract;
+mod corpus;
 mod deb;
 mod docs_ui;
 mod node;
@@ -46,10 +47,17 @@ enum Task {
         /// The folder that gets the crates `api` and `client`.
         #[arg(long, value_name = "DIR", requires = "spec")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        parts: codegen::Parts,
         /// Another copy of this repository, for the tests of this command.
         #[arg(long, value_name = "DIR", hide = true, conflicts_with = "spec", default_value_os_t = root())]
         root: PathBuf,
     },
+    /// Generates from a folder of documents, leaves out what is not carried, and counts what is.
+    ///
+    /// Fails if the generator panics, takes more than a minute, or fails with what it has accepted.
+    #[command(after_help = EXIT_CODES)]
+    Corpus(corpus::Arguments),
     /// Lints the contract and tries the server against it; `contract diff` tells whom a change of it breaks.
     ///
     /// Needs Python 3.11 and Node.js 20.19 or newer, and installs its tools below `target` and `contract`. `diff` needs git
@@ -130,9 +138,11 @@ fn main() -> ExitCode {
             check,
             spec: Some(spec),
             out: Some(out),
+            parts,
             ..
-        } => codegen::document(&spec, &out, check),
+        } => codegen::document(&spec, &out, &parts, check),
         Task::Codegen { check, root, .. } => codegen::repository(&root, check),
+        Task::Corpus(arguments) => corpus::run(&arguments),
         Task::Contract { part } => contract::run(part),
         Task::Sdk { test: true, .. } => sdk::test(),
         Task::Sdk { check, root, .. } => sdk::generate(&root, check),

@@ -330,18 +330,15 @@ fn checking_what_was_never_generated_lists_everything_and_makes_no_folder() {
 fn refusals_come_all_at_once_with_places_and_hints_and_nothing_is_written() {
     let workspace = Workspace::with_document(
         DOCUMENT
-            .replace("operationId: get_v1_ping", "callbacks: {}")
+            .replace("tags: [pings]\n      responses", "tags: 7\n      responses")
             .replace("properties:", "patternProperties: {}, properties:"),
     );
     for more in [&[][..], &["--check"]] {
         workspace.generate(more).assert_failed(
-            "ping.yaml:8:5: GET `/v1/ping` has no operationId
-  hint: it names the method of the trait and of the client
-ping.yaml:9:7: `callbacks` of an operation is not carried
-  hint: requests that the server sends are not generated; move them to a separate document
+            "ping.yaml:10:13: `tags` is a number, not a list
 ping.yaml:19:43: `patternProperties` of a schema is not carried
   hint: use `additionalProperties`
-3 refusals; nothing was written
+2 refusals; nothing was written
 ",
         );
         assert!(!workspace.path("out").exists());
@@ -439,4 +436,92 @@ fn folder_that_is_a_file_is_an_error() {
     workspace
         .generate(&[])
         .assert_failed("cannot create out/api: Not a directory (os error 20)\n");
+}
+
+/// [`DOCUMENT`] with a second operation, which is not carried.
+fn with_xml() -> String {
+    DOCUMENT.replace(
+        "components:\n",
+        "  /v1/feed:
+    get: { operationId: get_v1_feed, responses: { '200': { description: d, content: { application/xml: {} } } } }
+components:\n",
+    )
+}
+
+#[test]
+fn operations_that_are_not_carried_can_be_left_out_and_are_reported() {
+    let workspace = Workspace::with_document(with_xml());
+    let refused = workspace.generate(&["--report", "report.json"]);
+    refused.assert_failed(
+        "ping.yaml:16:87: the media type `application/xml` of an answer
+  hint: one `application/json` is generated; serve others by hand
+1 refusal; nothing was written
+1 of 2 operations can be generated: see --skip-unsupported
+",
+    );
+    let report = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(workspace.path(name)).expect("a report");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    assert_eq!(
+        report("report.json")["operations"][1]["why"][0]["code"],
+        "media-type"
+    );
+
+    let skipped = workspace.generate(&["--skip-unsupported", "--report", "skipped.json"]);
+    skipped.assert_done();
+    let end = "skipped GET /v1/feed:
+  ping.yaml:16:87: the media type `application/xml` of an answer
+  hint: one `application/json` is generated; serve others by hand
+1 of 2 operations are generated, 1 skipped
+wrote out/api and out/client
+";
+    assert!(skipped.stderr.ends_with(end), "{}", skipped.stderr);
+    let report = report("skipped.json");
+    let expected = serde_json::json!({
+        "method": "GET",
+        "path": "/v1/feed",
+        "id": "get_v1_feed",
+        "outcome": "skipped",
+        "why": [{
+            "line": 16,
+            "column": 87,
+            "code": "media-type",
+            "owner": "GET /v1/feed",
+            "message": "the media type `application/xml` of an answer",
+            "hint": "one `application/json` is generated; serve others by hand",
+        }],
+    });
+    assert_eq!(report["operations"][1], expected);
+    assert_eq!(
+        (&report["carried"], &report["skipped"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(report["schemas"][0]["type"], "Pong");
+    workspace
+        .generate(&["--skip-unsupported", "--check"])
+        .assert_done();
+}
+
+#[test]
+fn allow_list_lets_named_operations_out_and_must_be_needed() {
+    let workspace = Workspace::with_document(with_xml());
+    workspace.write("allow.txt", "media-type GET /v1/feed # served by hand\n");
+    workspace.generate(&["--allow", "allow.txt"]).assert_done();
+    workspace.write("allow.txt", "media-type GET /v1/feed\n\nall-of\n");
+    workspace
+        .generate(&["--allow", "allow.txt", "--check"])
+        .assert_failed(
+            "allow.txt:3: nothing needs `all-of`; remove the line\n1 refusal; nothing was written\n",
+        );
+    workspace.write("allow.txt", "everything\n");
+    workspace.generate(&["--allow", "allow.txt"]).assert_failed(
+        "allow.txt:1:1: `everything` is not the name of a refusal
+  hint: a report lists the `code` of each refusal
+",
+    );
+    workspace
+        .generate(&["--allow", "allow.txt", "--skip-unsupported"])
+        .assert_misused("cannot be used with");
+    xtask(workspace.0.path(), ["codegen", "--skip-unsupported"]).assert_misused("--spec");
 }

@@ -5,6 +5,7 @@ mod browser;
 mod ci;
 mod codegen;
 mod contract;
+mod corpus;
 mod docs_ui;
 mod layout;
 mod overload;
@@ -29,6 +30,11 @@ fn repository() -> PathBuf {
 #[track_caller]
 fn skip(lack: &str) {
     assert!(std::env::var_os("CI").is_none(), "{lack}");
+    note_skipped(lack);
+}
+
+/// As [`skip`], of what may be missing in CI, too.
+fn note_skipped(lack: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     writeln!(std::io::stderr(), "skipped: {test}: {lack}").expect("stderr is open");

@@ -6,31 +6,34 @@
 mod errors;
 mod operation;
 mod schema;
+mod survivors;
 mod types;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::diagnostic::{Diagnostic, Location};
+use crate::diagnostic::{Code, Diagnostic, Location, Owner};
 use crate::ir::{Api, Scheme, SchemeKind, Server, Tag, TypeDef};
 use crate::names;
+use crate::report::{Note, Report};
 use crate::spec::{Entry, Node, Value};
 
+/// What is understood of a document.
+pub(crate) struct Analysis {
+    /// What can be generated: the operations that nothing was refused of, and the types that they reach.
+    pub(crate) api: Api,
+    pub(crate) report: Report,
+    /// Otherwise more may be reached than is known: of what was refused of an operation not everything was looked at.
+    pub(crate) all_read: bool,
+    /// What is read past.
+    pub(crate) notes: Vec<Note>,
+}
+
 /// Understands the document.
-///
-/// # Errors
-///
-/// Everything that cannot be carried, by its place.
-pub(crate) fn analyze(root: &Rc<Node>) -> Result<Api, Vec<Diagnostic>> {
+pub(crate) fn analyze(root: &Rc<Node>) -> Analysis {
     let mut analyzer = Analyzer::new(Rc::clone(root));
     let api = analyzer.document();
-    let mut diagnostics = analyzer.diagnostics;
-    if diagnostics.is_empty() {
-        return Ok(api);
-    }
-    diagnostics.sort();
-    diagnostics.dedup();
-    Err(diagnostics)
+    analyzer.conclude(api)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,16 +46,51 @@ struct Analyzer {
     root: Rc<Node>,
     version: Version,
     diagnostics: Vec<Diagnostic>,
+    notes: Vec<Note>,
+    /// What is looked at.
+    owner: Owner,
+    /// The operations of the document, whether they are understood or not.
+    declared: Vec<Declared>,
     types: BTreeMap<String, TypeDef>,
+    /// What each type was made for.
+    owners: HashMap<String, Owner>,
+    /// What was refused of a type once all types were known.
+    faulty: BTreeMap<String, Vec<Diagnostic>>,
     /// Type names of components, and where each was declared.
     components: HashMap<String, Location>,
     /// Hoisted inline schemas, so that one shape becomes one type.
     inline: Vec<String>,
     schemes: Vec<Scheme>,
-    /// Defaults of enums that may not be known yet: where, which type, which value.
-    enum_defaults: Vec<(Location, String, String)>,
+    /// The keys of the security schemes that some operation names.
+    named_schemes: BTreeSet<String>,
+    /// Defaults of enums that may not be known yet.
+    enum_defaults: Vec<EnumDefault>,
     /// How many schemas stand around the one that is looked at.
     depth: usize,
+}
+
+/// An operation of the document.
+struct Declared {
+    method: &'static str,
+    path: String,
+    /// Its `operationId`, or what stands for it.
+    id: String,
+}
+
+impl Declared {
+    fn owner(&self) -> Owner {
+        Owner::Operation {
+            method: self.method,
+            path: self.path.clone(),
+        }
+    }
+}
+
+struct EnumDefault {
+    at: Location,
+    owner: Owner,
+    enumeration: String,
+    value: String,
 }
 
 impl Analyzer {
@@ -61,10 +99,16 @@ impl Analyzer {
             root,
             version: Version::V31,
             diagnostics: Vec::new(),
+            notes: Vec::new(),
+            owner: Owner::Document,
+            declared: Vec::new(),
             types: BTreeMap::new(),
+            owners: HashMap::new(),
+            faulty: BTreeMap::new(),
             components: HashMap::new(),
             inline: Vec::new(),
             schemes: Vec::new(),
+            named_schemes: BTreeSet::new(),
             enum_defaults: Vec::new(),
             depth: 0,
         }
@@ -99,34 +143,23 @@ impl Analyzer {
                 "security",
                 "tags",
             ],
-            &["externalDocs", "jsonSchemaDialect"],
+            &["externalDocs", "jsonSchemaDialect", "webhooks"],
         );
+        for Entry { key, .. } in root.get("webhooks").map_or(&[][..], |node| node.entries()) {
+            self.note(format!("the webhook `{key}` is read past"));
+        }
         self.info(&root, &mut api);
         api.servers = self.servers(&root);
         api.tags = self.tags(&root);
         self.components(&root);
         api.operations = self.operations(&root);
         self.finish_types();
-        api.types = std::mem::take(&mut self.types).into_values().collect();
-        api.error_type = errors::error_type(&api);
-        api.shared_errors = errors::shared_errors(&api);
-        let used: Vec<&String> = api
-            .operations
-            .iter()
-            .flat_map(|operation| &operation.security)
-            .collect();
-        api.schemes = self
-            .schemes
-            .iter()
-            .filter(|scheme| used.contains(&&scheme.key))
-            .cloned()
-            .collect();
         api
     }
 
     fn read_version(&mut self, root: &Node) -> bool {
         let Some(node) = root.get("openapi") else {
-            self.refuse(root.at, "no `openapi` version")
+            self.refuse(Code::Version, root.at, "no `openapi` version")
                 .hint("this reads OpenAPI 3.0 and 3.1 documents");
             return false;
         };
@@ -136,6 +169,7 @@ impl Analyzer {
             _ if text.starts_with("3.1.") => Version::V31,
             _ => {
                 self.refuse(
+                    Code::Version,
                     node.at,
                     "an OpenAPI version that is neither 3.0.x nor 3.1.x",
                 );
@@ -208,32 +242,46 @@ impl Analyzer {
                 "headers",
                 "securitySchemes",
             ],
-            &["examples", "links"],
+            &["examples", "links", "callbacks", "pathItems"],
         );
-        for Entry { key, key_at, node } in components
-            .get("securitySchemes")
-            .map_or(&[][..], |node| node.entries())
-        {
-            self.scheme(key, *key_at, &Rc::clone(node));
-        }
-        let schemas = components.get("schemas").cloned();
-        let entries = schemas.as_ref().map_or(&[][..], |node| node.entries());
-        // Names first, so that an inline schema never takes one that a component further down has.
-        for Entry { key, key_at, .. } in entries {
-            let name = names::type_name(key);
-            if let Some(first) = self.components.insert(name.clone(), *key_at) {
-                self.refuse(
-                    *key_at,
-                    format!(
-                        "component `{key}` and the one on line {} are both `{name}`",
-                        first.line
-                    ),
-                )
-                .hint("rename one of them");
+        for Entry { key, node, .. } in components.entries() {
+            let what = format!("`{key}` of components");
+            if key.starts_with("x-") || !self.is_object(node, &what) {
+                continue;
+            }
+            for entry in node.entries().iter().filter(|_| key != "schemas") {
+                self.is_object(&entry.node, &format!("`{}` of components/{key}", entry.key));
             }
         }
-        for Entry { key, key_at, node } in entries {
-            self.component(key, *key_at, node);
+        let section = |name| components.get(name).cloned();
+        let schemes = section("securitySchemes");
+        for Entry { key, key_at, node } in schemes.iter().flat_map(|node| node.entries()) {
+            let owner = component_owner("securitySchemes", key);
+            self.within(owner, |analyzer| analyzer.scheme(key, *key_at, node));
+        }
+        let schemas = section("schemas");
+        let entries = schemas.as_ref().map_or(&[][..], |node| node.entries());
+        // Names first, so that an inline schema never takes one that a component further down has.
+        let mut is_first = Vec::new();
+        for Entry { key, key_at, .. } in entries {
+            let name = names::type_name(key);
+            let first = self.components.get(&name).copied();
+            is_first.push(first.is_none());
+            match first {
+                None => drop(self.components.insert(name, *key_at)),
+                Some(Location { line, .. }) => self.within(component_owner("schemas", key), |of| {
+                    let message =
+                        format!("component `{key}` and the one on line {line} are both `{name}`");
+                    of.refuse(Code::NameClash, *key_at, message)
+                        .hint("rename one of them");
+                }),
+            }
+        }
+        for (Entry { key, key_at, node }, is_first) in entries.iter().zip(is_first) {
+            let owner = component_owner("schemas", key);
+            if is_first {
+                self.within(owner, |analyzer| analyzer.component(key, *key_at, node));
+            }
         }
     }
 
@@ -261,7 +309,12 @@ impl Analyzer {
             ("apiKey", "header", _) => {
                 let header = self.required_text(&node, "name", "an API key");
                 if !names::is_header_name(&header) {
-                    self.refuse(node.at, format!("`{header}` is not the name of a header"));
+                    self.refuse(
+                        Code::HeaderName,
+                        node.at,
+                        format!("`{header}` is not the name of a header"),
+                    );
+                    return;
                 }
                 SchemeKind::ApiKey { header }
             }
@@ -273,6 +326,7 @@ impl Analyzer {
         if let Some(other) = self.schemes.iter().find(|scheme| scheme.name == name) {
             let other = other.key.clone();
             self.refuse(
+                Code::NameClash,
                 at,
                 format!("security schemes `{other}` and `{key}` are both `{name}` in Rust"),
             );
@@ -289,28 +343,53 @@ impl Analyzer {
 
     // What follows is how every part above reads a node.
 
-    fn refuse(&mut self, at: Location, message: impl Into<String>) -> Refusal<'_> {
-        self.diagnostics.push(Diagnostic::new(at, message));
+    fn refuse(&mut self, code: Code, at: Location, message: impl Into<String>) -> Refusal<'_> {
+        let diagnostic = Diagnostic::new(code, at, message).owned(self.owner.clone());
+        self.diagnostics.push(diagnostic);
         Refusal(self.diagnostics.last_mut())
+    }
+
+    fn note(&mut self, message: String) {
+        self.notes.push(Note {
+            operation: None,
+            message,
+        });
+    }
+
+    /// Looks at a part of the document, to which refusals then belong.
+    fn within<T>(&mut self, owner: Owner, look: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.owner, owner);
+        let result = look(self);
+        self.owner = outer;
+        result
     }
 
     fn is_object(&mut self, node: &Node, what: &str) -> bool {
         let object = matches!(node.value, Value::Map(_));
         if !object {
-            self.refuse(node.at, format!("{what} is {}, not an object", node.kind()));
+            self.refuse(
+                Code::Malformed,
+                node.at,
+                format!("{what} is {}, not an object", node.kind()),
+            );
         }
         object
     }
 
     /// Refuses the keys of `node` that are neither carried, nor known to be without effect, nor extensions.
     fn census(&mut self, node: &Node, what: &str, carried: &[&str], annotations: &[&str]) {
+        let code = match what {
+            "a schema" => Code::Keyword,
+            "a discriminator" => Code::Discriminator,
+            _ => Code::Key,
+        };
         if !self.is_object(node, what) {
             return;
         }
         for Entry { key, key_at, .. } in node.entries() {
             let known = carried.contains(&key.as_str()) || annotations.contains(&key.as_str());
             if !known && !key.starts_with("x-") {
-                self.refuse(*key_at, format!("`{key}` of {what} is not carried"))
+                self.refuse(code, *key_at, format!("`{key}` of {what} is not carried"))
                     .maybe_hint(advice(key));
             }
         }
@@ -319,7 +398,7 @@ impl Analyzer {
     fn required(&mut self, node: &Node, key: &str, what: &str) -> Option<Rc<Node>> {
         let found = node.get(key).cloned();
         if found.is_none() {
-            self.refuse(node.at, format!("{what} has no `{key}`"));
+            self.refuse(Code::Malformed, node.at, format!("{what} has no `{key}`"));
         }
         found
     }
@@ -336,8 +415,12 @@ impl Analyzer {
         let found = node.get(key)?;
         if found.as_str().is_none() {
             let kind = found.kind();
-            self.refuse(found.at, format!("`{key}` is {kind}, not a string"))
-                .maybe_hint(quotes(found));
+            self.refuse(
+                Code::Malformed,
+                found.at,
+                format!("`{key}` is {kind}, not a string"),
+            )
+            .maybe_hint(quotes(found));
         }
         found.as_str().map(str::to_owned)
     }
@@ -353,6 +436,7 @@ impl Analyzer {
             Some((Value::Bool(value), _)) => *value,
             Some((_, found)) => {
                 self.refuse(
+                    Code::Malformed,
                     found.at,
                     format!("`{key}` is {}, not a boolean", found.kind()),
                 );
@@ -369,7 +453,7 @@ impl Analyzer {
             _ => None,
         };
         if count.is_none() {
-            self.refuse(found.at, format!("`{key}` is not a count"));
+            self.refuse(Code::Malformed, found.at, format!("`{key}` is not a count"));
         }
         count
     }
@@ -380,6 +464,7 @@ impl Analyzer {
             return Some(number.clone());
         }
         self.refuse(
+            Code::Malformed,
             found.at,
             format!("`{key}` is {}, not a number", found.kind()),
         );
@@ -391,7 +476,11 @@ impl Analyzer {
             None => Vec::new(),
             Some((Value::Seq(items), _)) => items.clone(),
             Some((_, found)) => {
-                self.refuse(found.at, format!("`{key}` is {}, not a list", found.kind()));
+                self.refuse(
+                    Code::Malformed,
+                    found.at,
+                    format!("`{key}` is {}, not a list", found.kind()),
+                );
                 Vec::new()
             }
         }
@@ -404,6 +493,7 @@ impl Analyzer {
                 Some(text) => texts.push(text.to_owned()),
                 None => {
                     self.refuse(
+                        Code::Malformed,
                         item.at,
                         format!("`{key}` holds {}, not a string", item.kind()),
                     )
@@ -430,6 +520,7 @@ impl Analyzer {
                 .and_then(|node| node.get(&name));
             let Some(target) = target.cloned() else {
                 self.refuse(
+                    Code::Reference,
                     reference.at,
                     format!("`$ref` to `{name}`, which `components/{section}` does not have"),
                 );
@@ -437,7 +528,11 @@ impl Analyzer {
             };
             node = target;
         }
-        self.refuse(node.at, "a `$ref` that leads back to itself");
+        self.refuse(
+            Code::Reference,
+            node.at,
+            "a `$ref` that leads back to itself",
+        );
         None
     }
 
@@ -456,9 +551,16 @@ impl Analyzer {
         } else {
             "bundle the documents into one first".to_owned()
         };
-        self.refuse(reference.at, format!("`$ref` to `{text}`"))
+        self.refuse(Code::Reference, reference.at, format!("`$ref` to `{text}`"))
             .hint(hint);
         None
+    }
+}
+
+fn component_owner(section: &'static str, key: &str) -> Owner {
+    Owner::Component {
+        section,
+        key: key.to_owned(),
     }
 }
 

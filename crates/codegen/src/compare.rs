@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use crate::diagnostic::{Diagnostic, Location};
+use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::spec::{self, Node, Value};
 
 /// Whom a change breaks.
@@ -68,7 +68,7 @@ pub struct Incomparable {
     /// The document with the fault.
     pub version: Version,
     /// The fault.
-    pub diagnostic: Diagnostic,
+    pub diagnostic: Box<Diagnostic>,
 }
 
 /// Lists what `new` breaks for who was built against `old`, in the order of places, those of the new document first.
@@ -80,14 +80,18 @@ pub fn compare(old: &str, new: &str) -> Result<Vec<Break>, Incomparable> {
     let read = |text, version| {
         let root = spec::read(text).and_then(|root| {
             if root.get("paths").is_none() {
-                return Err(Diagnostic::new(root.at, "the document has no `paths`"));
+                return Err(Diagnostic::new(
+                    Code::Malformed,
+                    root.at,
+                    "the document has no `paths`",
+                ));
             }
             check(&root, &root)?;
             Ok(root)
         });
         root.map_err(|diagnostic| Incomparable {
             version,
-            diagnostic,
+            diagnostic: Box::new(diagnostic),
         })
     };
     let old = read(old, Version::Old)?;
@@ -110,7 +114,7 @@ fn check(node: &Node, root: &Node) -> Result<(), Diagnostic> {
         && resolve(target, root).is_none()
     {
         let message = format!("`$ref: {target}` leads to nothing in this document");
-        return Err(Diagnostic::new(entry.key_at, message)
+        return Err(Diagnostic::new(Code::Reference, entry.key_at, message)
             .hint("write what it refers to under `components`"));
     }
     match &node.value {

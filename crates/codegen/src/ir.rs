@@ -263,8 +263,16 @@ impl Method {
     }
 
     /// As HTTP writes it.
-    pub(crate) fn verb(self) -> String {
-        self.key().to_ascii_uppercase()
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Patch => "PATCH",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! A library without I/O. What a document says is carried or refused with its place, all refusals at once; no input
 //! makes it panic. The same text gives the same files, byte for byte.
 
+mod allow;
 mod analyze;
 mod compare;
 mod diagnostic;
@@ -15,13 +16,18 @@ mod emit;
 mod file;
 mod ir;
 mod names;
+mod report;
 mod spec;
 
 use quote::quote;
 
+use analyze::Analysis;
+
+pub use allow::{AllowList, Allowed};
 pub use compare::{Break, Incomparable, Level, Version, compare};
-pub use diagnostic::{Diagnostic, Location};
+pub use diagnostic::{Code, Diagnostic, Location, Owner};
 pub use file::{GeneratedFile, MARK};
+pub use report::{Note, OperationReport, Outcome, Report, SchemaReport};
 
 /// How to generate.
 #[derive(Clone, Debug)]
@@ -36,6 +42,20 @@ pub struct Options {
     /// The crate with the runtime of the server, such as `arklow_adapter`. Without it the generated crate gets a copy of
     /// the runtime, so that it needs nothing of this repository.
     pub adapter: Option<String>,
+    /// What becomes of a document with parts that are not carried.
+    pub unsupported: Unsupported,
+}
+
+/// What becomes of a document with parts that are not carried.
+#[derive(Clone, Debug, Default)]
+pub enum Unsupported {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// Every operation that reaches none of them is generated; the report lists the others.
+    Skip,
+    /// As with [`Skip`](Self::Skip), if the list allows each of them; otherwise the document is refused.
+    Allow(AllowList),
 }
 
 /// The runtime of generated servers, by the path in a copy of it. It names its modules by `super`, so that a copy is a
@@ -58,31 +78,109 @@ const RUNTIME: [(&str, &str); 10] = [
 pub struct Generated {
     /// The files of the api crate under `api/`, those of the client crate under `client/`.
     pub files: Vec<GeneratedFile>,
-    /// What the client does not carry, an operation at a time.
-    pub notes: Vec<String>,
+    /// What the generated code does other than the document says.
+    pub notes: Vec<Note>,
+    /// What became of each part of the document.
+    pub report: Report,
+}
+
+/// Why nothing was generated.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    /// What cannot be carried and is not allowed to be left out, by place.
+    pub refusals: Vec<Diagnostic>,
+    /// The lines of the allow list that nothing needs any more.
+    pub unneeded: Vec<Allowed>,
+    /// What would become of each part, where the document can be read.
+    pub report: Box<Report>,
 }
 
 /// Generates from the text of a document, YAML or JSON.
 ///
 /// # Errors
 ///
-/// Every part of the document that cannot be carried.
-pub fn generate(text: &str, options: &Options) -> Result<Generated, Vec<Diagnostic>> {
-    let root = spec::read(text).map_err(|diagnostic| vec![diagnostic])?;
-    let api = analyze::analyze(&root)?;
+/// Every part of the document that cannot be carried, as far as `options.unsupported` does not leave it out; a list of
+/// what is allowed with lines that nothing needs.
+pub fn generate(text: &str, options: &Options) -> Result<Generated, Refused> {
+    let root = spec::read(text).map_err(|diagnostic| Refused {
+        refusals: vec![diagnostic],
+        ..Refused::default()
+    })?;
+    let Analysis {
+        api,
+        mut report,
+        all_read,
+        notes,
+    } = analyze::analyze(&root);
+    let unneeded = match &options.unsupported {
+        Unsupported::Allow(list) => list.unneeded(&report.refusals),
+        Unsupported::Refuse | Unsupported::Skip => Vec::new(),
+    };
+    let nothing_is_left = api.operations.is_empty();
+    let is_left_out = |refusal: &Diagnostic| match &options.unsupported {
+        _ if nothing_is_left || refusal.code == Code::Version => false,
+        Unsupported::Refuse => false,
+        Unsupported::Skip => true,
+        Unsupported::Allow(list) => list.allows(refusal),
+    };
+    let mut refusals: Vec<_> = report
+        .refusals
+        .iter()
+        .filter(|refusal| !is_left_out(refusal))
+        .cloned()
+        .collect();
+    // An author sees all refusals at once.
+    if matches!(options.unsupported, Unsupported::Refuse) && !refusals.is_empty() && !all_read {
+        refusals.extend(report.unreached.iter().cloned());
+        refusals.sort();
+    }
+    if !refusals.is_empty() || !unneeded.is_empty() {
+        return Err(Refused {
+            refusals,
+            unneeded,
+            report: Box::new(report),
+        });
+    }
     // From here on a failure is a defect of the generator; it is reported like a rejection, with the place in the document.
-    emit_all(&api, options).map_err(|error| {
-        let diagnostic = Diagnostic::new(
-            Location { line: 1, column: 1 },
-            format!("the generator failed: {error}"),
-        );
-        vec![
-            diagnostic.hint("this is a fault of the generator; please report it with the document"),
-        ]
+    let (files, lowered) = emit_all(&api, options).map_err(|error| {
+        let start = Location { line: 1, column: 1 };
+        let message = format!("the generator failed: {error}");
+        Refused {
+            refusals: vec![
+                Diagnostic::new(Code::Generator, start, message)
+                    .hint("this is a fault of the generator; please report it with the document"),
+            ],
+            ..Refused::default()
+        }
+    })?;
+    let notes: Vec<Note> = notes
+        .into_iter()
+        .filter(|note| {
+            let is_generated = |id: &String| api.operations.iter().any(|of| of.id == *id);
+            note.operation.as_ref().is_none_or(is_generated)
+        })
+        .chain(lowered)
+        .collect();
+    for operation in &mut report.operations {
+        let own = notes
+            .iter()
+            .filter(|note| note.operation.as_ref() == Some(&operation.id));
+        if operation.outcome == Outcome::Carried {
+            operation.adapted = own.map(|note| note.message.clone()).collect();
+            if !operation.adapted.is_empty() {
+                operation.outcome = Outcome::Adapted;
+            }
+        }
+    }
+    Ok(Generated {
+        files,
+        notes,
+        report,
     })
 }
 
-fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
+/// The files, and what the client does not carry.
+fn emit_all(api: &ir::Api, options: &Options) -> Result<(Vec<GeneratedFile>, Vec<Note>), String> {
     let command = options.command.as_str();
     let package = names::package_name(&api.title);
     let api_crate = format!("{}_api", package.replace('-', "_"));
@@ -124,7 +222,10 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
             #[cfg(feature = "mock")]
             pub mod mock;
         }),
-        Err(error) => notes.push(format!("the client has no mocks: {error}")),
+        Err(error) => notes.push(Note {
+            operation: None,
+            message: format!("the client has no mocks: {error}"),
+        }),
     }
     let mut files = vec![
         json(
@@ -233,7 +334,7 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<Generated, String> {
         }));
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(Generated { files, notes })
+    Ok((files, notes))
 }
 
 /// JSON has no comments, so the mark is a key.

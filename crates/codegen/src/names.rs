@@ -29,6 +29,11 @@ pub(crate) fn operation_name(id: &str) -> String {
     }
 }
 
+/// What stands for an `operationId` that is missing: `get_v1_pets_pet_id` for `GET /v1/pets/{petId}`.
+pub(crate) fn derived_id(verb: &str, path: &str) -> String {
+    words(&format!("{} {path}", verb.to_ascii_lowercase())).join("_")
+}
+
 /// A method or field name such as `get_v1_self`.
 pub(crate) fn value_name(text: &str) -> String {
     let name = digit_safe(words(text).join("_"), "n");

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde::de::IgnoredAny;
 
-use crate::diagnostic::{Diagnostic, Location};
+use crate::diagnostic::{Code, Diagnostic, Location};
 
 /// Deeper documents are refused: a later walk over the tree is recursive.
 const MAX_DEPTH: usize = 200;
@@ -137,7 +137,7 @@ fn yaml(text: &str) -> Result<Rc<Node>, Diagnostic> {
                 column: error.marker().col() + 1,
             };
             let info = error.info();
-            let diagnostic = Diagnostic::new(at, format!("not YAML: {info}"));
+            let diagnostic = syntax(at, format!("not YAML: {info}"));
             if info.contains("indentation") {
                 diagnostic.hint(
                     "indent every line of a `{…}` or `[…]`, its closing bracket too, deeper than the key before it",
@@ -150,7 +150,7 @@ fn yaml(text: &str) -> Result<Rc<Node>, Diagnostic> {
     }
     builder
         .root
-        .ok_or_else(|| Diagnostic::new(Location { line: 1, column: 1 }, "the document is empty"))
+        .ok_or_else(|| syntax(Location { line: 1, column: 1 }, "the document is empty"))
 }
 
 /// Reads `text`, which is well-formed JSON: what is left to find are places, and escapes that stand for no character.
@@ -184,7 +184,7 @@ fn json(text: &str) -> Result<Rc<Node>, Diagnostic> {
     }
     builder
         .root
-        .ok_or_else(|| Diagnostic::new(Location { line: 1, column: 1 }, "the document is empty"))
+        .ok_or_else(|| syntax(Location { line: 1, column: 1 }, "the document is empty"))
 }
 
 /// The length of the string literal that `text` begins with, quotes included.
@@ -203,7 +203,7 @@ fn string_length(text: &str) -> usize {
 
 fn json_scalar(token: &str, at: Location) -> Result<Node, Diagnostic> {
     let value: serde_json::Value = serde_json::from_str(token)
-        .map_err(|error| Diagnostic::new(at, format!("not JSON: {}", json_reason(&error))))?;
+        .map_err(|error| syntax(at, format!("not JSON: {}", json_reason(&error))))?;
     let written = (!value.is_string()).then(|| token.to_owned());
     let value = match value {
         serde_json::Value::String(text) => Value::String(text),
@@ -224,7 +224,7 @@ fn json_fault(error: &serde_json::Error) -> Diagnostic {
         line: error.line().max(1),
         column: error.column().max(1),
     };
-    Diagnostic::new(at, format!("not JSON: {}", json_reason(error)))
+    syntax(at, format!("not JSON: {}", json_reason(error)))
 }
 
 /// What the parser says without the place, which it counts in bytes.
@@ -278,16 +278,12 @@ impl Builder {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) if self.root.is_some() => {
-                Err(Diagnostic::new(at, "a second document begins here")
-                    .hint("keep one document a file"))
+                Err(syntax(at, "a second document begins here").hint("keep one document a file"))
             }
             Event::DocumentStart(_) => Ok(()),
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => self.place(at, node),
-                None => Err(Diagnostic::new(
-                    at,
-                    "an alias that refers to what contains it",
-                )),
+                None => Err(syntax(at, "an alias that refers to what contains it")),
             },
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(&text, style, tag.as_deref(), at)?;
@@ -325,10 +321,7 @@ impl Builder {
             return Err(unknown_tag(at, tag));
         }
         if self.open.len() >= MAX_DEPTH {
-            return Err(Diagnostic::new(
-                at,
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            ));
+            return Err(syntax(at, format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.open.push(Open { at, anchor, kind });
         Ok(())
@@ -350,7 +343,7 @@ impl Builder {
         };
         let size = inner.saturating_add(1);
         if size > MAX_NODES {
-            return Err(Diagnostic::new(
+            return Err(syntax(
                 at,
                 format!("more than {MAX_NODES} values once its aliases are written out"),
             ));
@@ -374,7 +367,7 @@ impl Builder {
                 None => *key = Some((key_text(&node)?, at)),
                 Some((key, key_at)) => {
                     if let Some(Location { line, .. }) = seen.insert(key.clone(), key_at) {
-                        return Err(Diagnostic::new(
+                        return Err(syntax(
                             key_at,
                             format!("key `{key}` was given before, on line {line}"),
                         ));
@@ -394,19 +387,19 @@ fn total<'a>(nodes: impl Iterator<Item = &'a Rc<Node>>) -> usize {
 /// A key as it is written: keys are strings (OpenAPI, "Format": the JSON Schema ruleset, keys of the Failsafe schema).
 fn key_text(node: &Node) -> Result<String, Diagnostic> {
     match (&node.value, &node.written) {
-        (Value::String(text), _) if text == "<<" => Err(Diagnostic::new(node.at, "a merge key")
+        (Value::String(text), _) if text == "<<" => Err(syntax(node.at, "a merge key")
             .hint("YAML 1.2 has no merge keys; write the entries out")),
         (Value::String(text), _) | (_, Some(text)) => Ok(text.clone()),
-        _ => Err(Diagnostic::new(
-            node.at,
-            format!("{} as a key", node.kind()),
-        )),
+        _ => Err(syntax(node.at, format!("{} as a key", node.kind()))),
     }
 }
 
+fn syntax(at: Location, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(Code::Syntax, at, message)
+}
+
 fn unknown_tag(at: Location, tag: &Tag) -> Diagnostic {
-    Diagnostic::new(at, format!("tag `{}{}`", tag.handle, tag.suffix))
-        .hint("write the value without a tag")
+    syntax(at, format!("tag `{}{}`", tag.handle, tag.suffix)).hint("write the value without a tag")
 }
 
 /// A scalar by the YAML 1.2 core schema, which agrees with JSON.

@@ -4,11 +4,12 @@ mod cases;
 mod compare;
 mod refusals;
 mod robustness;
+mod skip;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use arklow_codegen::Options;
+use arklow_codegen::{Options, Unsupported};
 
 /// A folder next to this file.
 fn folder(name: &str) -> PathBuf {
@@ -28,6 +29,7 @@ fn options() -> Options {
         scaffold: true,
         client_hooks: None,
         adapter: None,
+        unsupported: Unsupported::Refuse,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use arklow_codegen::{compare, generate};
+use arklow_codegen::{Options, Refused, Unsupported, compare, generate};
 
 use super::{entries, folder, options};
 
@@ -21,6 +21,7 @@ fn mutilated_documents_are_carried_or_refused() {
             let mut doubled = lines.clone();
             doubled.insert(index, line);
             let truncated = &lines[..index];
+            judge_skipping(&without.join("\n"));
             for mutant in [without.as_slice(), doubled.as_slice(), truncated] {
                 judge(&mutant.join("\n"));
                 judge_compared(&text, &mutant.join("\n"));
@@ -70,7 +71,7 @@ fn odd_texts_are_refused() {
         "- - -",
         &deep,
     ] {
-        let refusals = generate(text, &options()).expect_err("is refused");
+        let refusals = generate(text, &options()).expect_err("is refused").refusals;
         assert!(!refusals.is_empty());
         assert!(
             refusals
@@ -158,7 +159,7 @@ fn schemas_without_a_name_are_carried_or_refused() {
                         carried += 1;
                     }
                     // A body can be anything; a parameter is one value.
-                    Err(refusals) => {
+                    Err(Refused { refusals, .. }) => {
                         let is_refused = |of: &arklow_codegen::Diagnostic| {
                             of.message
                                 .contains("is not a string, number, boolean or enum")
@@ -205,7 +206,7 @@ fn corpus_is_carried_or_refused() {
             }
             match generate(&text, &options()) {
                 Ok(_) => carried += 1,
-                Err(refusals) => {
+                Err(Refused { refusals, .. }) => {
                     let fault = refusals
                         .iter()
                         .find(|refusal| refusal.message.contains("the generator failed"));
@@ -229,8 +230,22 @@ fn judge_compared(text: &str, mutant: &str) {
 
 /// Both outcomes are fine; a panic or a fault of the generator is not.
 fn judge(text: &str) {
-    let outcome = std::panic::catch_unwind(|| generate(text, &options()));
-    if let Err(refusals) = outcome.unwrap_or_else(|_| panic!("panicked on\n{text}")) {
+    judge_with(text, &options());
+}
+
+/// As [`judge`], where what is not carried is left out.
+fn judge_skipping(text: &str) {
+    let options = Options {
+        unsupported: Unsupported::Skip,
+        ..options()
+    };
+    judge_with(text, &options);
+}
+
+fn judge_with(text: &str, options: &Options) {
+    let outcome = std::panic::catch_unwind(|| generate(text, options));
+    if let Err(Refused { refusals, .. }) = outcome.unwrap_or_else(|_| panic!("panicked on\n{text}"))
+    {
         assert!(!refusals.is_empty());
         for refusal in refusals {
             assert!(

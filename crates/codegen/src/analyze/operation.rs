@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::Analyzer;
-use crate::diagnostic::Location;
+use super::{Analyzer, Declared};
+use crate::diagnostic::{Code, Location, Owner};
 use crate::ir::{
     Answer, Body, Field, Header, HeaderValue, In, Method, Operation, Parameter, Schema, Status,
     TypeKind,
 };
 use crate::names;
+use crate::report::Note;
 use crate::spec::{Entry, Node, Value};
 
 impl Analyzer {
@@ -22,7 +23,6 @@ impl Analyzer {
         }
         let default_security = root.get("security").cloned();
         let mut operations = Vec::new();
-        let mut routes = Routes::default();
         let mut names: HashMap<String, (String, Location)> = HashMap::new();
         for Entry {
             key: path,
@@ -33,58 +33,95 @@ impl Analyzer {
             if path.starts_with("x-") {
                 continue;
             }
-            self.path(path, *key_at, &mut routes);
-            let keys: Vec<&str> = Method::ALL
-                .iter()
-                .map(|(key, _)| *key)
-                .chain(["parameters"])
-                .collect();
-            self.census(
-                node,
-                "a path item",
-                &keys,
-                &["summary", "description", "servers"],
-            );
-            let shared = self.list(node, "parameters");
+            let shared = self.within(Owner::Path(path.clone()), |analyzer| {
+                analyzer.path(path, *key_at);
+                let keys: Vec<&str> = Method::ALL
+                    .iter()
+                    .map(|(key, _)| *key)
+                    .chain(["parameters"])
+                    .collect();
+                analyzer.census(
+                    node,
+                    "a path item",
+                    &keys,
+                    &["summary", "description", "servers", "trace"],
+                );
+                analyzer.list(node, "parameters")
+            });
             for entry in node.entries() {
-                let Some((_, method)) = Method::ALL.iter().find(|(key, _)| *key == entry.key)
-                else {
+                let method = Method::ALL.iter().find(|(key, _)| *key == entry.key);
+                let method = method.map(|(_, method)| *method);
+                if method.is_none() && entry.key != "trace" {
                     continue;
-                };
-                let Some(operation) =
-                    self.operation(*method, path, entry, &shared, default_security.as_ref())
-                else {
-                    continue;
-                };
-                let type_name = operation.type_name.clone();
-                if let Some((other, at)) = names.get(&type_name) {
-                    let message = format!(
-                        "operation `{}` and `{other}` on line {} have one name in Rust",
-                        operation.id, at.line
-                    );
-                    self.refuse(entry.key_at, message)
-                        .hint("give one of them another operationId");
                 }
-                names.insert(type_name, (operation.id.clone(), entry.key_at));
-                operations.push(operation);
+                let verb = method.map_or("TRACE", Method::verb);
+                let id = entry.node.get("operationId");
+                let id = id.and_then(|id| id.as_str()).map(str::to_owned);
+                let declared = Declared {
+                    method: verb,
+                    path: path.clone(),
+                    id: id.unwrap_or_else(|| names::derived_id(verb, path)),
+                };
+                let owner = declared.owner();
+                self.declared.push(declared);
+                let operation = self.within(owner, |analyzer| {
+                    let Some(method) = method else {
+                        analyzer
+                            .refuse(
+                                Code::Key,
+                                entry.key_at,
+                                "`trace` of a path item is not carried",
+                            )
+                            .hint("Dropshot has no TRACE routes");
+                        return None;
+                    };
+                    let security = default_security.as_ref();
+                    let operation = analyzer.operation(method, path, entry, &shared, security)?;
+                    match names.get(&operation.type_name) {
+                        Some((other, at)) => {
+                            let message = format!(
+                                "operation `{}` and `{other}` on line {} have one name in Rust",
+                                operation.id, at.line
+                            );
+                            analyzer
+                                .refuse(Code::NameClash, entry.key_at, message)
+                                .hint("give one of them another operationId");
+                        }
+                        None => {
+                            let key = operation.type_name.clone();
+                            names.insert(key, (operation.id.clone(), entry.key_at));
+                        }
+                    }
+                    Some(operation)
+                });
+                operations.extend(operation);
             }
         }
         operations
     }
 
-    /// Refuses what Dropshot's router panics on.
-    fn path(&mut self, path: &str, at: Location, routes: &mut Routes) {
+    /// Refuses what Dropshot's router panics on in a path by itself.
+    fn path(&mut self, path: &str, at: Location) {
         if !path.starts_with('/') {
-            self.refuse(at, format!("the path `{path}` does not begin with `/`"));
+            self.refuse(
+                Code::Path,
+                at,
+                format!("the path `{path}` does not begin with `/`"),
+            );
         }
         if path.contains(['#', '?']) {
-            self.refuse(at, format!("the path `{path}` contains `#` or `?`"))
-                .hint("declare query parameters instead");
+            self.refuse(
+                Code::Path,
+                at,
+                format!("the path `{path}` contains `#` or `?`"),
+            )
+            .hint("declare query parameters instead");
             return;
         }
         let odd = |c: char| c == '%' || c == '\\' || c.is_whitespace() || c.is_control();
         if path.contains(odd) {
             self.refuse(
+                Code::Path,
                 at,
                 format!("the path `{path}` contains `%`, `\\`, a space or a control character"),
             )
@@ -94,29 +131,19 @@ impl Analyzer {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
         if inner.split('/').any(str::is_empty) && path != "/" {
-            self.refuse(at, format!("the path `{path}` has an empty segment"))
-                .hint("only the last segment may be empty");
+            self.refuse(
+                Code::Path,
+                at,
+                format!("the path `{path}` has an empty segment"),
+            )
+            .hint("only the last segment may be empty");
             return;
         }
-        // Dropshot takes `/v1/self` and `/v1/self/` for one path.
-        let segments: Vec<&str> = path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect();
-        let canonical = segments.join("/");
-        if let Some((first, line)) = routes.paths.insert(canonical, (path.to_owned(), at.line)) {
-            self.refuse(
-                at,
-                format!("the path `{path}` is the same route as `{first}` on line {line}"),
-            );
-        }
-        let mut node = String::new();
-        for segment in segments {
-            let variable = segment
-                .strip_prefix('{')
-                .and_then(|rest| rest.strip_suffix('}'));
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            let variable = variable_of(segment);
             if variable.unwrap_or(segment).contains(['{', '}']) {
                 self.refuse(
+                    Code::MixedSegment,
                     at,
                     format!("the path segment `{segment}` is a variable in part"),
                 )
@@ -125,6 +152,7 @@ impl Analyzer {
             }
             if variable.is_some_and(|name| name.is_empty() || name.contains(':')) {
                 self.refuse(
+                    Code::Path,
                     at,
                     format!("the path variable `{segment}` has no name, or a pattern behind it"),
                 )
@@ -132,32 +160,53 @@ impl Analyzer {
                 return;
             }
             if matches!(segment, "." | "..") {
-                self.refuse(at, format!("the path segment `{segment}`"));
+                self.refuse(Code::Path, at, format!("the path segment `{segment}`"));
                 return;
             }
-            let below = routes.children.entry(node.clone()).or_default();
-            match (below.iter().find(|(other, _)| *other != segment), variable) {
-                (Some((other, line)), Some(_)) => {
-                    let message = format!(
-                        "the path variable `{segment}` and `{other}` of line {line} are at the same place"
-                    );
-                    self.refuse(at, message)
-                        .hint("Dropshot cannot route a variable and another segment at the same place of a path");
-                    return;
-                }
-                (Some((other, line)), None) if other.starts_with('{') => {
-                    let message = format!(
-                        "the path segment `{segment}` and the variable `{other}` of line {line} are at the same place"
-                    );
-                    self.refuse(at, message)
-                        .hint("Dropshot cannot route a variable and another segment at the same place of a path");
-                    return;
-                }
-                _ => {}
+        }
+    }
+
+    /// Refuses what Dropshot's router panics on in a path beside those of `routes`.
+    pub(super) fn route(&mut self, path: &str, at: Location, routes: &mut Routes) {
+        // Dropshot takes `/v1/self` and `/v1/self/` for one path.
+        let segments: Vec<&str> = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
+        let canonical = segments.join("/");
+        if let Some((first, line)) = routes.paths.get(&canonical) {
+            let message =
+                format!("the path `{path}` is the same route as `{first}` on line {line}");
+            self.refuse(Code::RouteConflict, at, message);
+            return;
+        }
+        let mut node = String::new();
+        let mut passed = Vec::new();
+        for segment in segments {
+            let below = routes.children.get(&node).map_or(&[][..], Vec::as_slice);
+            let other = below.iter().find(|(other, _)| *other != segment);
+            let message = match (other, variable_of(segment)) {
+                (Some((other, line)), Some(_)) => Some(format!(
+                    "the path variable `{segment}` and `{other}` of line {line} are at the same place"
+                )),
+                (Some((other, line)), None) if other.starts_with('{') => Some(format!(
+                    "the path segment `{segment}` and the variable `{other}` of line {line} are at the same place"
+                )),
+                _ => None,
+            };
+            if let Some(message) = message {
+                self.refuse(Code::RouteConflict, at, message)
+                    .hint("Dropshot cannot route a variable and another segment at the same place of a path");
+                return;
             }
-            below.push((segment.to_owned(), at.line));
+            passed.push((node.clone(), segment.to_owned()));
             node.push('/');
             node.push_str(segment);
+        }
+        routes.paths.insert(canonical, (path.to_owned(), at.line));
+        for (node, segment) in passed {
+            let below = routes.children.entry(node).or_default();
+            below.push((segment, at.line));
         }
     }
 
@@ -184,28 +233,39 @@ impl Analyzer {
                 "deprecated",
                 "security",
             ],
-            &["externalDocs", "servers"],
+            &["externalDocs", "servers", "callbacks"],
         );
-        let Some(id) = node.get("operationId").cloned() else {
-            self.refuse(
-                entry.key_at,
-                format!("{} `{path}` has no operationId", method.verb()),
-            )
-            .hint("it names the method of the trait and of the client");
-            return None;
+        let id = match node.get("operationId") {
+            Some(_) => self.text(node, "operationId")?,
+            None => {
+                let id = names::derived_id(method.verb(), path);
+                self.notes.push(Note {
+                    operation: Some(id.clone()),
+                    message: "named after its method and path, for it has no operationId"
+                        .to_owned(),
+                });
+                id
+            }
         };
-        let id = id.as_str().map(str::to_owned).or_else(|| {
-            self.refuse(id.at, format!("an operationId that is {}", id.kind()));
-            None
-        })?;
+        let callbacks = node.get("callbacks");
+        for Entry { key, .. } in callbacks.map_or(&[][..], |node| node.entries()) {
+            self.notes.push(Note {
+                operation: Some(id.clone()),
+                message: format!("the callback `{key}` is read past"),
+            });
+        }
         let name = names::operation_name(&id);
         let type_name = names::type_name(&name);
         let parameters = self.parameters(node, shared, path, entry.key_at, &type_name);
         let body = self.body(node, &type_name);
         if body.is_some() && matches!(method, Method::Get | Method::Head) {
             let at = node.get("requestBody").map_or(entry.key_at, |node| node.at);
-            self.refuse(at, format!("a request body on {}", method.verb()))
-                .hint("RFC 9110 §9.3.1 gives it no meaning");
+            self.refuse(
+                Code::BodyMethod,
+                at,
+                format!("a request body on {}", method.verb()),
+            )
+            .hint("RFC 9110 §9.3.1 gives it no meaning");
         }
         Some(Operation {
             name,
@@ -250,6 +310,7 @@ impl Analyzer {
                 parameters.push(parameter);
             } else if is_own {
                 self.refuse(
+                    Code::Malformed,
                     declared.at,
                     format!("the parameter `{}` is declared twice", parameter.field.wire),
                 );
@@ -260,6 +321,7 @@ impl Analyzer {
             let is_body = name == "body" && node.get("requestBody").is_some();
             if is_body || names::is_needed_by_builders(&name) {
                 self.refuse(
+                    Code::ReservedParameter,
                     at,
                     format!(
                         "the parameter `{}` has the name of a method of the client",
@@ -280,16 +342,14 @@ impl Analyzer {
                 let name = spelling(field);
                 if let Some(first) = seen.insert(name.clone(), shown.clone()) {
                     self.refuse(
+                        Code::NameClash,
                         at,
                         format!("the parameters {first} and {shown} are both `{name}` in Rust"),
                     );
                 }
             }
         }
-        let variables: Vec<&str> = path
-            .split('/')
-            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
-            .collect();
+        let variables: Vec<&str> = path.split('/').filter_map(variable_of).collect();
         let declared: Vec<String> = parameters
             .iter()
             .filter(|parameter| parameter.place == In::Path)
@@ -300,6 +360,7 @@ impl Analyzer {
             .filter(|variable| !declared.iter().any(|name| name == *variable))
         {
             self.refuse(
+                Code::PathVariable,
                 at,
                 format!("the path variable `{variable}` is not declared as a parameter"),
             );
@@ -309,6 +370,7 @@ impl Analyzer {
             .filter(|name| !variables.contains(&name.as_str()))
         {
             self.refuse(
+                Code::PathVariable,
                 at,
                 format!("the path parameter `{name}` is not in the path"),
             );
@@ -318,7 +380,11 @@ impl Analyzer {
             .enumerate()
             .any(|(index, name)| variables[..index].contains(name))
         {
-            self.refuse(at, "a path that uses one variable twice");
+            self.refuse(
+                Code::PathVariable,
+                at,
+                "a path that uses one variable twice",
+            );
         }
         parameters
     }
@@ -344,8 +410,12 @@ impl Analyzer {
             "query" => In::Query,
             "header" => In::Header,
             other => {
-                self.refuse(node.at, format!("a parameter in `{other}`"))
-                    .hint("path, query and header parameters are generated");
+                self.refuse(
+                    Code::ParameterPlace,
+                    node.at,
+                    format!("a parameter in `{other}`"),
+                )
+                .hint("path, query and header parameters are generated");
                 return None;
             }
         };
@@ -357,7 +427,11 @@ impl Analyzer {
             return None;
         }
         if place == In::Header && !names::is_header_name(&wire) {
-            self.refuse(node.at, format!("`{wire}` is not the name of a header"));
+            self.refuse(
+                Code::HeaderName,
+                node.at,
+                format!("`{wire}` is not the name of a header"),
+            );
         }
         let default_style = if place == In::Query { "form" } else { "simple" };
         if let Some(style) = node
@@ -365,6 +439,7 @@ impl Analyzer {
             .filter(|style| style.as_str() != Some(default_style))
         {
             self.refuse(
+                Code::ParameterStyle,
                 style.at,
                 format!("a parameter `style` other than `{default_style}`"),
             );
@@ -373,6 +448,7 @@ impl Analyzer {
         let required = self.flag(node, "required");
         if place == In::Path && !required {
             self.refuse(
+                Code::PathVariable,
                 node.at,
                 format!("the path parameter `{wire}` is not `required: true`"),
             );
@@ -384,6 +460,7 @@ impl Analyzer {
         }
         if !self.is_scalar(&field.schema) {
             self.refuse(
+                Code::ParameterType,
                 schema.at,
                 format!("the parameter `{wire}` is not a string, number, boolean or enum"),
             )
@@ -448,8 +525,12 @@ impl Analyzer {
                 self.census(node, "a media type", &["schema"], &["example", "examples"]);
                 json = Some(Rc::clone(node));
             } else {
-                self.refuse(*key_at, format!("the media type `{key}` of {what}"))
-                    .hint("one `application/json` is generated; serve others by hand");
+                self.refuse(
+                    Code::MediaType,
+                    *key_at,
+                    format!("the media type `{key}` of {what}"),
+                )
+                .hint("one `application/json` is generated; serve others by hand");
             }
         }
         json
@@ -476,6 +557,7 @@ impl Analyzer {
             }
             let Some((status, name)) = status_of(key) else {
                 self.refuse(
+                    Code::Status,
                     *key_at,
                     format!(
                         "`{key}` is not a status from 200, a class such as `4XX`, or `default`"
@@ -501,9 +583,14 @@ impl Analyzer {
         }
         let same = success.windows(2).all(|pair| pair[0].body == pair[1].body);
         if success.is_empty() {
-            self.refuse(at, format!("operation `{id}` declares no success answer"));
+            self.refuse(
+                Code::NoSuccess,
+                at,
+                format!("operation `{id}` declares no success answer"),
+            );
         } else if !same {
             self.refuse(
+                Code::SuccessBodies,
                 at,
                 format!("operation `{id}` declares success answers with different bodies"),
             )
@@ -542,6 +629,7 @@ impl Analyzer {
         });
         if body.is_some() && matches!(status, Status::Exact(204 | 205 | 304)) {
             self.refuse(
+                Code::BodilessStatus,
                 node.at,
                 "a body on a status that has none (RFC 9110 §15.3.5, §15.4.5)",
             );
@@ -565,6 +653,7 @@ impl Analyzer {
                 || headers.iter().any(|other| other.name == header.name)
             {
                 self.refuse(
+                    Code::NameClash,
                     *key_at,
                     format!("the response header `{key}` has a name that is taken in Rust"),
                 );
@@ -593,7 +682,11 @@ impl Analyzer {
         );
         let schema_node = self.required(&node, "schema", "a header")?;
         if !names::is_header_name(wire) {
-            self.refuse(node.at, format!("`{wire}` is not the name of a header"));
+            self.refuse(
+                Code::HeaderName,
+                node.at,
+                format!("`{wire}` is not the name of a header"),
+            );
         }
         let only = match (
             schema_node.get("const"),
@@ -608,7 +701,11 @@ impl Analyzer {
         let value = match only {
             Some(only) => {
                 if !only.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-                    self.refuse(schema_node.at, "a header value that is not visible ASCII");
+                    self.refuse(
+                        Code::AnswerHeader,
+                        schema_node.at,
+                        "a header value that is not visible ASCII",
+                    );
                 }
                 HeaderValue::Fixed(only)
             }
@@ -617,6 +714,7 @@ impl Analyzer {
                 Schema::Integer { .. } => HeaderValue::Integer,
                 _ => {
                     self.refuse(
+                        Code::AnswerHeader,
                         schema_node.at,
                         format!("the response header `{wire}` is not a string or integer"),
                     );
@@ -641,19 +739,25 @@ impl Analyzer {
         for alternative in alternatives {
             match alternative.entries() {
                 [] => {
-                    self.refuse(alternative.at, "security that may be left out")
-                        .hint("an operation has a caller or has none; make two operations of it");
+                    self.refuse(
+                        Code::OptionalSecurity,
+                        alternative.at,
+                        "security that may be left out",
+                    )
+                    .hint("an operation has a caller or has none; make two operations of it");
                 }
                 [Entry { key, key_at, .. }] => {
+                    self.named_schemes.insert(key.clone());
                     if self.schemes.iter().any(|scheme| scheme.key == *key) {
                         accepted.push(key.clone());
                     } else {
-                        self.refuse(*key_at, format!("the security scheme `{key}` is unknown or of a kind that is not carried"))
+                        self.refuse(Code::SecurityScheme, *key_at, format!("the security scheme `{key}` is unknown or of a kind that is not carried"))
                             .hint("`apiKey` in a header and `http` with `bearer` are generated");
                     }
                 }
                 [_, second, ..] => {
                     self.refuse(
+                        Code::CombinedSecurity,
                         second.key_at,
                         "two security schemes that must be given together",
                     );
@@ -666,9 +770,13 @@ impl Analyzer {
 
 /// The routes seen so far, to find the conflicts that Dropshot would panic on.
 #[derive(Default)]
-struct Routes {
+pub(super) struct Routes {
     paths: HashMap<String, (String, usize)>,
     children: HashMap<String, Vec<(String, usize)>>,
+}
+
+fn variable_of(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
 }
 
 /// What `x-error-codes` lists; nothing where others use that name for something else.

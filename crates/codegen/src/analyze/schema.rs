@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Analyzer, Version};
-use crate::diagnostic::Location;
+use super::{Analyzer, EnumDefault, Version};
+use crate::diagnostic::{Code, Location};
 use crate::ir::{
     Additional, EnumValue, Field, IntegerFormat, Limits, Schema, Struct, TypeDef, TypeKind, Variant,
 };
@@ -40,15 +40,17 @@ impl Analyzer {
         let name = names::type_name(key);
         let description = self.prose(node, "description");
         let kind = self.kind(node, &name);
-        self.types.insert(
-            name.clone(),
-            TypeDef {
-                name,
-                description,
-                kind,
-                at,
-            },
-        );
+        self.define(TypeDef {
+            name,
+            description,
+            kind,
+            at,
+        });
+    }
+
+    fn define(&mut self, def: TypeDef) {
+        self.owners.insert(def.name.clone(), self.owner.clone());
+        self.types.insert(def.name.clone(), def);
     }
 
     /// The schema at `node`; `name` is what a type that has to be made for it is called.
@@ -91,6 +93,7 @@ impl Analyzer {
                 "by its position"
             };
             self.refuse(
+                Code::NameClash,
                 node.at,
                 format!(
                     "this schema would be `{name}` {why}, as is the one on line {}",
@@ -106,15 +109,12 @@ impl Analyzer {
             Some(first) => TypeKind::Alias(Schema::Ref(first.clone())),
             None => kind,
         };
-        self.types.insert(
-            name.clone(),
-            TypeDef {
-                name: name.clone(),
-                description,
-                kind,
-                at: node.at,
-            },
-        );
+        self.define(TypeDef {
+            name: name.clone(),
+            description,
+            kind,
+            at: node.at,
+        });
         match same {
             Some(first) => Schema::Ref(first),
             None => {
@@ -127,6 +127,7 @@ impl Analyzer {
     fn kind(&mut self, node: &Rc<Node>, name: &str) -> TypeKind {
         if self.depth == MAX_DEPTH {
             self.refuse(
+                Code::Depth,
                 node.at,
                 format!("schemas nested deeper than {MAX_DEPTH} levels"),
             )
@@ -143,7 +144,11 @@ impl Analyzer {
         match &node.value {
             Value::Bool(true) => return TypeKind::Alias(Schema::Any),
             Value::Bool(false) => {
-                self.refuse(node.at, "the schema `false`, which no value satisfies");
+                self.refuse(
+                    Code::FalseSchema,
+                    node.at,
+                    "the schema `false`, which no value satisfies",
+                );
                 return TypeKind::Alias(Schema::Any);
             }
             _ if !self.is_object(node, "a schema") => return TypeKind::Alias(Schema::Any),
@@ -182,6 +187,7 @@ impl Analyzer {
             .is_some_and(|schemas| schemas.get(&key).is_some());
         if !known {
             self.refuse(
+                Code::Reference,
                 reference.at,
                 format!("`$ref` to `{key}`, which `components/schemas` does not have"),
             );
@@ -194,7 +200,11 @@ impl Analyzer {
         self.schema_census(node, &[entry.key.as_str(), "discriminator"]);
         let branches = self.list(node, &entry.key);
         if branches.is_empty() {
-            self.refuse(entry.node.at, format!("an empty `{}`", entry.key));
+            self.refuse(
+                Code::Malformed,
+                entry.node.at,
+                format!("an empty `{}`", entry.key),
+            );
         }
         let (nulls, branches): (Vec<_>, Vec<_>) =
             branches.into_iter().partition(|branch| is_null(branch));
@@ -236,6 +246,7 @@ impl Analyzer {
             let variant = self.variant_name(branch);
             if variants.iter().any(|other| other.name == variant) {
                 self.refuse(
+                    Code::VariantClash,
                     branch.at,
                     format!("two branches that would both be the variant `{variant}`"),
                 )
@@ -299,8 +310,12 @@ impl Analyzer {
         match self.list(node, "allOf").as_slice() {
             [only] => self.kind(only, name),
             _ => {
-                self.refuse(entry.key_at, "`allOf` of several schemas is not carried")
-                    .hint("write the merged schema out");
+                self.refuse(
+                    Code::AllOf,
+                    entry.key_at,
+                    "`allOf` of several schemas is not carried",
+                )
+                .hint("write the merged schema out");
                 TypeKind::Alias(Schema::Any)
             }
         }
@@ -326,7 +341,7 @@ impl Analyzer {
     /// What allows just these values.
     fn enumeration(&mut self, node: &Rc<Node>, listed: Vec<Rc<Node>>, name: &str) -> TypeKind {
         if listed.is_empty() {
-            self.refuse(node.at, "an enum without values");
+            self.refuse(Code::Malformed, node.at, "an enum without values");
         }
         let (nulls, listed): (Vec<_>, Vec<_>) = listed
             .into_iter()
@@ -346,18 +361,27 @@ impl Analyzer {
         let mut values: Vec<EnumValue> = Vec::new();
         for item in listed {
             let Some(wire) = item.as_str().map(str::to_owned) else {
-                self.refuse(item.at, format!("an enum value that is {}", item.kind()))
-                    .hint("only strings are carried; use `minimum` and `maximum` for numbers");
+                self.refuse(
+                    Code::EnumValue,
+                    item.at,
+                    format!("an enum value that is {}", item.kind()),
+                )
+                .hint("only strings are carried; use `minimum` and `maximum` for numbers");
                 continue;
             };
             let name = names::variant_name(&wire);
             let first = values.iter().find(|value| value.name == name);
             match first.map(|value| value.wire.clone()) {
                 Some(first) if first == wire => {
-                    self.refuse(item.at, format!("the enum value `{wire}` is listed twice"));
+                    self.refuse(
+                        Code::Malformed,
+                        item.at,
+                        format!("the enum value `{wire}` is listed twice"),
+                    );
                 }
                 Some(first) => {
                     self.refuse(
+                        Code::NameClash,
                         item.at,
                         format!("the enum values `{first}` and `{wire}` are both `{name}` in Rust"),
                     );
@@ -376,7 +400,7 @@ impl Analyzer {
                 (self.texts(node, "type"), at)
             }
             Some((_, at)) => {
-                self.refuse(at, "a `type` that is not a string");
+                self.refuse(Code::Malformed, at, "a `type` that is not a string");
                 return TypeKind::Alias(Schema::Any);
             }
         };
@@ -402,11 +426,15 @@ impl Analyzer {
             ["array"] => TypeKind::Alias(self.array(node, name)),
             ["object"] => self.object(node, name),
             [only] => {
-                self.refuse(at, format!("`{only}` is not a type of JSON Schema"));
+                self.refuse(
+                    Code::Malformed,
+                    at,
+                    format!("`{only}` is not a type of JSON Schema"),
+                );
                 TypeKind::Alias(Schema::Any)
             }
             _ => {
-                self.refuse(at, "a schema of several types")
+                self.refuse(Code::SeveralTypes, at, "a schema of several types")
                     .hint("write an `anyOf` with one branch for each type");
                 TypeKind::Alias(Schema::Any)
             }
@@ -425,8 +453,12 @@ impl Analyzer {
                 && entry.key != "nullable"
         });
         if let Some(Entry { key, key_at, .. }) = saying {
-            self.refuse(*key_at, format!("`{key}` in a schema without `type`"))
-                .hint("add the `type`");
+            self.refuse(
+                Code::Untyped,
+                *key_at,
+                format!("`{key}` in a schema without `type`"),
+            )
+            .hint("add the `type`");
         }
         Schema::Any
     }
@@ -442,6 +474,7 @@ impl Analyzer {
             if jsonschema::options().build(&check).is_err() {
                 let at = node.get("pattern").map_or(node.at, |node| node.at);
                 self.refuse(
+                    Code::Pattern,
                     at,
                     "a `pattern` that is not an ECMAScript regular expression",
                 );
@@ -505,7 +538,11 @@ impl Analyzer {
             .and_then(serde_json::Number::as_f64)
             .is_some_and(|value| value <= 0.0)
         {
-            self.refuse(node.at, "a `multipleOf` that is not positive");
+            self.refuse(
+                Code::Malformed,
+                node.at,
+                "a `multipleOf` that is not positive",
+            );
         }
         limits
     }
@@ -567,6 +604,7 @@ impl Analyzer {
             {
                 Some(first) => {
                     self.refuse(
+                        Code::NameClash,
                         entry.key_at,
                         format!(
                             "the properties `{first}` and `{}` are both `{}` in Rust",
@@ -583,6 +621,7 @@ impl Analyzer {
         {
             let at = node.get("required").map_or(node.at, |node| node.at);
             self.refuse(
+                Code::RequiredUnknown,
                 at,
                 format!("`required` names `{missing}`, which is not among the properties"),
             );
@@ -633,7 +672,7 @@ impl Analyzer {
         if is_taken {
             let message =
                 format!("two properties that would both be `{ADDITIONAL}_property` in Rust");
-            self.refuse(node.at, message);
+            self.refuse(Code::NameClash, node.at, message);
         }
     }
 
@@ -669,7 +708,11 @@ impl Analyzer {
             match super::whole(number).filter(|number| format.holds(number)) {
                 Some(whole) => value = whole.into(),
                 None => {
-                    self.refuse(default.at, "a `default` that its own schema refuses");
+                    self.refuse(
+                        Code::Default,
+                        default.at,
+                        "a `default` that its own schema refuses",
+                    );
                     return None;
                 }
             }
@@ -681,15 +724,19 @@ impl Analyzer {
             | (Value::Number(_), Schema::Number { .. } | Schema::Integer { .. }) => true,
             (Value::String(text), Schema::Ref(name)) => {
                 // The enum may be a component that stands further down.
-                self.enum_defaults
-                    .push((default.at, name.clone(), text.clone()));
+                self.enum_defaults.push(EnumDefault {
+                    at: default.at,
+                    owner: self.owner.clone(),
+                    enumeration: name.clone(),
+                    value: text.clone(),
+                });
                 return Some(value);
             }
             _ => false,
         };
         if !fits {
             let is_text = matches!(schema, Schema::String { .. } | Schema::Ref(_));
-            self.refuse(default.at, "this `default` is not carried")
+            self.refuse(Code::Default, default.at, "this `default` is not carried")
                 .hint(
                     super::quotes(default).filter(|_| is_text).unwrap_or(
                         "defaults can be strings, numbers, booleans and values of an enum",
@@ -705,7 +752,11 @@ impl Analyzer {
         {
             return Some(value);
         }
-        self.refuse(default.at, "a `default` that its own schema refuses");
+        self.refuse(
+            Code::Default,
+            default.at,
+            "a `default` that its own schema refuses",
+        );
         None
     }
 

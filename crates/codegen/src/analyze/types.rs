@@ -1,8 +1,9 @@
 //! Checks that need all types: whether the branches of a union can be distinguished, and which types contain themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Analyzer;
+use crate::diagnostic::{Code, Diagnostic, Owner};
 use crate::ir::{Schema, Struct, TypeDef, TypeKind, Variant};
 
 type Types = BTreeMap<String, TypeDef>;
@@ -28,31 +29,52 @@ impl Analyzer {
             .cloned()
             .collect();
         for def in endless {
-            self.refuse(
-                def.at,
-                format!("the schema `{}` is defined by itself alone", def.name),
-            )
-            .hint("put an object between, or describe one end of the circle");
+            let message = format!("the schema `{}` is defined by itself alone", def.name);
+            let hint = "put an object between, or describe one end of the circle";
+            self.refuse_type(&def, Code::Circle, message, hint);
         }
     }
 
+    /// Refuses a type, and with it all that reaches it.
+    fn refuse_type(&mut self, def: &TypeDef, code: Code, message: String, hint: &str) {
+        let owner = self.owners.get(&def.name).cloned().unwrap_or_default();
+        let diagnostic = Diagnostic::new(code, def.at, message)
+            .hint(hint)
+            .owned(owner);
+        self.diagnostics.push(diagnostic.clone());
+        let faults = self.faulty.entry(def.name.clone()).or_default();
+        faults.push(diagnostic);
+    }
+
     fn refuse_foreign_defaults(&mut self) {
-        for (at, name, text) in std::mem::take(&mut self.enum_defaults) {
-            match self.types.get(&name).map(|def| &def.kind) {
-                Some(TypeKind::Enum(values)) if values.iter().any(|value| value.wire == text) => {}
-                Some(TypeKind::Enum(_)) => {
-                    self.refuse(at, "a `default` that its own schema refuses");
+        for default in std::mem::take(&mut self.enum_defaults) {
+            let def = self.types.get(&default.enumeration);
+            let is_refused = match def.map(|def| &def.kind) {
+                Some(TypeKind::Enum(values)) => {
+                    !values.iter().any(|value| value.wire == default.value)
                 }
-                _ => self
-                    .refuse(at, "this `default` is not carried")
-                    .hint("defaults can be strings, numbers, booleans and values of an enum"),
+                _ => false,
+            };
+            let is_enum = matches!(def.map(|def| &def.kind), Some(TypeKind::Enum(_)));
+            if is_enum && !is_refused {
+                continue;
             }
+            self.within(default.owner, |analyzer| {
+                if is_enum {
+                    let message = "a `default` that its own schema refuses";
+                    analyzer.refuse(Code::Default, default.at, message);
+                } else {
+                    analyzer
+                        .refuse(Code::Default, default.at, "this `default` is not carried")
+                        .hint("defaults can be strings, numbers, booleans and values of an enum");
+                }
+            });
         }
     }
 
     fn refuse_ambiguous_unions(&mut self) {
-        // Where something was refused, an unknown branch may be the stand-in for it.
-        let has_stand_ins = !self.diagnostics.is_empty();
+        // A branch of a schema that something was refused of may be the stand-in for it.
+        let refused: HashSet<&Owner> = self.diagnostics.iter().map(|of| &of.owner).collect();
         let is_unknown =
             |types: &Types, schema| matches!(shape(types, schema, &[]), Shape::Unknown);
         let mut ambiguous = Vec::new();
@@ -60,21 +82,27 @@ impl Analyzer {
             let TypeKind::Union(variants) = &def.kind else {
                 continue;
             };
+            let is_refused = |name: &String| {
+                let owner = self.owners.get(name);
+                owner.is_some_and(|owner| refused.contains(owner))
+            };
             for (index, variant) in variants.iter().enumerate() {
                 for other in &variants[index + 1..] {
-                    let stands_in = has_stand_ins
-                        && [&variant.schema, &other.schema]
-                            .iter()
-                            .any(|schema| is_unknown(&self.types, schema));
+                    let stands_in = [&variant.schema, &other.schema].iter().any(|schema| {
+                        let has_stand_in =
+                            is_refused(&def.name) || mentioned(schema).iter().any(is_refused);
+                        has_stand_in && is_unknown(&self.types, schema)
+                    });
                     if !stands_in && !are_distinct(&self.types, &variant.schema, &other.schema) {
-                        ambiguous.push((def.at, variant.name.clone(), other.name.clone()));
+                        ambiguous.push((def.clone(), variant.name.clone(), other.name.clone()));
                     }
                 }
             }
         }
-        for (at, one, other) in ambiguous {
-            self.refuse(at, format!("nothing tells the branches `{one}` and `{other}` apart"))
-                .hint("require a property in both whose `enum` or `const` differs, or use different JSON types");
+        for (def, one, other) in ambiguous {
+            let message = format!("nothing tells the branches `{one}` and `{other}` apart");
+            let hint = "require a property in both whose `enum` or `const` differs, or use different JSON types";
+            self.refuse_type(&def, Code::AmbiguousUnion, message, hint);
         }
     }
 
@@ -147,7 +175,7 @@ fn contained(schema: &Schema) -> Option<String> {
     }
 }
 
-fn mentioned(schema: &Schema) -> Vec<String> {
+pub(super) fn mentioned(schema: &Schema) -> Vec<String> {
     match schema {
         Schema::Ref(name) => vec![name.clone()],
         Schema::Nullable(inner) => mentioned(inner),

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json};
 use crate::ir::{Answer, Api, HeaderValue, Operation, Parameter, Schema, SchemeKind, Status};
+use crate::report::Note;
 
 /// The document, and what it does not say any more.
-pub(crate) fn lower(api: &Api) -> (Value, Vec<String>) {
+pub(crate) fn lower(api: &Api) -> (Value, Vec<Note>) {
     let mut notes = Vec::new();
     let mut paths: Map<String, Value> = Map::new();
     for operation in &api.operations {
@@ -57,7 +58,14 @@ pub(crate) fn lower(api: &Api) -> (Value, Vec<String>) {
     (document, notes)
 }
 
-fn lower_operation(operation: &Operation, notes: &mut Vec<String>) -> Value {
+fn note(operation: &Operation, message: impl Into<String>) -> Note {
+    Note {
+        operation: Some(operation.id.clone()),
+        message: message.into(),
+    }
+}
+
+fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
     let mut value = json!({
         "operationId": operation.name,
         "responses": responses(operation, notes),
@@ -85,16 +93,13 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<String>) -> Value {
     }
     if let Some(body) = &operation.body {
         if !body.required {
-            notes.push(format!(
-                "{}: the client always sends the optional body",
-                operation.id
-            ));
+            notes.push(note(operation, "the client always sends the optional body"));
         }
         let plain = without_limits(&body.schema);
         if plain != body.schema {
-            notes.push(format!(
-                "{}: the client does not check the limits of the body",
-                operation.id
+            notes.push(note(
+                operation,
+                "the client does not check the limits of the body",
             ));
         }
         let content = json!({
@@ -111,7 +116,7 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<String>) -> Value {
     value
 }
 
-fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<String>) -> Value {
+fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Value {
     // Progenitor would generate a type for every limited parameter; the server enforces the limits.
     let plain = match without_limits(&of.field.schema) {
         // A parameter has no way to be null.
@@ -119,15 +124,21 @@ fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<String>) -> 
         plain => plain,
     };
     if plain != of.field.schema {
-        notes.push(format!(
-            "{}: the client does not check the limits of `{}`",
-            operation.id, of.field.wire
+        notes.push(note(
+            operation,
+            format!(
+                "the client does not check the limits of `{}`",
+                of.field.wire
+            ),
         ));
     }
     if of.field.default.is_some() {
-        notes.push(format!(
-            "{}: the default of `{}` is filled in by the server",
-            operation.id, of.field.wire
+        notes.push(note(
+            operation,
+            format!(
+                "the default of `{}` is filled in by the server",
+                of.field.wire
+            ),
         ));
     }
     let value = json!({
@@ -177,7 +188,7 @@ fn without_limits(schema: &Schema) -> Schema {
     }
 }
 
-fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
+fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
     let mut responses = Map::new();
     let has_success = operation
         .answers
@@ -198,9 +209,9 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
     let first = errors.next().map(|of| &of.body);
     let one_error = errors.all(|of| Some(&of.body) == first);
     if !one_error {
-        notes.push(format!(
-            "{}: its errors have several types; the client has them as JSON values",
-            operation.id
+        notes.push(note(
+            operation,
+            "its errors have several types; the client has them as JSON values",
         ));
     }
     for answer in &operation.answers {
@@ -236,10 +247,12 @@ fn responses(operation: &Operation, notes: &mut Vec<String>) -> Value {
                 }
             }
             Status::Exact(_) | Status::Range(_) => {
-                notes.push(format!(
-                    "{}: the client reports {} as an unexpected answer",
-                    operation.id,
-                    key(answer.status)
+                notes.push(note(
+                    operation,
+                    format!(
+                        "the client reports {} as an unexpected answer",
+                        key(answer.status)
+                    ),
                 ));
             }
         }

@@ -199,7 +199,7 @@ fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStrea
         false => quote! { runtime::NoParameters },
     };
     let (id, path) = (&operation.name, &operation.path);
-    let method = ident(&operation.method.verb());
+    let method = ident(operation.method.verb());
     let summary = operation
         .summary
         .as_ref()
