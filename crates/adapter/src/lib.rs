@@ -31,7 +31,9 @@ pub use operation::{
     Access, BodyMode, Errors, Handler, Kind, NoParameters, Nothing, Operation, OperationId,
     Parameter, Parameters, Public,
 };
-pub use origin::{Origin, Secret, bearer, credential, forwarded_for};
+pub use origin::{
+    Origin, Secret, basic, bearer, cookie, credential, forwarded_for, query_credential,
+};
 pub use response::{Declared, ErrorAnswer, ErrorKey, Reply, error_reply, read_status, status};
 pub use routes::{Routes, Served};
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use http::Method;
-use http::header::HeaderMap;
+use http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -53,7 +53,7 @@ pub trait Access<A>: Send + Sync + 'static {
     fn authenticate(
         api: &A,
         origin: Origin,
-        headers: &HeaderMap,
+        head: &Parts,
     ) -> impl Future<Output = Result<Self::Caller, RequestError>> + Send;
 }
 
@@ -64,7 +64,7 @@ impl<A: Sync> Access<A> for Public {
     type Caller = Origin;
     const CHALLENGE: &'static str = "";
 
-    async fn authenticate(_: &A, origin: Origin, _: &HeaderMap) -> Result<Origin, RequestError> {
+    async fn authenticate(_: &A, origin: Origin, _: &Parts) -> Result<Origin, RequestError> {
         Ok(origin)
     }
 }

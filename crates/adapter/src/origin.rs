@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use dropshot::{RequestContext, ServerContext};
+use http::Uri;
 use http::header::{self, HeaderMap};
 
 use super::error::RequestError;
@@ -97,8 +98,46 @@ pub fn credential(headers: &HeaderMap, name: &'static str) -> Result<Option<Secr
     }
 }
 
-/// What follows `Bearer` in `Authorization`.
+/// The credential in the query parameter `name`, if it is there exactly once.
+pub fn query_credential(uri: &Uri, name: &str) -> Result<Option<Secret>, RequestError> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(uri.query().unwrap_or_default()).unwrap_or_default();
+    let values = pairs.into_iter().filter(|(key, _)| key == name);
+    only(values.map(|(_, value)| value))
+}
+
+/// The credential in the cookie `name`, if it is there exactly once and readable (RFC 6265 §4.2.1).
+pub fn cookie(headers: &HeaderMap, name: &str) -> Result<Option<Secret>, RequestError> {
+    let mut found = Vec::new();
+    for value in headers.get_all(header::COOKIE) {
+        let text = value.to_str().map_err(|_| RequestError::Unauthenticated)?;
+        let pairs = text
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='));
+        let values = pairs.filter(|(key, _)| *key == name);
+        found.extend(values.map(|(_, value)| value.to_owned()));
+    }
+    only(found.into_iter())
+}
+
+fn only(mut values: impl Iterator<Item = String>) -> Result<Option<Secret>, RequestError> {
+    match (values.next(), values.next()) {
+        (first, None) => Ok(first.map(Secret::new)),
+        _ => Err(RequestError::Unauthenticated),
+    }
+}
+
+/// What follows `Bearer` in `Authorization` (RFC 6750 §2.1).
 pub fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
+    authorization(headers, "bearer")
+}
+
+/// What follows `Basic` in `Authorization`: user and password in Base64 (RFC 7617 §2).
+pub fn basic(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
+    authorization(headers, "basic")
+}
+
+fn authorization(headers: &HeaderMap, wanted: &str) -> Result<Option<Secret>, RequestError> {
     let Some(value) = credential(headers, "authorization")? else {
         return Ok(None);
     };
@@ -106,7 +145,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, RequestError> {
         .expose()
         .split_once(' ')
         .ok_or(RequestError::Unauthenticated)?;
-    if scheme.eq_ignore_ascii_case("bearer") {
+    if scheme.eq_ignore_ascii_case(wanted) {
         Ok(Some(Secret::new(token.trim())))
     } else {
         Ok(None)

@@ -7,7 +7,6 @@ use dropshot::{
     ExtractorMetadata, HttpError, RequestContext, ServerContext, SharedExtractor,
 };
 use http::Request;
-use http::header::HeaderMap;
 use serde_json::Value;
 use tracing::Span;
 
@@ -74,9 +73,9 @@ impl<O: Operation> Input<O> {
         self.head.extensions.get().cloned().unwrap_or(Span::none())
     }
 
-    /// The headers of the request.
-    pub(super) fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+    /// Everything before the body.
+    pub(super) fn head(&self) -> &http::request::Parts {
+        &self.head
     }
 
     /// Reads the whole request and checks it: media type, size, JSON, schema, in this order.

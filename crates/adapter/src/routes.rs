@@ -81,7 +81,7 @@ where
     span.record("request_id", &rqctx.request_id);
     let work = async {
         let mut budget = Budget::new(settings);
-        let caller = O::Access::authenticate(api, origin(&rqctx), input.headers());
+        let caller = O::Access::authenticate(api, origin(&rqctx), input.head());
         let caller = {
             let _permit = permit(running)?;
             budget.spend(caller).await??

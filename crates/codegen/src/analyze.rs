@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use crate::diagnostic::{Code, Diagnostic, Location, Owner};
-use crate::ir::{Api, Scheme, SchemeKind, Server, Tag, TypeDef};
+use crate::ir::{Api, KeyPlace, Scheme, SchemeKind, Server, Tag, TypeDef};
 use crate::names;
 use crate::report::{Note, Report};
 use crate::spec::{Entry, Node, Value};
@@ -306,19 +306,24 @@ impl Analyzer {
             word("in").as_str(),
             word("scheme").to_ascii_lowercase().as_str(),
         ) {
-            ("apiKey", "header", _) => {
-                let header = self.required_text(&node, "name", "an API key");
-                if !names::is_header_name(&header) {
-                    self.refuse(
-                        Code::HeaderName,
-                        node.at,
-                        format!("`{header}` is not the name of a header"),
-                    );
+            ("apiKey", place @ ("header" | "query" | "cookie"), _) => {
+                let name = self.required_text(&node, "name", "an API key");
+                let place = match place {
+                    "header" => KeyPlace::Header,
+                    "query" => KeyPlace::Query,
+                    _ => KeyPlace::Cookie,
+                };
+                // The name of a cookie is a token, too (RFC 6265 §4.1.1).
+                if place != KeyPlace::Query && !names::is_header_name(&name) {
+                    let what = place.key();
+                    let message = format!("`{name}` is not the name of a {what}");
+                    self.refuse(Code::HeaderName, node.at, message);
                     return;
                 }
-                SchemeKind::ApiKey { header }
+                SchemeKind::ApiKey { place, name }
             }
-            ("http", _, "bearer") => SchemeKind::Bearer,
+            ("http", _, "bearer") | ("oauth2" | "openIdConnect", ..) => SchemeKind::Bearer,
+            ("http", _, "basic") => SchemeKind::Basic,
             // Refused only where an operation wants it: an unused scheme is harmless.
             _ => return,
         };

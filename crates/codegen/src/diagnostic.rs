@@ -155,8 +155,6 @@ codes! {
     AnswerHeader = "answer-header": "An answer header that is not a string or integer.",
     HeaderName = "header-name": "The name of a header that HTTP does not allow.",
     SecurityScheme = "security-scheme": "A security scheme that is unknown or of a kind that is not carried.",
-    CombinedSecurity = "combined-security": "Security schemes that must be given together.",
-    OptionalSecurity = "optional-security": "Security that may be left out.",
     Keyword = "keyword": "A keyword of a schema that is not carried where it stands.",
     Depth = "depth": "Schemas nested too deep.",
     FalseSchema = "false-schema": "The schema `false`, which no value satisfies.",

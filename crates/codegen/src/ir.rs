@@ -217,8 +217,42 @@ pub(crate) struct Operation {
     pub(crate) body: Option<Body>,
     /// By status, ranges behind the statuses, `default` last.
     pub(crate) answers: Vec<Answer>,
-    /// The names of the schemes of which one is needed; none means that anyone may call.
-    pub(crate) security: Vec<String>,
+    pub(crate) security: Security,
+}
+
+/// Who may call an operation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Security {
+    /// Of which one is needed, those of most schemes first; none means that anyone may call.
+    pub(crate) alternatives: Vec<Requirement>,
+    /// Whether a request without credentials is one without a caller.
+    pub(crate) is_optional: bool,
+}
+
+/// Schemes that are needed together, in the document's order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Requirement {
+    pub(crate) schemes: Vec<Needed>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Needed {
+    /// The scheme's key under `securitySchemes`.
+    pub(crate) key: String,
+    /// The scopes or roles.
+    pub(crate) scopes: Vec<String>,
+}
+
+impl Security {
+    /// Whether operations get no caller.
+    pub(crate) fn is_public(&self) -> bool {
+        self.alternatives.is_empty()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
+        let needed = self.alternatives.iter().flat_map(|of| &of.schemes);
+        needed.map(|needed| &needed.key)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -357,10 +391,29 @@ pub(crate) struct Scheme {
     pub(crate) kind: SchemeKind,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum KeyPlace {
+    Header,
+    Query,
+    Cookie,
+}
+
+impl KeyPlace {
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Query => "query",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum SchemeKind {
-    /// The whole value of this header.
-    ApiKey { header: String },
-    /// What follows `Bearer` in `Authorization`.
+    /// The whole value of this header, query parameter or cookie.
+    ApiKey { place: KeyPlace, name: String },
+    /// What follows `Bearer` in `Authorization`; of OAuth 2.0 and OpenID Connect, too.
     Bearer,
+    /// What follows `Basic` in `Authorization`.
+    Basic,
 }

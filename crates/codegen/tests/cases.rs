@@ -62,6 +62,7 @@ fn cases_compile_and_the_vendor_case_runs() {
     for (name, text) in [
         ("obstacles", include_str!("obstacles.yaml")),
         ("wire", include_str!("wire.yaml")),
+        ("access", include_str!("access.yaml")),
     ] {
         let generated = generate(text, &options());
         documents.push((name.to_owned(), generated.expect("it is carried").files));
@@ -88,6 +89,7 @@ fn cases_compile_and_the_vendor_case_runs() {
         ("main.rs", include_str!("probe/main.rs")),
         ("shared.rs", include_str!("probe/shared.rs")),
         ("wire.rs", include_str!("probe/wire.rs")),
+        ("access.rs", include_str!("probe/access.rs")),
     ] {
         write(&workspace.join("probe/src").join(name), text);
     }

@@ -313,10 +313,10 @@ impl<A: Api> runtime::Access<A> for ApiKeyAccess {
     async fn authenticate(
         api: &A,
         origin: Origin,
-        headers: &::http::HeaderMap,
+        head: &::http::request::Parts,
     ) -> Result<A::Caller, RequestError> {
         let credentials = if let Some(secret) = runtime::credential(
-            headers,
+            &head.headers,
             "x-arklow-auth",
         )? {
             Credentials::ApiKey(secret)

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::{Analyzer, Declared};
 use crate::diagnostic::{Code, Location, Owner};
 use crate::ir::{
-    Answer, Body, Field, Header, HeaderValue, In, Method, Operation, Parameter, Schema, Status,
-    TypeKind,
+    Answer, Body, Field, Header, HeaderValue, In, Method, Needed, Operation, Parameter,
+    Requirement, Schema, Security, Status, TypeKind,
 };
 use crate::names;
 use crate::report::Note;
@@ -731,40 +731,50 @@ impl Analyzer {
         })
     }
 
-    fn security(&mut self, node: Option<&Rc<Node>>) -> Vec<String> {
-        let Some(Value::Seq(alternatives)) = node.map(|node| &node.value) else {
-            return Vec::new();
+    fn security(&mut self, node: Option<&Rc<Node>>) -> Security {
+        let mut security = Security::default();
+        let Some(Value::Seq(listed)) = node.map(|node| &node.value) else {
+            return security;
         };
-        let mut accepted = Vec::new();
-        for alternative in alternatives {
-            match alternative.entries() {
-                [] => {
-                    self.refuse(
-                        Code::OptionalSecurity,
-                        alternative.at,
-                        "security that may be left out",
-                    )
-                    .hint("an operation has a caller or has none; make two operations of it");
-                }
-                [Entry { key, key_at, .. }] => {
-                    self.named_schemes.insert(key.clone());
-                    if self.schemes.iter().any(|scheme| scheme.key == *key) {
-                        accepted.push(key.clone());
-                    } else {
-                        self.refuse(Code::SecurityScheme, *key_at, format!("the security scheme `{key}` is unknown or of a kind that is not carried"))
-                            .hint("`apiKey` in a header and `http` with `bearer` are generated");
-                    }
-                }
-                [_, second, ..] => {
-                    self.refuse(
-                        Code::CombinedSecurity,
-                        second.key_at,
-                        "two security schemes that must be given together",
+        for alternative in listed {
+            if alternative.entries().is_empty() {
+                security.is_optional = true;
+                continue;
+            }
+            let mut schemes = Vec::new();
+            for Entry { key, key_at, .. } in alternative.entries() {
+                self.named_schemes.insert(key.clone());
+                if self.schemes.iter().any(|scheme| scheme.key == *key) {
+                    let scopes = self.texts(alternative, key);
+                    schemes.push(Needed {
+                        key: key.clone(),
+                        scopes,
+                    });
+                } else {
+                    let message = format!(
+                        "the security scheme `{key}` is unknown or of a kind that is not carried"
+                    );
+                    self.refuse(Code::SecurityScheme, *key_at, message).hint(
+                        "`apiKey`, `oauth2`, `openIdConnect`, and `http` with `basic` or `bearer` are generated",
                     );
                 }
             }
+            let requirement = Requirement { schemes };
+            if !security.alternatives.contains(&requirement) {
+                security.alternatives.push(requirement);
+            }
         }
-        accepted
+        // Who gives all that one alternative needs has given what a smaller one needs as well.
+        let order = |of: &Requirement| {
+            let first = of.schemes.first().map(|needed| &needed.key);
+            let position = |key: &String| self.schemes.iter().position(|scheme| scheme.key == *key);
+            (
+                std::cmp::Reverse(of.schemes.len()),
+                first.and_then(position),
+            )
+        };
+        security.alternatives.sort_by_key(order);
+        security
     }
 }
 

@@ -71,7 +71,11 @@ impl Analyzer {
         report.schemas = self.schemas(&kept);
         let types = std::mem::take(&mut self.types).into_values();
         api.types = types.filter(|def| kept.contains(&def.name)).collect();
-        let used: HashSet<&String> = api.operations.iter().flat_map(|of| &of.security).collect();
+        let used: HashSet<&String> = api
+            .operations
+            .iter()
+            .flat_map(|of| of.security.keys())
+            .collect();
         api.schemes = std::mem::take(&mut self.schemes);
         api.schemes.retain(|scheme| used.contains(&scheme.key));
         api.error_type = errors::error_type(&api);

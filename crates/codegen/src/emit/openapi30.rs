@@ -30,8 +30,9 @@ pub(crate) fn lower(api: &Api) -> (Value, Vec<Note>) {
             "securitySchemes": api.schemes.iter()
                 .map(|scheme| {
                     let value = match &scheme.kind {
-                        SchemeKind::ApiKey { header } => json!({ "type": "apiKey", "in": "header", "name": header }),
+                        SchemeKind::ApiKey { place, name } => json!({ "type": "apiKey", "in": place.key(), "name": name }),
                         SchemeKind::Bearer => json!({ "type": "http", "scheme": "bearer" }),
+                        SchemeKind::Basic => json!({ "type": "http", "scheme": "basic" }),
                     };
                     (scheme.key.clone(), described(value, scheme.description.as_ref()))
                 })
@@ -108,11 +109,17 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
         });
         value["requestBody"] = described(content, body.description.as_ref());
     }
-    value["security"] = operation
-        .security
-        .iter()
-        .map(|scheme| json!({ scheme: [] }))
-        .collect();
+    let security = &operation.security;
+    let alternatives = security.alternatives.iter().map(|of| {
+        let schemes = of.schemes.iter();
+        schemes
+            // Scopes are for the server; in 3.0 only some kinds of schemes may have any.
+            .map(|needed| (needed.key.clone(), json!([])))
+            .collect::<Map<_, _>>()
+            .into()
+    });
+    let nobody = security.is_optional.then(|| json!({}));
+    value["security"] = alternatives.chain(nobody).collect();
     value
 }
 

@@ -277,14 +277,14 @@ fn handler(api: &Api, operation: &Operation) -> TokenStream {
         quote! { #type_name }
     };
     let here = quote! { server:: };
-    let access = if operation.security.is_empty() {
+    let access = if operation.security.is_public() {
         quote! { runtime::Public }
     } else {
         let access = access_name(api, operation);
         quote! { server::#access }
     };
     let arguments = arguments(operation, &quote! { A::Caller }, &here);
-    let who = if operation.security.is_empty() {
+    let who = if operation.security.is_public() {
         quote! { origin }
     } else {
         quote! { caller }

@@ -8,9 +8,10 @@ use super::types::{
 };
 use super::{doc, ident, maybe_doc, rust_type};
 use crate::ir::{
-    Additional, Answer, Api, Field, Header, HeaderValue, In, Operation, Scheme, SchemeKind,
-    SharedErrors, Status, Struct,
+    Additional, Answer, Api, Field, Header, HeaderValue, In, KeyPlace, Operation, Requirement,
+    Scheme, SchemeKind, Security, SharedErrors, Status, Struct,
 };
+use crate::names;
 
 pub(crate) fn emit(api: &Api) -> TokenStream {
     let types = quote! { types:: };
@@ -430,29 +431,95 @@ fn answer_reply(answer: &Answer, common: &[(String, String)]) -> (TokenStream, T
 pub(super) fn is_secured(api: &Api) -> bool {
     api.operations
         .iter()
-        .any(|operation| !operation.security.is_empty())
+        .any(|operation| !operation.security.is_public())
 }
 
 fn credentials(api: &Api) -> TokenStream {
     if !is_secured(api) {
         return quote! {};
     }
-    let variants = api.schemes.iter().map(|scheme| {
-        let name = ident(&scheme.name);
-        let docs = match (&scheme.kind, &scheme.description) {
-            (_, Some(description)) => doc(description),
-            (SchemeKind::ApiKey { header }, None) => doc(&format!("The value of `{header}`.")),
-            (SchemeKind::Bearer, None) => doc("The bearer token."),
+    let mut kinds: Vec<Vec<&Scheme>> = api.schemes.iter().map(|scheme| vec![scheme]).collect();
+    let alternatives = api
+        .operations
+        .iter()
+        .flat_map(|of| &of.security.alternatives);
+    for requirement in alternatives {
+        let schemes = schemes_of(api, requirement);
+        if !kinds.contains(&schemes) {
+            kinds.push(schemes);
+        }
+    }
+    let variants = kinds.iter().map(|schemes| {
+        let name = variant_of(schemes);
+        let secrets = schemes.iter().map(|_| quote! { Secret });
+        let (scopes, more) = match has_scopes(api, schemes) {
+            true => (
+                Some(quote! { Scopes }),
+                " With the scopes that the operation needs.",
+            ),
+            false => (None, ""),
         };
-        quote! { #docs #name(Secret), }
+        let docs: Vec<String> = schemes.iter().map(|scheme| about(scheme)).collect();
+        let docs = doc(&format!("{}{more}", docs.join(" And: ")));
+        quote! { #docs #name(#(#secrets,)* #scopes), }
     });
+    let scopes = kinds
+        .iter()
+        .any(|schemes| has_scopes(api, schemes))
+        .then(|| {
+            quote! {
+                /// What a caller must be allowed, as the document names it.
+                pub type Scopes = &'static [&'static str];
+            }
+        });
     quote! {
+        #scopes
+
         /// The credentials of a request, not verified.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Credentials {
             #(#variants)*
         }
     }
+}
+
+fn about(scheme: &Scheme) -> String {
+    match (&scheme.kind, &scheme.description) {
+        (_, Some(description)) => description.clone(),
+        (SchemeKind::ApiKey { place, name }, None) => match place {
+            KeyPlace::Header => format!("The value of `{name}`."),
+            KeyPlace::Query => format!("The value of `{name}` in the query."),
+            KeyPlace::Cookie => format!("The value of the cookie `{name}`."),
+        },
+        (SchemeKind::Bearer, None) => "The bearer token.".to_owned(),
+        (SchemeKind::Basic, None) => {
+            "What follows `Basic`: user and password in Base64 (RFC 7617).".to_owned()
+        }
+    }
+}
+
+/// The variant of the credentials for these schemes together.
+fn variant_of(schemes: &[&Scheme]) -> proc_macro2::Ident {
+    let names: Vec<&str> = schemes.iter().map(|scheme| scheme.name.as_str()).collect();
+    ident(&names.join("And"))
+}
+
+fn schemes_of<'a>(api: &'a Api, requirement: &Requirement) -> Vec<&'a Scheme> {
+    let keys = requirement.schemes.iter().map(|needed| &needed.key);
+    keys.filter_map(|key| api.schemes.iter().find(|scheme| scheme.key == *key))
+        .collect()
+}
+
+/// Whether some operation asks for scopes of these schemes together.
+fn has_scopes(api: &Api, schemes: &[&Scheme]) -> bool {
+    let alternatives = api
+        .operations
+        .iter()
+        .flat_map(|of| &of.security.alternatives);
+    alternatives
+        .filter(|requirement| schemes_of(api, requirement) == schemes)
+        .flat_map(|requirement| &requirement.schemes)
+        .any(|needed| !needed.scopes.is_empty())
 }
 
 /// The type of the body of an error answer.
@@ -517,8 +584,10 @@ pub(super) fn arguments(
     here: &TokenStream,
 ) -> TokenStream {
     let request = format_ident!("{}Request", operation.type_name);
-    if operation.security.is_empty() {
+    if operation.security.is_public() {
         quote! { origin: #here Origin, request: #here #request }
+    } else if operation.security.is_optional {
+        quote! { caller: Option<#caller>, request: #here #request }
     } else {
         quote! { caller: #caller, request: #here #request }
     }
@@ -620,40 +689,31 @@ fn serving(api: &Api) -> TokenStream {
     }
 }
 
-/// The name of the type that stands for a choice of security schemes. It is numbered where joined names of schemes are equal.
+/// The name of the type that stands for a choice of credentials. It is numbered where names joined of schemes are equal.
 pub(super) fn access_name(api: &Api, operation: &Operation) -> proc_macro2::Ident {
-    let stem_of = |operation: &Operation| {
-        let names = schemes(api, operation).map(|scheme| scheme.name.as_str());
-        names.collect::<Vec<_>>().join("Or")
+    let stem_of = |security: &Security| {
+        let names = security.alternatives.iter();
+        let names = names.map(|of| variant_of(&schemes_of(api, of)).to_string());
+        let optional = if security.is_optional { "Optional" } else { "" };
+        format!("{optional}{}", names.collect::<Vec<_>>().join("Or"))
     };
-    let keys_of = |operation: &Operation| -> Vec<String> {
-        schemes(api, operation)
-            .map(|scheme| scheme.key.clone())
-            .collect()
-    };
-    let (stem, keys) = (stem_of(operation), keys_of(operation));
-    let mut alike: Vec<Vec<String>> = Vec::new();
-    for other in api.operations.iter().filter(|other| stem_of(other) == stem) {
-        let keys = keys_of(other);
-        if !alike.contains(&keys) {
-            alike.push(keys);
+    let stem = stem_of(&operation.security);
+    let mut alike: Vec<&Security> = Vec::new();
+    for other in &api.operations {
+        if stem_of(&other.security) == stem && !alike.contains(&&other.security) {
+            alike.push(&other.security);
         }
     }
-    match alike.iter().position(|other| *other == keys) {
+    match alike.iter().position(|other| **other == operation.security) {
         None | Some(0) => format_ident!("{stem}Access"),
         Some(earlier) => format_ident!("{stem}Access{}", earlier + 1),
     }
 }
 
-fn schemes<'a>(api: &'a Api, operation: &'a Operation) -> impl Iterator<Item = &'a Scheme> {
-    let is_accepted = |scheme: &&Scheme| operation.security.contains(&scheme.key);
-    api.schemes.iter().filter(is_accepted)
-}
-
-/// A type for each choice of security schemes.
+/// A type for each choice of credentials.
 fn accesses(api: &Api) -> Vec<TokenStream> {
     let mut names = Vec::new();
-    let secured = api.operations.iter().filter(|of| !of.security.is_empty());
+    let secured = api.operations.iter().filter(|of| !of.security.is_public());
     let mut accesses = Vec::new();
     for operation in secured {
         let name = access_name(api, operation);
@@ -661,38 +721,76 @@ fn accesses(api: &Api) -> Vec<TokenStream> {
             continue;
         }
         let challenge = challenge(api, operation);
-        let attempts = schemes(api, operation).map(|scheme| {
-            let variant = ident(&scheme.name);
-            let find = match &scheme.kind {
-                SchemeKind::ApiKey { header } => {
-                    let header = header.to_ascii_lowercase();
-                    quote! { runtime::credential(headers, #header)? }
-                }
-                SchemeKind::Bearer => quote! { runtime::bearer(headers)? },
-            };
-            quote! { if let Some(secret) = #find { Credentials::#variant(secret) } else }
-        });
+        let alternatives = operation.security.alternatives.iter();
+        let attempts = alternatives.map(|requirement| attempt(api, requirement));
+        let (caller, missing, found) = if operation.security.is_optional {
+            (
+                quote! { Option<A::Caller> },
+                quote! { return Ok(None) },
+                quote! { api.authenticate(origin, credentials).await.map(Some) },
+            )
+        } else {
+            (
+                quote! { A::Caller },
+                quote! { return Err(RequestError::Unauthenticated) },
+                quote! { api.authenticate(origin, credentials).await },
+            )
+        };
         accesses.push(quote! {
             /// How callers are authenticated.
             pub struct #name;
 
             impl<A: Api> runtime::Access<A> for #name {
-                type Caller = A::Caller;
+                type Caller = #caller;
                 const CHALLENGE: &'static str = #challenge;
 
                 async fn authenticate(
                     api: &A,
                     origin: Origin,
-                    headers: &::http::HeaderMap,
-                ) -> Result<A::Caller, RequestError> {
-                    let credentials = #(#attempts)* { return Err(RequestError::Unauthenticated) };
-                    api.authenticate(origin, credentials).await
+                    head: &::http::request::Parts,
+                ) -> Result<#caller, RequestError> {
+                    let credentials = #(#attempts)* { #missing };
+                    #found
                 }
             }
         });
         names.push(name);
     }
     accesses
+}
+
+/// Takes what an alternative needs from the head of a request, if it is there.
+fn attempt(api: &Api, requirement: &Requirement) -> TokenStream {
+    let schemes = schemes_of(api, requirement);
+    let variant = variant_of(&schemes);
+    let finds = schemes.iter().map(|scheme| match &scheme.kind {
+        SchemeKind::ApiKey { place, name } => match place {
+            KeyPlace::Header => {
+                let name = name.to_ascii_lowercase();
+                quote! { runtime::credential(&head.headers, #name)? }
+            }
+            KeyPlace::Query => quote! { runtime::query_credential(&head.uri, #name)? },
+            KeyPlace::Cookie => quote! { runtime::cookie(&head.headers, #name)? },
+        },
+        SchemeKind::Bearer => quote! { runtime::bearer(&head.headers)? },
+        SchemeKind::Basic => quote! { runtime::basic(&head.headers)? },
+    });
+    let scopes = has_scopes(api, &schemes).then(|| {
+        let scopes = requirement.schemes.iter().flat_map(|needed| &needed.scopes);
+        quote! { &[#(#scopes),*] }
+    });
+    if let [_] = schemes.as_slice() {
+        let scopes = scopes.map(|scopes| quote! { , #scopes });
+        return quote! { if let Some(secret) = #(#finds)* { Credentials::#variant(secret #scopes) } else };
+    }
+    let secrets: Vec<_> = (1..=schemes.len())
+        .map(|number| format_ident!("secret{number}"))
+        .collect();
+    quote! {
+        if let (#(Some(#secrets)),*) = (#(#finds),*) {
+            Credentials::#variant(#(#secrets,)* #scopes)
+        } else
+    }
 }
 
 /// How errors are answered.
@@ -762,13 +860,25 @@ fn errors(api: &Api) -> TokenStream {
 }
 
 fn challenge(api: &Api, operation: &Operation) -> String {
+    let keys: Vec<&String> = operation.security.keys().collect();
     let schemes = api
         .schemes
         .iter()
-        .filter(|scheme| operation.security.contains(&scheme.key));
-    let challenges = schemes.map(|scheme| match &scheme.kind {
-        SchemeKind::ApiKey { header } => format!("ApiKey header=\"{header}\""),
-        SchemeKind::Bearer => "Bearer".to_owned(),
-    });
-    challenges.collect::<Vec<_>>().join(", ")
+        .filter(|scheme| keys.contains(&&scheme.key));
+    let mut challenges: Vec<String> = Vec::new();
+    for scheme in schemes {
+        let challenge = match &scheme.kind {
+            // In a quoted string of a header (RFC 9110 §5.6.4).
+            SchemeKind::ApiKey { place, name } if names::is_header_name(name) => {
+                format!("ApiKey {}=\"{name}\"", place.key())
+            }
+            SchemeKind::ApiKey { .. } => "ApiKey".to_owned(),
+            SchemeKind::Bearer => "Bearer".to_owned(),
+            SchemeKind::Basic => "Basic realm=\"api\"".to_owned(),
+        };
+        if !challenges.contains(&challenge) {
+            challenges.push(challenge);
+        }
+    }
+    challenges.join(", ")
 }

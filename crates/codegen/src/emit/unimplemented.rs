@@ -25,7 +25,8 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
         let (name, of) = (ident(&operation.name), ident(&operation.type_name));
         let arguments = arguments(operation, &quote! { Self::Caller }, &here);
         let result = result(api, operation, &quote! { Self }, &here);
-        let (origin, who) = match (secured, operation.security.is_empty()) {
+        let (origin, who) = match (secured, operation.security.is_public()) {
+            (true, false) if operation.security.is_optional => (None, quote! { caller, }),
             (true, true) => (Some(quote! { let _ = origin; }), quote! { None, }),
             (false, _) => (Some(quote! { let _ = origin; }), quote! {}),
             (true, false) => (None, quote! { Some(caller), }),
@@ -43,7 +44,7 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
         let name = ident(&operation.name);
         let arguments = arguments(operation, &quote! { Self::Caller }, &here);
         let result = result(api, operation, &quote! { Self }, &here);
-        let who = if operation.security.is_empty() {
+        let who = if operation.security.is_public() {
             quote! { origin }
         } else {
             quote! { caller }

@@ -3,6 +3,7 @@
 // The types of the obstacles contain each other thirty deep.
 #![recursion_limit = "256"]
 
+mod access;
 mod shared;
 mod wire;
 
@@ -183,6 +184,8 @@ async fn main() {
     println!("wire case: passed");
     shared::run().await;
     println!("shared case: passed");
+    access::run().await;
+    println!("access case: passed");
 }
 
 /// Dropshot panics at start on routes that it cannot have.

@@ -145,9 +145,12 @@ impl<A: Api> runtime::Access<A> for KeyAccess {
     async fn authenticate(
         api: &A,
         origin: Origin,
-        headers: &::http::HeaderMap,
+        head: &::http::request::Parts,
     ) -> Result<A::Caller, RequestError> {
-        let credentials = if let Some(secret) = runtime::credential(headers, "x-key")? {
+        let credentials = if let Some(secret) = runtime::credential(
+            &head.headers,
+            "x-key",
+        )? {
             Credentials::Key(secret)
         } else {
             return Err(RequestError::Unauthenticated)

@@ -538,10 +538,10 @@ impl<A: Api> runtime::Access<A> for ApiKeyAccess {
     async fn authenticate(
         api: &A,
         origin: Origin,
-        headers: &::http::HeaderMap,
+        head: &::http::request::Parts,
     ) -> Result<A::Caller, RequestError> {
         let credentials = if let Some(secret) = runtime::credential(
-            headers,
+            &head.headers,
             "x-vendor-auth",
         )? {
             Credentials::ApiKey(secret)
@@ -562,14 +562,14 @@ impl<A: Api> runtime::Access<A> for ApiKeyOrBearerAccess {
     async fn authenticate(
         api: &A,
         origin: Origin,
-        headers: &::http::HeaderMap,
+        head: &::http::request::Parts,
     ) -> Result<A::Caller, RequestError> {
         let credentials = if let Some(secret) = runtime::credential(
-            headers,
+            &head.headers,
             "x-vendor-auth",
         )? {
             Credentials::ApiKey(secret)
-        } else if let Some(secret) = runtime::bearer(headers)? {
+        } else if let Some(secret) = runtime::bearer(&head.headers)? {
             Credentials::Bearer(secret)
         } else {
             return Err(RequestError::Unauthenticated)
