@@ -21,6 +21,7 @@ mod origin;
 mod request;
 mod response;
 mod routes;
+mod template;
 mod timeout;
 mod validate;
 

@@ -53,13 +53,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where the request of `rqctx` comes from.
-pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>) -> Origin {
+/// Where the request of `rqctx` comes from, which asks for `operation`.
+pub(super) fn origin<C: ServerContext>(rqctx: &RequestContext<C>, operation: &str) -> Origin {
     let headers = rqctx.request.headers();
     let user_agent = headers.get(header::USER_AGENT);
     let prefer = headers.get_all("prefer").iter();
     Origin {
-        operation: rqctx.endpoint.operation_id.clone(),
+        operation: operation.to_owned(),
         request_id: rqctx.request_id.clone(),
         remote_address: rqctx.request.remote_addr(),
         user_agent: user_agent

@@ -3,10 +3,13 @@
 use std::marker::PhantomData;
 
 use dropshot::{
-    ApiEndpointBodyContentType, ApiEndpointParameter, Body, ExclusiveExtractor, ExtensionMode,
-    ExtractorMetadata, HttpError, RequestContext, ServerContext, SharedExtractor,
+    ApiEndpointBodyContentType, ApiEndpointParameter, ApiEndpointParameterLocation, Body,
+    ExclusiveExtractor, ExtensionMode, ExtractorMetadata, HttpError, RequestContext, ServerContext,
+    SharedExtractor,
 };
 use http::Request;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::Span;
 
@@ -42,14 +45,7 @@ impl<O: Operation> ExclusiveExtractor for Input<O> {
         refuse_other_paths(request.uri().path(), O::PATH)?;
         let path = <dropshot::Path<Path<O>> as SharedExtractor>::from_request(rqctx).await?;
         let path = serde_json::to_value(path.into_inner()).unwrap_or_default();
-        let (head, body) = request.into_parts();
-        let body = Unread::new(&head.headers, body);
-        Ok(Self {
-            path,
-            head,
-            body,
-            operation: PhantomData,
-        })
+        Ok(Self::new(path, request))
     }
 
     fn metadata(content_type: ApiEndpointBodyContentType) -> ExtractorMetadata {
@@ -68,6 +64,18 @@ impl<O: Operation> ExclusiveExtractor for Input<O> {
 }
 
 impl<O: Operation> Input<O> {
+    /// A request, with the variables of its path as strings.
+    pub(super) fn new(path: Value, request: Request<Body>) -> Self {
+        let (head, body) = request.into_parts();
+        let body = Unread::new(&head.headers, body);
+        Self {
+            path,
+            head,
+            body,
+            operation: PhantomData,
+        }
+    }
+
     /// The span that the server put into the extensions of the request.
     pub(super) fn span(&self) -> Span {
         self.head.extensions.get().cloned().unwrap_or(Span::none())
@@ -205,7 +213,47 @@ pub(super) fn refuse_other_paths(path: &str, route: &str) -> Result<(), HttpErro
 
 /// Dropshot wants the variables of a path declared on every endpoint that has it.
 pub(super) fn path_parameters<P: Parameters>() -> Vec<ApiEndpointParameter> {
-    let metadata =
-        <dropshot::Path<P::Path> as SharedExtractor>::metadata(ApiEndpointBodyContentType::Json);
-    metadata.parameters
+    declared::<P::Path>()
+}
+
+fn declared<P>() -> Vec<ApiEndpointParameter>
+where
+    P: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+{
+    <dropshot::Path<P> as SharedExtractor>::metadata(ApiEndpointBodyContentType::Json).parameters
+}
+
+/// The declarations of these variables, each of which is a segment, and of `rest`, which is what follows them.
+pub(super) fn rest_parameters(names: &[&str], rest: &str) -> Vec<ApiEndpointParameter> {
+    #[derive(serde::Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is of interest")]
+    struct Segment {
+        segment: String,
+    }
+    #[derive(serde::Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is of interest")]
+    struct Rest {
+        rest: Vec<String>,
+    }
+    let named = |name: &str, parameters: Vec<ApiEndpointParameter>| {
+        let place = ApiEndpointParameterLocation::Path;
+        parameters
+            .into_iter()
+            .map(move |of| {
+                let examples = Vec::new();
+                ApiEndpointParameter::new_named(
+                    &place,
+                    name.to_owned(),
+                    None,
+                    true,
+                    of.schema,
+                    examples,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let segments = names
+        .iter()
+        .flat_map(|name| named(name, declared::<Segment>()));
+    segments.chain(named(rest, declared::<Rest>())).collect()
 }

@@ -60,7 +60,7 @@ pub enum Unsupported {
 
 /// The runtime of generated servers, by the path in a copy of it. It names its modules by `super`, so that a copy is a
 /// module of a generated crate.
-const RUNTIME: [(&str, &str); 10] = [
+const RUNTIME: [(&str, &str); 11] = [
     ("mod", include_str!("../../adapter/src/lib.rs")),
     ("body", include_str!("../../adapter/src/body.rs")),
     ("error", include_str!("../../adapter/src/error.rs")),
@@ -69,6 +69,7 @@ const RUNTIME: [(&str, &str); 10] = [
     ("request", include_str!("../../adapter/src/request.rs")),
     ("response", include_str!("../../adapter/src/response.rs")),
     ("routes", include_str!("../../adapter/src/routes.rs")),
+    ("template", include_str!("../../adapter/src/template.rs")),
     ("timeout", include_str!("../../adapter/src/timeout.rs")),
     ("validate", include_str!("../../adapter/src/validate.rs")),
 ];

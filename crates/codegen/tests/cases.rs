@@ -63,6 +63,7 @@ fn cases_compile_and_the_vendor_case_runs() {
         ("obstacles", include_str!("obstacles.yaml")),
         ("wire", include_str!("wire.yaml")),
         ("access", include_str!("access.yaml")),
+        ("routes", include_str!("routes.yaml")),
     ] {
         let generated = generate(text, &options());
         documents.push((name.to_owned(), generated.expect("it is carried").files));
@@ -90,6 +91,7 @@ fn cases_compile_and_the_vendor_case_runs() {
         ("shared.rs", include_str!("probe/shared.rs")),
         ("wire.rs", include_str!("probe/wire.rs")),
         ("access.rs", include_str!("probe/access.rs")),
+        ("routes.rs", include_str!("probe/routes.rs")),
     ] {
         write(&workspace.join("probe/src").join(name), text);
     }

@@ -100,7 +100,7 @@ impl Analyzer {
         operations
     }
 
-    /// Refuses what Dropshot's router panics on in a path by itself.
+    /// Refuses a path that no request can have, or of which the variables cannot be told apart.
     fn path(&mut self, path: &str, at: Location) {
         if !path.starts_with('/') {
             self.refuse(
@@ -140,17 +140,22 @@ impl Analyzer {
             return;
         }
         for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            let variable = variable_of(segment);
-            if variable.unwrap_or(segment).contains(['{', '}']) {
-                self.refuse(
-                    Code::MixedSegment,
-                    at,
-                    format!("the path segment `{segment}` is a variable in part"),
-                )
-                .hint("Dropshot routes whole segments only");
+            let Some(parts) = parts(segment) else {
+                let message = format!("the braces of the path segment `{segment}` have no partner");
+                self.refuse(Code::Path, at, message);
+                return;
+            };
+            let is_variable = |part: &Part<'_>| matches!(part, Part::Variable(_));
+            if parts.windows(2).any(|pair| pair.iter().all(is_variable)) {
+                let message = format!(
+                    "two variables of the path segment `{segment}` have no text between them"
+                );
+                self.refuse(Code::Path, at, message)
+                    .hint("nothing tells where the first ends");
                 return;
             }
-            if variable.is_some_and(|name| name.is_empty() || name.contains(':')) {
+            let is_odd = |part: &Part<'_>| matches!(part, Part::Variable(name) if name.is_empty() || name.contains(':'));
+            if parts.iter().any(is_odd) {
                 self.refuse(
                     Code::Path,
                     at,
@@ -163,50 +168,6 @@ impl Analyzer {
                 self.refuse(Code::Path, at, format!("the path segment `{segment}`"));
                 return;
             }
-        }
-    }
-
-    /// Refuses what Dropshot's router panics on in a path beside those of `routes`.
-    pub(super) fn route(&mut self, path: &str, at: Location, routes: &mut Routes) {
-        // Dropshot takes `/v1/self` and `/v1/self/` for one path.
-        let segments: Vec<&str> = path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect();
-        let canonical = segments.join("/");
-        if let Some((first, line)) = routes.paths.get(&canonical) {
-            let message =
-                format!("the path `{path}` is the same route as `{first}` on line {line}");
-            self.refuse(Code::RouteConflict, at, message);
-            return;
-        }
-        let mut node = String::new();
-        let mut passed = Vec::new();
-        for segment in segments {
-            let below = routes.children.get(&node).map_or(&[][..], Vec::as_slice);
-            let other = below.iter().find(|(other, _)| *other != segment);
-            let message = match (other, variable_of(segment)) {
-                (Some((other, line)), Some(_)) => Some(format!(
-                    "the path variable `{segment}` and `{other}` of line {line} are at the same place"
-                )),
-                (Some((other, line)), None) if other.starts_with('{') => Some(format!(
-                    "the path segment `{segment}` and the variable `{other}` of line {line} are at the same place"
-                )),
-                _ => None,
-            };
-            if let Some(message) = message {
-                self.refuse(Code::RouteConflict, at, message)
-                    .hint("Dropshot cannot route a variable and another segment at the same place of a path");
-                return;
-            }
-            passed.push((node.clone(), segment.to_owned()));
-            node.push('/');
-            node.push_str(segment);
-        }
-        routes.paths.insert(canonical, (path.to_owned(), at.line));
-        for (node, segment) in passed {
-            let below = routes.children.entry(node).or_default();
-            below.push((segment, at.line));
         }
     }
 
@@ -349,7 +310,7 @@ impl Analyzer {
                 }
             }
         }
-        let variables: Vec<&str> = path.split('/').filter_map(variable_of).collect();
+        let variables = variables_of(path);
         let declared: Vec<String> = parameters
             .iter()
             .filter(|parameter| parameter.place == In::Path)
@@ -778,15 +739,59 @@ impl Analyzer {
     }
 }
 
-/// The routes seen so far, to find the conflicts that Dropshot would panic on.
-#[derive(Default)]
-pub(super) struct Routes {
-    paths: HashMap<String, (String, usize)>,
-    children: HashMap<String, Vec<(String, usize)>>,
+/// A part of a path segment.
+enum Part<'a> {
+    Literal,
+    Variable(&'a str),
 }
 
-fn variable_of(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
+/// The parts of a path segment; nothing if its braces do not fit together.
+fn parts(segment: &str) -> Option<Vec<Part<'_>>> {
+    let mut parts = Vec::new();
+    let mut rest = segment;
+    while !rest.is_empty() {
+        let (part, behind) = match rest.strip_prefix('{') {
+            Some(inside) => {
+                let (name, behind) = inside.split_once('}')?;
+                (Part::Variable(name), behind)
+            }
+            None => {
+                let end = rest.find('{').unwrap_or(rest.len());
+                (Part::Literal, &rest[end..])
+            }
+        };
+        let text = &rest[..rest.len() - behind.len()];
+        let has_more = match part {
+            Part::Variable(name) => name.contains('{'),
+            Part::Literal => text.contains('}'),
+        };
+        if has_more {
+            return None;
+        }
+        parts.push(part);
+        rest = behind;
+    }
+    Some(parts)
+}
+
+/// The variables of a path, in order.
+fn variables_of(path: &str) -> Vec<&str> {
+    path.split('/')
+        .flat_map(|segment| parts(segment).unwrap_or_default())
+        .filter_map(|part| match part {
+            Part::Variable(name) => Some(name),
+            Part::Literal => None,
+        })
+        .collect()
+}
+
+/// The path without the names of its variables and the slash at its end, by which routes differ.
+pub(super) fn shape_of(path: &str) -> String {
+    let mut shape = path.trim_end_matches('/').to_owned();
+    for name in variables_of(path) {
+        shape = shape.replace(&format!("{{{name}}}"), "{}");
+    }
+    shape
 }
 
 /// What `x-error-codes` lists; nothing where others use that name for something else.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::operation::Routes;
+use super::operation::shape_of;
 use super::types::mentioned;
 use super::{Analysis, Analyzer, Declared, errors};
-use crate::diagnostic::{Diagnostic, Owner};
+use crate::diagnostic::{Code, Diagnostic, Owner};
 use crate::ir::{Additional, Api, Operation, Schema, TypeDef, TypeKind};
 use crate::names;
 use crate::report::{OperationReport, Outcome, Report, SchemaReport};
@@ -105,28 +105,36 @@ impl Analyzer {
         }
     }
 
-    /// Paths of operations that live come first: what is not generated takes no route.
+    /// Refuses operations of one route. Those that live come first: what is not generated takes no route.
     fn refuse_conflicting_routes(&mut self, is_living: &[bool]) {
         let Some(paths) = self.root.get("paths").cloned() else {
             return;
         };
-        let living: HashSet<&str> = self
+        let (first, last): (Vec<_>, Vec<_>) = self
             .declared
             .iter()
             .zip(is_living)
-            .filter_map(|(declared, is_living)| is_living.then_some(declared.path.as_str()))
-            .collect();
-        let entries = paths.entries().iter();
-        let entries = entries.filter(|entry| !entry.key.starts_with("x-"));
-        let (first, last): (Vec<&Entry>, Vec<&Entry>) =
-            entries.partition(|entry| living.contains(entry.key.as_str()));
-        let broken: HashSet<Owner> = self.diagnostics.iter().map(|of| of.owner.clone()).collect();
-        let mut routes = Routes::default();
-        for Entry { key, key_at, .. } in first.into_iter().chain(last) {
-            let owner = Owner::Path(key.clone());
-            if !broken.contains(&owner) {
-                self.within(owner, |analyzer| analyzer.route(key, *key_at, &mut routes));
+            .partition(|(_, is_living)| **is_living);
+        let mut taken: HashMap<(&str, String), (&str, usize)> = HashMap::new();
+        let mut conflicts = Vec::new();
+        for (declared, _) in first.into_iter().chain(last) {
+            let Some(Entry { key, key_at, .. }) = paths.entry(&declared.path) else {
+                continue;
+            };
+            let route = (declared.method, shape_of(key));
+            match taken.get(&route) {
+                Some((other, line)) => {
+                    let message =
+                        format!("the path `{key}` is the same route as `{other}` on line {line}");
+                    conflicts.push((declared.owner(), *key_at, message));
+                }
+                None => drop(taken.insert(route, (&declared.path, key_at.line))),
             }
+        }
+        for (owner, at, message) in conflicts {
+            self.within(owner, |analyzer| {
+                analyzer.refuse(Code::RouteConflict, at, message);
+            });
         }
     }
 

@@ -18,8 +18,8 @@ default = ["server"]
 # The server trait and its Dropshot adapter; without it, only the wire types.
 server = [
     "dep:async-trait", "dep:dropshot", "dep:futures-util", "dep:http", "dep:http-body-util", "dep:hyper",
-    "dep:jsonschema", "dep:schemars", "dep:serde_path_to_error", "dep:serde_urlencoded", "dep:slog", "dep:tokio",
-    "dep:tracing",
+    "dep:jsonschema", "dep:percent-encoding", "dep:schemars", "dep:serde_path_to_error", "dep:serde_urlencoded",
+    "dep:slog", "dep:tokio", "dep:tracing",
 ]
 
 [dependencies]
@@ -31,6 +31,7 @@ http = {{ version = "1.4.0", optional = true }}
 http-body-util = {{ version = "0.1.5", optional = true }}
 hyper = {{ version = "1.8.1", optional = true }}
 jsonschema = {{ version = "0.61.2", default-features = false, optional = true }}
+percent-encoding = {{ version = "2.3.2", optional = true }}
 schemars = {{ version = "0.8.22", optional = true }}
 serde = {{ version = "1.0.229", features = ["derive"] }}
 serde_json = "1.0.150"

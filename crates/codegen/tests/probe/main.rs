@@ -4,6 +4,7 @@
 #![recursion_limit = "256"]
 
 mod access;
+mod routes;
 mod shared;
 mod wire;
 
@@ -186,6 +187,8 @@ async fn main() {
     println!("shared case: passed");
     access::run().await;
     println!("access case: passed");
+    routes::run().await;
+    println!("routes case: passed");
 }
 
 /// Dropshot panics at start on routes that it cannot have.

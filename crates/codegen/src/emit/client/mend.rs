@@ -241,8 +241,13 @@ fn pattern(rest: &[TokenTree]) -> Replacement {
         .replace(VARIABLE, STAND_IN)
         .split('/')
         .map(|segment| match segment {
-            STAND_IN | ".*" | "{}" => segment.to_owned(),
-            constant => escaped(constant),
+            ".*" => segment.to_owned(),
+            // A variable of `format!`, or one of the expression, may be a part of a segment.
+            _ => segment
+                .split("{}")
+                .map(escaped)
+                .collect::<Vec<_>>()
+                .join("{}"),
         })
         .collect();
     let mended = format!("^/{}$", segments.join("/")).replace(STAND_IN, VARIABLE);
