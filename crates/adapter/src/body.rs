@@ -63,11 +63,12 @@ pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
     values.any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The bytes of the body, or `None` where there is none.
+/// The bytes of the body, or `None` where there is none. `accepted` is a media type besides `application/json`.
 pub(super) async fn read_body(
     headers: &HeaderMap,
     mut body: Unread,
     settings: &Settings,
+    accepted: &str,
 ) -> Result<Option<Vec<u8>>, RequestError> {
     let limit = settings.max_body_bytes;
     let declared = headers
@@ -78,7 +79,7 @@ pub(super) async fn read_body(
     if media_type.0.is_none() && hyper::body::Body::is_end_stream(&body.body) {
         return Ok(None);
     }
-    if !matches!(media_type, (Some(value), None) if is_json(value)) {
+    if !matches!(media_type, (Some(value), None) if is_json(value, accepted)) {
         return Err(RequestError::UnsupportedMediaType);
     }
     if declared.is_some_and(|length| length > limit as u64) {
@@ -106,10 +107,15 @@ pub(super) async fn read_body(
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
-/// `application/json`; its parameters mean nothing, `charset` included (RFC 8259 §11): JSON is UTF-8.
-fn is_json(value: &HeaderValue) -> bool {
+/// `application/json`, or the media type that the operation has; its parameters mean nothing, `charset` included (RFC 8259 §11): JSON is UTF-8.
+fn is_json(value: &HeaderValue, accepted: &str) -> bool {
     let essence = value.to_str().ok().and_then(|text| text.split(';').next());
-    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    essence.is_some_and(|essence| {
+        let types = ["application/json", accepted];
+        types
+            .iter()
+            .any(|of| essence.trim().eq_ignore_ascii_case(of))
+    })
 }
 
 /// Reads JSON, noting every key that an object has twice: readers differ on which of the two counts (RFC 8259 §4).

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use error::{In, RequestError, Violation};
 pub use operation::{
     Access, BodyMode, Errors, Handler, Kind, NoParameters, Nothing, Operation, OperationId,
-    Parameter, Parameters, Public,
+    Parameter, Parameters, Public, Separator,
 };
 pub use origin::{
     Origin, Secret, basic, bearer, cookie, credential, forwarded_for, query_credential,

@@ -34,6 +34,8 @@ pub trait Operation: Send + Sync + 'static {
     const DEPRECATED: bool = false;
     /// Whether it has a body.
     const BODY: BodyMode = BodyMode::None;
+    /// The media type of its body; `application/json` is taken in any case.
+    const MEDIA_TYPE: &'static str = "application/json";
     /// Its error answers, from the exact to the general.
     const ERRORS: &'static [&'static ErrorAnswer] = &[];
     /// The answer to a success.
@@ -144,14 +146,52 @@ pub enum Kind {
     Number,
     /// As `true` or `false`.
     Boolean,
+    /// As a list of such values.
+    List(&'static Self, Separator),
+}
+
+/// What stands between the items of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Separator {
+    /// Each is a parameter of its own: `a=1&a=2`.
+    Repeated,
+    /// A comma.
+    Comma,
+    /// A space.
+    Space,
+    /// A vertical bar.
+    Pipe,
 }
 
 impl Kind {
+    /// The value of all texts that are given for a parameter; nothing if one is meant and several are given.
+    pub(super) fn read_all(&self, texts: &[String]) -> Option<Value> {
+        let Self::List(item, separator) = self else {
+            return match texts {
+                [text] => Some(self.read(text)),
+                _ => None,
+            };
+        };
+        let mark = match separator {
+            Separator::Repeated => None,
+            Separator::Comma => Some(','),
+            Separator::Space => Some(' '),
+            Separator::Pipe => Some('|'),
+        };
+        // Clients repeat the name where they could write a list, and the meaning is the same.
+        let items = texts.iter().flat_map(|text| match mark {
+            None => vec![text.as_str()],
+            Some(_) if text.is_empty() => Vec::new(),
+            Some(mark) => text.split(mark).collect(),
+        });
+        Some(items.map(|text| item.read(text.trim())).collect())
+    }
+
     /// A text that does not mean such a value stays text, which the schema refuses.
     pub(super) fn read(&self, text: &str) -> Value {
         let plain = || Value::String(text.to_owned());
         match self {
-            Self::Text => plain(),
+            Self::Text | Self::List(..) => plain(),
             Self::Boolean => match text {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),

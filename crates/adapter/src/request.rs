@@ -99,7 +99,8 @@ impl<O: Operation> Input<O> {
         let mut request = serde_json::json!({ "path": path, "query": query, "header": header });
         let mut is_broken = false;
         if O::BODY == BodyMode::Json
-            && let Some(bytes) = read_body(&self.head.headers, self.body, settings).await?
+            && let Some(bytes) =
+                read_body(&self.head.headers, self.body, settings, O::MEDIA_TYPE).await?
         {
             match parse_json(&bytes, &mut violations) {
                 Ok(body) => request["body"] = body,
@@ -188,13 +189,16 @@ fn collect<P: Parameters>(
             let pointer = format!("/{}", escape(parameter.name));
             violations.add(place, &pointer, message, rule);
         };
-        match texts(parameter.name).as_slice() {
-            [] => {}
-            [Some(text)] => {
-                object.insert(parameter.name.to_owned(), parameter.kind.read(text));
-            }
-            [None] => violate("is not text", "type"),
-            _ => violate("is given more than once", "unique"),
+        let given = texts(parameter.name);
+        if given.is_empty() {
+            continue;
+        }
+        let count = given.len();
+        let texts: Vec<String> = given.into_iter().flatten().collect();
+        match parameter.kind.read_all(&texts) {
+            _ if texts.len() < count => violate("is not text", "type"),
+            Some(value) => drop(object.insert(parameter.name.to_owned(), value)),
+            None => violate("is given more than once", "unique"),
         }
     }
     Value::Object(object)

@@ -79,10 +79,9 @@ impl Reply {
             body,
         } = self;
         if body.is_some() {
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            );
+            headers
+                .entry(header::CONTENT_TYPE)
+                .or_insert(HeaderValue::from_static("application/json"));
         }
         // Answers are for their caller alone (RFC 9111 §5.2.2.5).
         headers

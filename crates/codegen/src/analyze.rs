@@ -8,6 +8,7 @@ mod operation;
 mod schema;
 mod survivors;
 mod types;
+mod valid;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -46,6 +47,8 @@ struct Analyzer {
     root: Rc<Node>,
     version: Version,
     diagnostics: Vec<Diagnostic>,
+    /// What is carried otherwise than the document says.
+    adaptations: Vec<Diagnostic>,
     notes: Vec<Note>,
     /// What is looked at.
     owner: Owner,
@@ -58,13 +61,17 @@ struct Analyzer {
     faulty: BTreeMap<String, Vec<Diagnostic>>,
     /// Type names of components, and where each was declared.
     components: HashMap<String, Location>,
+    /// The type name of each component, by its key.
+    component_types: HashMap<String, String>,
+    /// Of each union its schema, until it is known whether its branches can be told apart.
+    unions: HashMap<String, Rc<Node>>,
+    /// Whether the type of the schema that is looked at says less than the schema.
+    says_less: bool,
     /// Hoisted inline schemas, so that one shape becomes one type.
     inline: Vec<String>,
     schemes: Vec<Scheme>,
     /// The keys of the security schemes that some operation names.
     named_schemes: BTreeSet<String>,
-    /// Defaults of enums that may not be known yet.
-    enum_defaults: Vec<EnumDefault>,
     /// How many schemas stand around the one that is looked at.
     depth: usize,
 }
@@ -86,19 +93,13 @@ impl Declared {
     }
 }
 
-struct EnumDefault {
-    at: Location,
-    owner: Owner,
-    enumeration: String,
-    value: String,
-}
-
 impl Analyzer {
     fn new(root: Rc<Node>) -> Self {
         Self {
             root,
             version: Version::V31,
             diagnostics: Vec::new(),
+            adaptations: Vec::new(),
             notes: Vec::new(),
             owner: Owner::Document,
             declared: Vec::new(),
@@ -106,10 +107,12 @@ impl Analyzer {
             owners: HashMap::new(),
             faulty: BTreeMap::new(),
             components: HashMap::new(),
+            component_types: HashMap::new(),
+            unions: HashMap::new(),
+            says_less: false,
             inline: Vec::new(),
             schemes: Vec::new(),
             named_schemes: BTreeSet::new(),
-            enum_defaults: Vec::new(),
             depth: 0,
         }
     }
@@ -153,7 +156,7 @@ impl Analyzer {
         api.tags = self.tags(&root);
         self.components(&root);
         api.operations = self.operations(&root);
-        self.finish_types();
+        self.finish_types(&mut api.operations);
         api
     }
 
@@ -262,27 +265,34 @@ impl Analyzer {
         let schemas = section("schemas");
         let entries = schemas.as_ref().map_or(&[][..], |node| node.entries());
         // Names first, so that an inline schema never takes one that a component further down has.
-        let mut is_first = Vec::new();
         for Entry { key, key_at, .. } in entries {
-            let name = names::type_name(key);
-            let first = self.components.get(&name).copied();
-            is_first.push(first.is_none());
-            match first {
-                None => drop(self.components.insert(name, *key_at)),
-                Some(Location { line, .. }) => self.within(component_owner("schemas", key), |of| {
-                    let message =
-                        format!("component `{key}` and the one on line {line} are both `{name}`");
-                    of.refuse(Code::NameClash, *key_at, message)
-                        .hint("rename one of them");
-                }),
+            let stem = names::type_name(key);
+            let name = numbered(&stem, |name| self.components.contains_key(name));
+            if name != stem {
+                self.within(component_owner("schemas", key), |of| {
+                    let message = format!(
+                        "the component `{key}` is `{name}` in Rust, for another one is `{stem}`"
+                    );
+                    of.adapt(Code::NameClash, *key_at, message);
+                });
             }
+            self.components.insert(name.clone(), *key_at);
+            self.component_types.insert(key.clone(), name);
         }
-        for (Entry { key, key_at, node }, is_first) in entries.iter().zip(is_first) {
+        for Entry { key, key_at, node } in entries {
             let owner = component_owner("schemas", key);
-            if is_first {
-                self.within(owner, |analyzer| analyzer.component(key, *key_at, node));
-            }
+            self.within(owner, |analyzer| analyzer.component(key, *key_at, node));
         }
+    }
+
+    /// The type of a component; one that does not exist is refused.
+    fn component_type(&mut self, key: &str, at: Location) -> Option<String> {
+        let name = self.component_types.get(key).cloned();
+        if name.is_none() {
+            let message = format!("`$ref` to `{key}`, which `components/schemas` does not have");
+            self.refuse(Code::Reference, at, message);
+        }
+        name
     }
 
     fn scheme(&mut self, key: &str, at: Location, node: &Rc<Node>) {
@@ -352,6 +362,12 @@ impl Analyzer {
         let diagnostic = Diagnostic::new(code, at, message).owned(self.owner.clone());
         self.diagnostics.push(diagnostic);
         Refusal(self.diagnostics.last_mut())
+    }
+
+    /// Notes what is carried otherwise than the document says.
+    fn adapt(&mut self, code: Code, at: Location, message: impl Into<String>) {
+        let diagnostic = Diagnostic::new(code, at, message).owned(self.owner.clone());
+        self.adaptations.push(diagnostic);
     }
 
     fn note(&mut self, message: String) {
@@ -566,6 +582,21 @@ fn component_owner(section: &'static str, key: &str) -> Owner {
     Owner::Component {
         section,
         key: key.to_owned(),
+    }
+}
+
+/// `stem`, or the first of `stem2`, `stem3` and so on that is not taken.
+fn numbered(stem: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    if !is_taken(stem) {
+        return stem.to_owned();
+    }
+    let mut number = 2;
+    loop {
+        let name = format!("{stem}{number}");
+        if !is_taken(&name) {
+            return name;
+        }
+        number += 1;
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct TypeDef {
     pub(crate) name: String,
     pub(crate) description: Option<String>,
     pub(crate) kind: TypeKind,
+    /// What else a value must match, in 2020-12: the schema of the document, where the type says less.
+    pub(crate) valid: Option<serde_json::Value>,
     pub(crate) at: Location,
 }
 
@@ -314,6 +316,18 @@ impl Method {
 pub(crate) struct Parameter {
     pub(crate) place: In,
     pub(crate) field: Field,
+    /// What stands between the items, if it is a list.
+    pub(crate) separator: Option<Separator>,
+}
+
+/// What stands between the items of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Separator {
+    /// Each is a parameter of its own.
+    Repeated,
+    Comma,
+    Space,
+    Pipe,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,6 +353,8 @@ impl In {
 pub(crate) struct Body {
     pub(crate) description: Option<String>,
     pub(crate) schema: Schema,
+    /// `application/json`, or one that ends in `+json`.
+    pub(crate) media_type: String,
     pub(crate) required: bool,
 }
 
@@ -349,6 +365,8 @@ pub(crate) struct Answer {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) body: Option<Schema>,
+    /// Of the body: `application/json`, or one that ends in `+json`.
+    pub(crate) media_type: String,
     pub(crate) headers: Vec<Header>,
     /// What `x-error-codes` lists.
     pub(crate) codes: Vec<String>,

@@ -167,7 +167,9 @@ pub fn generate(text: &str, options: &Options) -> Result<Generated, Refused> {
             .iter()
             .filter(|note| note.operation.as_ref() == Some(&operation.id));
         if operation.outcome == Outcome::Carried {
-            operation.adapted = own.map(|note| note.message.clone()).collect();
+            operation
+                .adapted
+                .extend(own.map(|note| note.message.clone()));
             if !operation.adapted.is_empty() {
                 operation.outcome = Outcome::Adapted;
             }

@@ -15,6 +15,8 @@ pub struct Report {
     pub schemas: Vec<SchemaReport>,
     /// Everything that is not carried and that something reaches, by place: without any, the whole document is carried.
     pub refusals: Vec<Diagnostic>,
+    /// What is carried otherwise than the document says: schemas that have no type of their own, defaults that are left out.
+    pub adaptations: Vec<Diagnostic>,
     /// Refusals of what no operation reaches; they refuse nothing.
     pub unreached: Vec<Diagnostic>,
 }

@@ -36,7 +36,7 @@ pub(crate) enum Value {
     Map(Vec<Entry>),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) key_at: Location,
@@ -70,6 +70,19 @@ impl Node {
             Value::Map(entries) => entries,
             _ => &[],
         }
+    }
+
+    /// The same object without these keys.
+    pub(crate) fn without(&self, keys: &[&str]) -> Rc<Self> {
+        let entries = self.entries().iter();
+        let entries = entries.filter(|entry| !keys.contains(&entry.key.as_str()));
+        let entries: Vec<Entry> = entries.cloned().collect();
+        Rc::new(Self {
+            at: self.at,
+            size: total(entries.iter().map(|entry| &entry.node)).saturating_add(1),
+            value: Value::Map(entries),
+            written: None,
+        })
     }
 
     pub(crate) fn as_str(&self) -> Option<&str> {

@@ -64,6 +64,7 @@ fn cases_compile_and_the_vendor_case_runs() {
         ("wire", include_str!("wire.yaml")),
         ("access", include_str!("access.yaml")),
         ("routes", include_str!("routes.yaml")),
+        ("shapes", include_str!("shapes.yaml")),
     ] {
         let generated = generate(text, &options());
         documents.push((name.to_owned(), generated.expect("it is carried").files));
@@ -92,6 +93,7 @@ fn cases_compile_and_the_vendor_case_runs() {
         ("wire.rs", include_str!("probe/wire.rs")),
         ("access.rs", include_str!("probe/access.rs")),
         ("routes.rs", include_str!("probe/routes.rs")),
+        ("shapes.rs", include_str!("probe/shapes.rs")),
     ] {
         write(&workspace.join("probe/src").join(name), text);
     }

@@ -1,4 +1,5 @@
-//! Each file of `refusals/` is rejected with the diagnostics of the `.txt` file of the same name.
+//! What the documents of `refusals/` are refused for, and what of them is carried otherwise than they say, is in the `.txt` file
+//! of the same name.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use arklow_codegen::generate;
 use super::{assert_file, entries, folder, options};
 
 #[test]
-fn refusals_say_where_what_and_what_to_do() {
+fn refusals_and_adaptations_say_where_what_and_what_to_do() {
     let documents: Vec<_> = entries(&folder("refusals"))
         .into_iter()
         .filter(|path| {
@@ -23,13 +24,17 @@ fn refusals_say_where_what_and_what_to_do() {
             .to_string_lossy()
             .into_owned();
         let text = fs::read_to_string(&document).expect("the case can be read");
-        let refused = generate(&text, &options()).err();
-        let refused = refused.unwrap_or_else(|| panic!("{name} is carried"));
-        let said: String = refused
-            .refusals
+        let (refusals, report) = match generate(&text, &options()) {
+            Ok(generated) => (Vec::new(), generated.report),
+            Err(refused) => (refused.refusals, *refused.report),
+        };
+        let adaptations = &report.adaptations;
+        assert!(!refusals.is_empty() || !adaptations.is_empty(), "{name}");
+        let lines = refusals.iter().map(|of| format!("{}\n", of.display(&name)));
+        let adapted = adaptations
             .iter()
-            .map(|refusal| format!("{}\n", refusal.display(&name)))
-            .collect();
+            .map(|of| format!("adapted: {}\n", of.display(&name)));
+        let said: String = lines.chain(adapted).collect();
         assert_file(&document.with_extension("txt"), &said);
     }
 }

@@ -7,7 +7,7 @@ use super::{Analyzer, Declared};
 use crate::diagnostic::{Code, Location, Owner};
 use crate::ir::{
     Answer, Body, Field, Header, HeaderValue, In, Method, Needed, Operation, Parameter,
-    Requirement, Schema, Security, Status, TypeKind,
+    Requirement, Schema, Security, Separator, Status, TypeKind,
 };
 use crate::names;
 use crate::report::Note;
@@ -298,7 +298,7 @@ impl Analyzer {
             |of: &Field| names::progenitor_name(&of.wire),
         ] {
             let mut seen: BTreeMap<String, String> = BTreeMap::new();
-            for Parameter { place, field } in &parameters {
+            for Parameter { place, field, .. } in &parameters {
                 let shown = format!("`{}` in {}", field.wire, place.key());
                 let name = spelling(field);
                 if let Some(first) = seen.insert(name.clone(), shown.clone()) {
@@ -320,11 +320,24 @@ impl Analyzer {
             .iter()
             .filter(|variable| !declared.iter().any(|name| name == *variable))
         {
-            self.refuse(
-                Code::PathVariable,
-                at,
-                format!("the path variable `{variable}` is not declared as a parameter"),
+            let message = format!(
+                "the path variable `{variable}` is a string, for it is not declared as a parameter"
             );
+            self.adapt(Code::PathVariable, at, message);
+            let field = Field {
+                schema: Schema::String {
+                    format: None,
+                    min_length: None,
+                    max_length: None,
+                    pattern: None,
+                },
+                ..super::schema::any_field(variable, true)
+            };
+            parameters.push(Parameter {
+                place: In::Path,
+                field,
+                separator: None,
+            });
         }
         for name in declared
             .iter()
@@ -394,17 +407,7 @@ impl Analyzer {
                 format!("`{wire}` is not the name of a header"),
             );
         }
-        let default_style = if place == In::Query { "form" } else { "simple" };
-        if let Some(style) = node
-            .get("style")
-            .filter(|style| style.as_str() != Some(default_style))
-        {
-            self.refuse(
-                Code::ParameterStyle,
-                style.at,
-                format!("a parameter `style` other than `{default_style}`"),
-            );
-        }
+        let style = self.style(node, place);
         let schema = self.required(node, "schema", "a parameter")?;
         let required = self.flag(node, "required");
         if place == In::Path && !required {
@@ -419,16 +422,68 @@ impl Analyzer {
         if let Some(description) = self.prose(node, "description") {
             field.description = Some(description);
         }
-        if !self.is_scalar(&field.schema) {
-            self.refuse(
-                Code::ParameterType,
-                schema.at,
-                format!("the parameter `{wire}` is not a string, number, boolean or enum"),
-            )
-            .hint("lists and objects in parameters are not generated; send them in a body");
-            return None;
+        let separator = match self.items(&field.schema) {
+            Some(items) if self.is_scalar(&items) => style,
+            _ if self.is_scalar(&field.schema) => None,
+            _ => {
+                let message = format!(
+                    "the parameter `{wire}` is no string, number, boolean or enum, and no list of those"
+                );
+                self.refuse(Code::ParameterType, schema.at, message).hint(
+                    "objects and alternatives in parameters are not generated; send them in a body",
+                );
+                return None;
+            }
+        };
+        Some(Parameter {
+            place,
+            field,
+            separator,
+        })
+    }
+
+    /// What separates the items of a list in this place (OpenAPI 3.1, "Style Values").
+    fn style(&mut self, node: &Node, place: In) -> Option<Separator> {
+        let default = if place == In::Query { "form" } else { "simple" };
+        let style = node.get("style");
+        let name = style.and_then(|style| style.as_str()).unwrap_or(default);
+        let explode = match node.get("explode") {
+            Some(_) => self.flag(node, "explode"),
+            None => name == "form",
+        };
+        match (place, name, explode) {
+            (In::Query, _, true) if ["form", "spaceDelimited", "pipeDelimited"].contains(&name) => {
+                Some(Separator::Repeated)
+            }
+            (In::Query, "form", false) => Some(Separator::Comma),
+            (In::Query, "spaceDelimited", false) => Some(Separator::Space),
+            (In::Query, "pipeDelimited", false) => Some(Separator::Pipe),
+            (In::Path | In::Header, "simple", _) => Some(Separator::Comma),
+            _ => {
+                let at = style.map_or(node.at, |style| style.at);
+                let message = format!("the parameter `style` `{name}` in {}", place.key());
+                self.refuse(Code::ParameterStyle, at, message);
+                None
+            }
         }
-        Some(Parameter { place, field })
+    }
+
+    /// The items of a list.
+    fn items(&self, schema: &Schema) -> Option<Schema> {
+        let mut schema = schema;
+        // More steps than types means a circle, which is refused where it is declared.
+        for _ in 0..=self.types.len() {
+            schema = match schema {
+                Schema::Array { items, .. } => return Some((**items).clone()),
+                Schema::Nullable(inner) => inner,
+                Schema::Ref(name) => match self.types.get(name).map(|def| &def.kind) {
+                    Some(TypeKind::Alias(inner)) => inner,
+                    _ => return None,
+                },
+                _ => return None,
+            };
+        }
+        None
     }
 
     fn is_scalar(&self, schema: &Schema) -> bool {
@@ -465,7 +520,7 @@ impl Analyzer {
             &[],
         );
         let content = self.required(&body, "content", "a request body")?;
-        let media = self.json_media(&content, "a request body")?;
+        let (media, media_type) = self.json_media(&content, "a request body")?;
         let schema = match media.get("schema").cloned() {
             Some(schema) => self.schema(&schema, &format!("{type_name}Body")),
             None => Schema::Any,
@@ -473,28 +528,49 @@ impl Analyzer {
         Some(Body {
             description: self.prose(&body, "description"),
             schema,
+            media_type,
             required: self.flag(&body, "required"),
         })
     }
 
-    /// The one media type `application/json` of a `content`.
-    fn json_media(&mut self, content: &Node, what: &str) -> Option<Rc<Node>> {
-        let mut json = None;
-        for Entry { key, key_at, node } in content.entries() {
-            let essence = key.split(';').next().unwrap_or_default().trim();
-            if essence.eq_ignore_ascii_case("application/json") && json.is_none() {
-                self.census(node, "a media type", &["schema"], &["example", "examples"]);
-                json = Some(Rc::clone(node));
-            } else {
+    /// The JSON of a `content`, and its media type: `application/json` before others that end in `+json` (RFC 6839 §3.1).
+    /// Other media types beside it are left out.
+    fn json_media(&mut self, content: &Node, what: &str) -> Option<(Rc<Node>, String)> {
+        let essence = |key: &str| {
+            let essence = key.split(';').next().unwrap_or_default();
+            essence.trim().to_ascii_lowercase()
+        };
+        let is_plain = |entry: &&Entry| essence(&entry.key) == "application/json";
+        let is_json = |entry: &&Entry| {
+            let essence = essence(&entry.key);
+            let ends = essence.strip_prefix("application/");
+            ends.is_some_and(|of| of == "json" || of.ends_with("+json"))
+        };
+        let entries = content.entries().iter();
+        let json = entries.clone().find(is_plain);
+        let json = json.or_else(|| entries.clone().find(is_json));
+        let Some(json) = json else {
+            for Entry { key, key_at, .. } in entries {
                 self.refuse(
                     Code::MediaType,
                     *key_at,
                     format!("the media type `{key}` of {what}"),
                 )
-                .hint("one `application/json` is generated; serve others by hand");
+                .hint("`application/json` and types that end in `+json` are generated; serve others by hand");
             }
+            return None;
+        };
+        for Entry { key, key_at, .. } in entries.filter(|entry| entry.key != json.key) {
+            let message = format!("the media type `{key}` of {what} is left out");
+            self.adapt(Code::MediaType, *key_at, message);
         }
-        json
+        self.census(
+            &json.node,
+            "a media type",
+            &["schema"],
+            &["example", "examples", "encoding"],
+        );
+        Some((Rc::clone(&json.node), essence(&json.key)))
     }
 
     fn answers(
@@ -542,20 +618,12 @@ impl Analyzer {
                     .filter(|answer| answer.status == Status::Default),
             );
         }
-        let same = success.windows(2).all(|pair| pair[0].body == pair[1].body);
         if success.is_empty() {
             self.refuse(
                 Code::NoSuccess,
                 at,
                 format!("operation `{id}` declares no success answer"),
             );
-        } else if !same {
-            self.refuse(
-                Code::SuccessBodies,
-                at,
-                format!("operation `{id}` declares success answers with different bodies"),
-            )
-            .hint("Progenitor's methods have one success type; give the second its own operation");
         }
         answers
     }
@@ -584,6 +652,7 @@ impl Analyzer {
             .cloned();
         // A media type that was refused leaves an answer without a body behind.
         let media = content.and_then(|content| self.json_media(&content, "an answer"));
+        let (media, media_type) = media.unzip();
         let body = media.map(|media| match media.get("schema").cloned() {
             Some(schema) => self.schema(&schema, &format!("{type_name}{name}Body")),
             None => Schema::Any,
@@ -628,6 +697,7 @@ impl Analyzer {
             name,
             description,
             body,
+            media_type: media_type.unwrap_or_else(|| "application/json".to_owned()),
             headers,
             codes: codes(&node),
         })
@@ -673,13 +743,11 @@ impl Analyzer {
             None => match self.schema(&schema_node, &format!("Header{}", names::type_name(wire))) {
                 Schema::String { .. } => HeaderValue::Text,
                 Schema::Integer { .. } => HeaderValue::Integer,
+                // Whatever it means, it is a text.
                 _ => {
-                    self.refuse(
-                        Code::AnswerHeader,
-                        schema_node.at,
-                        format!("the response header `{wire}` is not a string or integer"),
-                    );
-                    return None;
+                    let message = format!("the response header `{wire}` is given as text");
+                    self.adapt(Code::AnswerHeader, schema_node.at, message);
+                    HeaderValue::Text
                 }
             },
         };

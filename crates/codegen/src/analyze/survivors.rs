@@ -6,8 +6,8 @@ use super::operation::shape_of;
 use super::types::mentioned;
 use super::{Analysis, Analyzer, Declared, errors};
 use crate::diagnostic::{Code, Diagnostic, Owner};
+use crate::emit::operations::references;
 use crate::ir::{Additional, Api, Operation, Schema, TypeDef, TypeKind};
-use crate::names;
 use crate::report::{OperationReport, Outcome, Report, SchemaReport};
 use crate::spec::Entry;
 
@@ -42,6 +42,7 @@ impl Analyzer {
         self.refuse_conflicting_routes(&is_living);
         faults = Faults::of(&self);
 
+        let adaptations = Faults::among(&self, &self.adaptations, BTreeMap::new());
         let mut report = Report::default();
         let mut skipped = HashSet::new();
         for declared in &self.declared {
@@ -60,7 +61,13 @@ impl Analyzer {
                 path: declared.path.clone(),
                 id: declared.id.clone(),
                 outcome,
-                adapted: Vec::new(),
+                adapted: if why.is_empty() {
+                    let adapted =
+                        adaptations.of_operation(&declared.owner(), &declared.path, types);
+                    adapted.into_iter().map(|of| of.message).collect()
+                } else {
+                    Vec::new()
+                },
                 why,
             });
         }
@@ -90,9 +97,15 @@ impl Analyzer {
                 section: "securitySchemes",
                 key,
             } => self.named_schemes.contains(key),
-            Owner::Component { key, .. } => some_reach.contains(&names::type_name(key)),
+            Owner::Component { key, .. } => {
+                let name = self.component_types.get(key);
+                name.is_some_and(|name| some_reach.contains(name))
+            }
             _ => true,
         };
+        report.adaptations = std::mem::take(&mut self.adaptations);
+        report.adaptations.sort();
+        report.adaptations.dedup();
         let mut refusals = std::mem::take(&mut self.diagnostics);
         refusals.sort();
         refusals.dedup();
@@ -150,7 +163,10 @@ impl Analyzer {
         let tainted = tainted(edges, faults.types());
         let is_of_skipped = |name: &String| {
             self.owners.get(name).is_some_and(|owner| match owner {
-                Owner::Component { key, .. } => tainted.contains(&names::type_name(key)),
+                Owner::Component { key, .. } => {
+                    let name = self.component_types.get(key);
+                    name.is_some_and(|name| tainted.contains(name))
+                }
                 owner => skipped.contains(owner),
             })
         };
@@ -168,10 +184,11 @@ impl Analyzer {
         let schemas = components.and_then(|components| components.get("schemas"));
         let entries = schemas.map_or(&[][..], |node| node.entries());
         let report = |Entry { key, key_at, .. }: &Entry| {
-            let name = names::type_name(key);
-            // Of two with one name the first has the type.
-            let has_type = kept.contains(&name) && self.components.get(&name) == Some(key_at);
-            let def = self.types.get(&name).filter(|_| has_type);
+            let name = self
+                .component_types
+                .get(key)
+                .filter(|name| kept.contains(*name));
+            let def = name.and_then(|name| self.types.get(name));
             SchemaReport {
                 key: key.clone(),
                 typed: def.is_some_and(|def| !matches!(def.kind, TypeKind::Alias(Schema::Any))),
@@ -192,15 +209,27 @@ struct Faults {
 
 impl Faults {
     fn of(analyzer: &Analyzer) -> Self {
+        Self::among(analyzer, &analyzer.diagnostics, analyzer.faulty.clone())
+    }
+
+    fn among(
+        analyzer: &Analyzer,
+        diagnostics: &[Diagnostic],
+        mut of_types: BTreeMap<String, Vec<Diagnostic>>,
+    ) -> Self {
         let mut of_owners: HashMap<Owner, Vec<Diagnostic>> = HashMap::new();
-        let mut of_types = analyzer.faulty.clone();
-        for diagnostic in &analyzer.diagnostics {
+        for diagnostic in diagnostics {
             if let Owner::Component {
                 section: "schemas",
                 key,
             } = &diagnostic.owner
             {
-                let faults = of_types.entry(names::type_name(key)).or_default();
+                let name = analyzer
+                    .component_types
+                    .get(key)
+                    .cloned()
+                    .unwrap_or_default();
+                let faults = of_types.entry(name).or_default();
                 if !faults.contains(diagnostic) {
                     faults.push(diagnostic.clone());
                 }
@@ -255,7 +284,7 @@ fn used_by(operation: &Operation) -> Vec<String> {
 
 /// The types that a type names.
 fn below(def: &TypeDef) -> Vec<String> {
-    match &def.kind {
+    let mut names = match &def.kind {
         TypeKind::Alias(schema) => mentioned(schema),
         TypeKind::Union(variants) => variants
             .iter()
@@ -273,7 +302,9 @@ fn below(def: &TypeDef) -> Vec<String> {
             names
         }
         TypeKind::Enum(_) => Vec::new(),
-    }
+    };
+    names.extend(def.valid.iter().flat_map(references));
+    names
 }
 
 /// The names in `start`, and what they reach.

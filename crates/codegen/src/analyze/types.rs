@@ -1,18 +1,20 @@
 //! Checks that need all types: whether the branches of a union can be distinguished, and which types contain themselves.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Analyzer;
-use crate::diagnostic::{Code, Diagnostic, Owner};
-use crate::ir::{Schema, Struct, TypeDef, TypeKind, Variant};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::ir::{Field, Operation, Schema, Struct, TypeDef, TypeKind, Variant};
+use crate::report::Note;
 
 type Types = BTreeMap<String, TypeDef>;
 
 impl Analyzer {
-    pub(super) fn finish_types(&mut self) {
+    pub(super) fn finish_types(&mut self, operations: &mut [Operation]) {
         self.refuse_endless_aliases();
-        self.refuse_foreign_defaults();
-        self.refuse_ambiguous_unions();
+        self.drop_foreign_defaults(operations);
+        // A union that becomes any value is a branch that nothing tells from others.
+        while self.untype_ambiguous_unions() {}
         self.box_recursion();
     }
 
@@ -46,64 +48,86 @@ impl Analyzer {
         faults.push(diagnostic);
     }
 
-    fn refuse_foreign_defaults(&mut self) {
-        for default in std::mem::take(&mut self.enum_defaults) {
-            let def = self.types.get(&default.enumeration);
-            let is_refused = match def.map(|def| &def.kind) {
-                Some(TypeKind::Enum(values)) => {
-                    !values.iter().any(|value| value.wire == default.value)
+    /// A default of an enum is one of its values; of what is no enum it has no Rust value.
+    fn drop_foreign_defaults(&mut self, operations: &mut [Operation]) {
+        let mut types = std::mem::take(&mut self.types);
+        let enums: HashMap<String, Vec<String>> = types
+            .values()
+            .filter_map(|def| match &def.kind {
+                TypeKind::Enum(values) => {
+                    let values = values.iter().map(|value| value.wire.clone());
+                    Some((def.name.clone(), values.collect()))
                 }
-                _ => false,
-            };
-            let is_enum = matches!(def.map(|def| &def.kind), Some(TypeKind::Enum(_)));
-            if is_enum && !is_refused {
-                continue;
+                _ => None,
+            })
+            .collect();
+        let is_foreign = |field: &Field| match (&field.schema, &field.default) {
+            (Schema::Ref(name), Some(serde_json::Value::String(text))) => {
+                enums.get(name).is_none_or(|values| !values.contains(text))
             }
-            self.within(default.owner, |analyzer| {
-                if is_enum {
-                    let message = "a `default` that its own schema refuses";
-                    analyzer.refuse(Code::Default, default.at, message);
-                } else {
-                    analyzer
-                        .refuse(Code::Default, default.at, "this `default` is not carried")
-                        .hint("defaults can be strings, numbers, booleans and values of an enum");
-                }
-            });
+            _ => false,
+        };
+        let said = |field: &Field| format!("the default of `{}` is left out", field.wire);
+        for def in types.values_mut() {
+            let TypeKind::Struct(of) = &mut def.kind else {
+                continue;
+            };
+            let owner = self.owners.get(&def.name).cloned().unwrap_or_default();
+            for field in of.fields.iter_mut().filter(|field| is_foreign(field)) {
+                field.default = None;
+                self.within(owner.clone(), |of| {
+                    of.adapt(Code::Default, def.at, said(field));
+                });
+            }
         }
+        for operation in operations {
+            for parameter in &mut operation.parameters {
+                if is_foreign(&parameter.field) {
+                    parameter.field.default = None;
+                    self.notes.push(Note {
+                        operation: Some(operation.id.clone()),
+                        message: said(&parameter.field),
+                    });
+                }
+            }
+        }
+        self.types = types;
     }
 
-    fn refuse_ambiguous_unions(&mut self) {
-        // A branch of a schema that something was refused of may be the stand-in for it.
-        let refused: HashSet<&Owner> = self.diagnostics.iter().map(|of| &of.owner).collect();
-        let is_unknown =
-            |types: &Types, schema| matches!(shape(types, schema, &[]), Shape::Unknown);
+    /// Makes any value of the unions whose branches nothing tells apart; whether there were some.
+    fn untype_ambiguous_unions(&mut self) -> bool {
         let mut ambiguous = Vec::new();
         for def in self.types.values() {
             let TypeKind::Union(variants) = &def.kind else {
                 continue;
             };
-            let is_refused = |name: &String| {
-                let owner = self.owners.get(name);
-                owner.is_some_and(|owner| refused.contains(owner))
-            };
-            for (index, variant) in variants.iter().enumerate() {
-                for other in &variants[index + 1..] {
-                    let stands_in = [&variant.schema, &other.schema].iter().any(|schema| {
-                        let has_stand_in =
-                            is_refused(&def.name) || mentioned(schema).iter().any(is_refused);
-                        has_stand_in && is_unknown(&self.types, schema)
-                    });
-                    if !stands_in && !are_distinct(&self.types, &variant.schema, &other.schema) {
-                        ambiguous.push((def.clone(), variant.name.clone(), other.name.clone()));
-                    }
-                }
+            let pairs = variants.iter().enumerate().flat_map(|(index, variant)| {
+                variants[index + 1..]
+                    .iter()
+                    .map(move |other| (variant, other))
+            });
+            let alike = pairs
+                .into_iter()
+                .find(|(one, other)| !are_distinct(&self.types, &one.schema, &other.schema));
+            if let Some((one, other)) = alike {
+                ambiguous.push((def.name.clone(), one.name.clone(), other.name.clone()));
             }
         }
-        for (def, one, other) in ambiguous {
-            let message = format!("nothing tells the branches `{one}` and `{other}` apart");
-            let hint = "require a property in both whose `enum` or `const` differs, or use different JSON types";
-            self.refuse_type(&def, Code::AmbiguousUnion, message, hint);
+        for (name, one, other) in &ambiguous {
+            let owner = self.owners.get(name).cloned().unwrap_or_default();
+            let node = self.unions.get(name).cloned();
+            let valid = node.map(|node| self.within(owner.clone(), |of| of.valid(&node)));
+            let Some(def) = self.types.get_mut(name) else {
+                continue;
+            };
+            def.kind = TypeKind::Alias(Schema::Any);
+            def.valid = def.valid.take().or(valid);
+            let at = def.at;
+            let message =
+                format!("any value, for nothing tells the branches `{one}` and `{other}` apart");
+            self.within(owner, |of| of.adapt(Code::AmbiguousUnion, at, message));
         }
+        !ambiguous.is_empty()
     }
 
     /// A struct or union that contains itself other than through a list or map has a size only behind a box.

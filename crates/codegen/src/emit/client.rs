@@ -12,7 +12,7 @@ use progenitor_impl::{
 use quote::quote;
 use serde_json::Value;
 
-use crate::ir::{Api, Status, TypeKind};
+use crate::ir::{Api, In, Status, TypeKind};
 use crate::names;
 
 /// Generates from the lowered document. Every component is replaced by the type of the api crate, so that Progenitor
@@ -69,6 +69,10 @@ pub(crate) fn mock(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenS
         return Err(format!(
             "the parameter `{wire}` has the name of a method of theirs"
         ));
+    }
+    let mut lists = api.operations.iter().flat_map(|of| &of.parameters);
+    if let Some(list) = lists.find(|of| of.separator.is_some() && of.place == In::Query) {
+        return Err(format!("the parameter `{}` is a list", list.field.wire));
     }
     let document = document(api, lowered)?;
     let settings = settings(api, api_crate);

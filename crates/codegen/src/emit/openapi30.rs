@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json};
-use crate::ir::{Answer, Api, HeaderValue, Operation, Parameter, Schema, SchemeKind, Status};
+use crate::ir::{
+    Answer, Api, HeaderValue, In, Operation, Parameter, Schema, SchemeKind, Separator, Status,
+};
 use crate::report::Note;
 
 /// The document, and what it does not say any more.
@@ -96,6 +98,15 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
         if !body.required {
             notes.push(note(operation, "the client always sends the optional body"));
         }
+        if body.media_type != "application/json" {
+            notes.push(note(
+                operation,
+                format!(
+                    "the client sends `application/json` for `{}`",
+                    body.media_type
+                ),
+            ));
+        }
         let plain = without_limits(&body.schema);
         if plain != body.schema {
             notes.push(note(
@@ -123,14 +134,39 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
     value
 }
 
+const TEXT: Schema = Schema::String {
+    format: None,
+    min_length: None,
+    max_length: None,
+    pattern: None,
+};
+
 fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Value {
     // Progenitor would generate a type for every limited parameter; the server enforces the limits.
+    if let Some(separator) = of.separator {
+        let wire = &of.field.wire;
+        match (of.place, separator) {
+            (In::Query, Separator::Repeated) => {}
+            (In::Query, _) => {
+                let message = format!("the client repeats `{wire}` for each item");
+                notes.push(note(operation, message));
+            }
+            // There it writes what shows itself as text.
+            (In::Path | In::Header, _) => {
+                let message =
+                    format!("the client takes `{wire}` as text, with commas between the items");
+                notes.push(note(operation, message));
+            }
+        }
+    }
+    let as_text = of.separator.is_some() && of.place != In::Query;
     let plain = match without_limits(&of.field.schema) {
+        _ if as_text => TEXT,
         // A parameter has no way to be null.
         Schema::Nullable(inner) => *inner,
         plain => plain,
     };
-    if plain != of.field.schema {
+    if plain != of.field.schema && !as_text {
         notes.push(note(
             operation,
             format!(
@@ -197,10 +233,7 @@ fn without_limits(schema: &Schema) -> Schema {
 
 fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
     let mut responses = Map::new();
-    let has_success = operation
-        .answers
-        .iter()
-        .any(|of| matches!(of.status, Status::Exact(200..300) | Status::Range(2)));
+    let has_success = operation.answers.iter().any(|of| is_success(of.status));
     let has_class = |class| {
         operation
             .answers
@@ -221,12 +254,32 @@ fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
             "its errors have several types; the client has them as JSON values",
         ));
     }
+    let successes = operation.answers.iter().filter(|of| !of.status.is_error());
+    let mut successes = successes
+        .filter(|of| is_success(of.status))
+        .map(|of| &of.body);
+    let first = successes.next();
+    let one_success = successes.all(|body| Some(body) == first);
+    if !one_success {
+        notes.push(note(
+            operation,
+            "its successes have several types; the client has them as streams of bytes",
+        ));
+    }
+    let success = |answer: &Answer| match one_success {
+        true => response(answer),
+        // To Progenitor that is a stream.
+        false => {
+            json!({ "description": answer.description, "content": { "*/*": { "schema": {} } } })
+        }
+    };
     for answer in &operation.answers {
         let any = Answer {
             body: Some(Schema::Any),
             headers: Vec::new(),
             codes: Vec::new(),
             description: answer.description.clone(),
+            media_type: answer.media_type.clone(),
             name: answer.name.clone(),
             status: answer.status,
         };
@@ -237,9 +290,9 @@ fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
             Status::Exact(status) if answer.status.is_error() => {
                 responses.insert(status.to_string(), response(shown));
             }
-            Status::Exact(200..300) if has_class(2) => {}
+            Status::Exact(200..300) if has_class(2) && one_success => {}
             Status::Exact(200..300) | Status::Range(2) => {
-                responses.insert(key(answer.status), response(answer));
+                responses.insert(key(answer.status), success(answer));
             }
             Status::Range(4..) => {
                 responses.insert(key(answer.status), response(shown));
@@ -265,6 +318,10 @@ fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
         }
     }
     responses.into()
+}
+
+fn is_success(status: Status) -> bool {
+    matches!(status, Status::Exact(200..300) | Status::Range(2))
 }
 
 fn key(status: Status) -> String {

@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json, structure};
 use super::server::{
-    Success, access_name, arguments, common_headers, fields_in, free_headers, place_type,
-    plain_struct, result, success, success_type,
+    JSON, Success, access_name, arguments, common_headers, fields_in, free_headers, media_type,
+    place_type, plain_struct, result, success, success_type,
 };
 use super::{doc, ident, rust_type};
-use crate::ir::{Answer, Api, HeaderValue, In, Operation, Schema, Status, TypeKind};
+use crate::ir::{Answer, Api, HeaderValue, In, Operation, Schema, Separator, Status, TypeKind};
 
 pub(crate) fn emit(api: &Api) -> TokenStream {
     let table = ErrorTable::of(api);
@@ -92,7 +92,7 @@ fn request_schema(api: &Api, operation: &Operation) -> Value {
 }
 
 /// The names behind `#/$defs/` anywhere in a schema that this generator wrote.
-fn references(value: &Value) -> Vec<String> {
+pub(crate) fn references(value: &Value) -> Vec<String> {
     match value {
         Value::Object(object) => object
             .iter()
@@ -172,6 +172,8 @@ fn error_row(answer: &Answer) -> TokenStream {
             }
             HeaderValue::Text | HeaderValue::Integer => None,
         });
+    let media_type = media_type(answer).map(|of| quote! { ("content-type", #of) });
+    let constant = constant.chain(media_type);
     let free = free_headers(answer).map(|header| {
         let (wire, required) = (header.wire.to_ascii_lowercase(), header.required);
         quote! { (#wire, #required) }
@@ -210,10 +212,16 @@ fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStrea
     let deprecated = operation
         .deprecated
         .then(|| quote! { const DEPRECATED: bool = true; });
-    let body = operation
-        .body
-        .as_ref()
-        .map(|_| quote! { const BODY: runtime::BodyMode = runtime::BodyMode::Json; });
+    let body = operation.body.as_ref().map(|body| {
+        let media_type = (body.media_type != JSON).then(|| {
+            let media_type = &body.media_type;
+            quote! { const MEDIA_TYPE: &'static str = #media_type; }
+        });
+        quote! {
+            const BODY: runtime::BodyMode = runtime::BodyMode::Json;
+            #media_type
+        }
+    });
     let errors: Vec<_> = operation
         .answers
         .iter()
@@ -262,8 +270,9 @@ fn reply(api: &Api, operation: &Operation) -> TokenStream {
         .iter()
         .map(|(wire, value)| quote! { .header(#wire, #value)? });
     let reply = quote! { runtime::Reply::new(runtime::status(#status)) #(#headers)* };
+    let media_type = media_type(answer).map(|of| quote! { .header("content-type", #of)? });
     match answer.body {
-        Some(_) => quote! { #reply.json(&success) },
+        Some(_) => quote! { #reply #media_type.json(&success) },
         None => quote! { let () = success; Ok(#reply) },
     }
 }
@@ -318,7 +327,19 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
         let place = member_of(parameter.place);
         let wire = &parameter.field.wire;
         let kind = ident(kind(api, &parameter.field.schema));
-        quote! { runtime::Parameter { place: runtime::In::#place, name: #wire, kind: runtime::Kind::#kind } }
+        let kind = match parameter.separator {
+            None => quote! { runtime::Kind::#kind },
+            Some(separator) => {
+                let separator = match separator {
+                    Separator::Repeated => quote! { Repeated },
+                    Separator::Comma => quote! { Comma },
+                    Separator::Space => quote! { Space },
+                    Separator::Pipe => quote! { Pipe },
+                };
+                quote! { runtime::Kind::List(&runtime::Kind::#kind, runtime::Separator::#separator) }
+            }
+        };
+        quote! { runtime::Parameter { place: runtime::In::#place, name: #wire, kind: #kind } }
     });
     quote! {
         impl runtime::Parameters for #name {
@@ -373,12 +394,12 @@ fn described(api: &Api, operation: &Operation) -> Vec<TokenStream> {
     types.collect()
 }
 
-/// How the text of a parameter is read.
+/// How the text of a parameter, or of an item of it, is read.
 fn kind(api: &Api, schema: &Schema) -> &'static str {
     match schema {
         Schema::Integer { .. } | Schema::Number { .. } => "Number",
         Schema::Boolean => "Boolean",
-        Schema::Nullable(inner) => kind(api, inner),
+        Schema::Nullable(inner) | Schema::Array { items: inner, .. } => kind(api, inner),
         Schema::Ref(name) => match api
             .types
             .iter()

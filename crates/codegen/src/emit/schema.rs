@@ -24,6 +24,13 @@ pub(crate) fn definition(def: &TypeDef, dialect: Dialect) -> Value {
         }
         TypeKind::Alias(schema) => json(schema, dialect),
     };
+    if let (Some(valid), Dialect::Draft202012) = (&def.valid, dialect) {
+        let says_nothing = value.as_object().is_some_and(Map::is_empty);
+        return match says_nothing {
+            true => valid.clone(),
+            false => json!({ "allOf": [value, valid] }),
+        };
+    }
     if let (Some(description), Some(object)) = (&def.description, value.as_object_mut())
         // 3.0 ignores the siblings of a `$ref`.
         && dialect == Dialect::OpenApi30

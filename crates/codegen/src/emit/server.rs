@@ -240,6 +240,15 @@ fn answer(api: &Api, operation: &Operation, types: &TokenStream) -> TokenStream 
     }
 }
 
+/// What a body without another media type is.
+pub(super) const JSON: &str = "application/json";
+
+/// The media type of an answer, if it is another one.
+pub(super) fn media_type(answer: &Answer) -> Option<&str> {
+    let media_type = answer.media_type.as_str();
+    (answer.body.is_some() && media_type != JSON).then_some(media_type)
+}
+
 /// The headers that have to be given with an answer.
 pub(super) fn free_headers(answer: &Answer) -> impl Iterator<Item = &Header> {
     answer
@@ -381,8 +390,9 @@ fn answer_reply(answer: &Answer, common: &[(String, String)]) -> (TokenStream, T
             quote! { .header(#wire, #name)? }
         });
     let reply = quote! { reply_ #(#fixed)* #(#required)* };
+    let media_type = media_type(answer).map(|of| quote! { .header("content-type", #of)? });
     let result = match answer.body {
-        Some(_) => quote! { #reply.json(&body) },
+        Some(_) => quote! { #reply #media_type.json(&body) },
         None => quote! { Ok(#reply) },
     };
     if !has_fields(answer) {

@@ -5,6 +5,7 @@
 
 mod access;
 mod routes;
+mod shapes;
 mod shared;
 mod wire;
 
@@ -189,6 +190,8 @@ async fn main() {
     println!("access case: passed");
     routes::run().await;
     println!("routes case: passed");
+    shapes::run().await;
+    println!("shapes case: passed");
 }
 
 /// Dropshot panics at start on routes that it cannot have.
