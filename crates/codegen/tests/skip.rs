@@ -238,3 +238,16 @@ fn every_code_has_a_name_and_an_explanation_of_its_own() {
         );
     }
 }
+
+#[test]
+fn every_code_stands_in_the_documentation() {
+    let page = include_str!("../../../docs/generator.md");
+    let rows: String = Code::ALL
+        .iter()
+        .map(|code| format!("| `{code}` | {} |\n", code.about().replace('|', "\\|")))
+        .collect();
+    assert!(
+        page.contains(&rows),
+        "docs/generator.md should have\n{rows}"
+    );
+}
