@@ -58,6 +58,7 @@ impl Parts {
             "operations": report.operations,
             "schemas": report.schemas,
             "refusals": report.refusals,
+            "adaptations": report.adaptations,
             "unreached": report.unreached,
         });
         fs::write(path, format!("{report:#}\n"))

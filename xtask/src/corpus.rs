@@ -94,7 +94,7 @@ enum Of {
     Fault(String),
 }
 
-/// Generates in a thread of its own, which may panic or not end.
+/// Generates in a separate thread, because the generator may panic or hang.
 fn generated(text: &str) -> (Of, f64) {
     let (done, outcome) = channel();
     let options = Options {
@@ -107,7 +107,7 @@ fn generated(text: &str) -> (Of, f64) {
     let text = text.to_owned();
     let started = Instant::now();
     let thread = thread::Builder::new().stack_size(STACK).spawn(move || {
-        // Nobody listens once the time is over.
+        // After the time limit the receiver is gone.
         drop(done.send(arklow_codegen::generate(&text, &options)));
     });
     let of = match thread.map(|_| outcome.recv_timeout(TIME)) {

@@ -153,7 +153,7 @@ pub enum Kind {
 /// What stands between the items of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Separator {
-    /// Each is a parameter of its own: `a=1&a=2`.
+    /// The parameter is repeated for each item: `a=1&a=2`.
     Repeated,
     /// A comma.
     Comma,

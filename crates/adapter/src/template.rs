@@ -1,5 +1,5 @@
-//! Finds the path of a request where Dropshot's router cannot: a literal beside a variable, variables of several names at one
-//! place, and segments that are variables in part.
+//! Matches paths that Dropshot's router cannot tell apart: a literal and a variable in one place, variables of several names in
+//! one place, and segments that are variables in part.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -63,7 +63,7 @@ struct Analyzer {
     components: HashMap<String, Location>,
     /// The type name of each component, by its key.
     component_types: HashMap<String, String>,
-    /// Of each union its schema, until it is known whether its branches can be told apart.
+    /// The schema of each union, for those whose branches turn out to be ambiguous.
     unions: HashMap<String, Rc<Node>>,
     /// Whether the type of the schema that is looked at says less than the schema.
     says_less: bool,

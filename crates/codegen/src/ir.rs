@@ -323,7 +323,7 @@ pub(crate) struct Parameter {
 /// What stands between the items of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Separator {
-    /// Each is a parameter of its own.
+    /// The parameter is repeated for each item.
     Repeated,
     Comma,
     Space,

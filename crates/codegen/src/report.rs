@@ -1,4 +1,4 @@
-//! What becomes of each operation and each schema of a document.
+//! The report on a document: for each operation and each schema, whether it is generated.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub struct Report {
     pub schemas: Vec<SchemaReport>,
     /// Everything that is not carried and that something reaches, by place: without any, the whole document is carried.
     pub refusals: Vec<Diagnostic>,
-    /// What is carried otherwise than the document says: schemas that have no type of their own, defaults that are left out.
+    /// The differences between document and code: schemas without a Rust type, defaults that are left out.
     pub adaptations: Vec<Diagnostic>,
     /// Refusals of what no operation reaches; they refuse nothing.
     pub unreached: Vec<Diagnostic>,

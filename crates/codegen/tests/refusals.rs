@@ -1,5 +1,4 @@
-//! What the documents of `refusals/` are refused for, and what of them is carried otherwise than they say, is in the `.txt` file
-//! of the same name.
+//! For each document of `refusals/`, the `.txt` file of the same name lists its refusals and adaptations.
 
 use std::fs;
 

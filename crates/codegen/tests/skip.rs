@@ -169,7 +169,7 @@ fn component_that_nothing_reaches_refuses_nothing() {
     let types = &types.expect("the types").contents;
     assert!(types.contains("struct Good") && !types.contains("Inner") && !types.contains("Outer"));
 
-    // What OpenAPI does not allow is refused wherever it stands.
+    // A fault of the document is refused even there.
     let broken = document.replace("Lonely: {", "Lonely: 7\n    Other: {");
     let refused = generate(&broken, &options()).expect_err("it is refused");
     assert!(

@@ -100,7 +100,7 @@ impl Analyzer {
         operations
     }
 
-    /// Refuses a path that no request can have, or of which the variables cannot be told apart.
+    /// Refuses a path that no request can have, or with ambiguous variables.
     fn path(&mut self, path: &str, at: Location) {
         if !path.starts_with('/') {
             self.refuse(
@@ -534,7 +534,7 @@ impl Analyzer {
     }
 
     /// The JSON of a `content`, and its media type: `application/json` before others that end in `+json` (RFC 6839 §3.1).
-    /// Other media types beside it are left out.
+    /// The other media types are left out.
     fn json_media(&mut self, content: &Node, what: &str) -> Option<(Rc<Node>, String)> {
         let essence = |key: &str| {
             let essence = key.split(';').next().unwrap_or_default();

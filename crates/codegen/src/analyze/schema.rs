@@ -227,7 +227,7 @@ impl Analyzer {
     }
 
     fn reference(&mut self, node: &Rc<Node>, reference: &Node, name: &str) -> TypeKind {
-        // 3.0 ignores what stands beside a reference.
+        // 3.0 ignores the siblings of a reference.
         if self.version == Version::V31 {
             self.schema_census(node, &["$ref"]);
             if shaping(node).any(|key| key != "$ref") {
@@ -352,7 +352,7 @@ impl Analyzer {
         }
     }
 
-    /// What all parts of a schema allow: `allOf`, a reference with keywords beside it, alternatives beside properties.
+    /// The values that all parts of a schema allow: `allOf`, a reference with siblings, alternatives with properties.
     fn intersection(&mut self, node: &Rc<Node>, name: &str) -> TypeKind {
         self.says_less = true;
         let mut parts = self.list(node, "allOf");
@@ -394,7 +394,7 @@ impl Analyzer {
             Value::Seq(branches) => branches.as_slice(),
             _ => &[],
         });
-        // Alternatives such as `required: [a]` only say which properties there are.
+        // Alternatives such as `required: [a]` do not change the type.
         is_typed || branches.any(|branch| self.is_shaping(branch))
     }
 

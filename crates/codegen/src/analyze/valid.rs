@@ -1,4 +1,4 @@
-//! What a schema of the document allows, in the words of JSON Schema 2020-12.
+//! Converts a schema of the document to JSON Schema 2020-12, for the validator.
 //!
 //! Where a Rust type says less than its schema, the validator checks the schema as well. It may say more, too: the range of
 //! an `i64`, say. So what passes the validator can be read.
@@ -57,7 +57,7 @@ const VALUES: &[&str] = &[
     "dependentRequired",
 ];
 
-/// Whether a keyword says which values are allowed.
+/// Whether a keyword restricts the values.
 pub(super) fn is_validating(key: &str) -> bool {
     [SCHEMA, SCHEMAS_BY_NAME, SCHEMA_LISTS, COUNTS, VALUES]
         .iter()

@@ -1,4 +1,4 @@
-//! Who may call: each scheme in its place, all of one alternative, and what the implementation is told of it.
+//! Callers with credentials of every kind reach the implementation, which gets the credentials and scopes.
 
 use access_api::server::*;
 use serde_json::{Value, json};
