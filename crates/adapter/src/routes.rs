@@ -240,7 +240,7 @@ impl<A: Send + Sync + 'static> Routes<A> {
     /// All routes, to be served by Dropshot: the operations; HEAD like GET where the document does not declare it (RFC 9110
     /// §9.1); and 405 for every other method, which Dropshot would answer in its own format.
     ///
-    /// Where Dropshot's router cannot tell paths apart, it gets one route for all that is below, and a [`Dispatch`] finds
+    /// Where Dropshot's router cannot tell paths apart, it gets one route for all that is below, and a `Dispatch` finds
     /// the operation.
     ///
     /// # Errors
