@@ -290,7 +290,7 @@ fn is_current(root: &Path, file: &GeneratedFile) -> bool {
 }
 
 /// Writes what differs, so that build times do not move without reason.
-fn write(root: &Path, files: &[GeneratedFile]) -> anyhow::Result<()> {
+pub(crate) fn write(root: &Path, files: &[GeneratedFile]) -> anyhow::Result<()> {
     for file in files.iter().filter(|file| !is_current(root, file)) {
         let path = root.join(&file.path);
         if let Some(folder) = path.parent() {

@@ -12,7 +12,7 @@ use arklow_codegen::{Code, Generated, Options, Outcome, Refused, Report, Unsuppo
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::codegen::files_below;
+use crate::codegen::{files_below, write};
 use crate::target;
 
 /// How long a document may take.
@@ -68,11 +68,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let Ok(text) = fs::read_to_string(arguments.folder.join(path)) else {
             continue;
         };
-        let (of, seconds) = generated(&text);
-        if let (Of::Generated(generated), Some(folder)) = (&of, &arguments.write) {
-            write(&folder.join(path.replace(['/', '.'], "-")), generated)?;
+        let (attempt, seconds) = generated(&text);
+        if let (Attempt::Generated(generated), Some(folder)) = (&attempt, &arguments.write) {
+            write(
+                &folder.join(path.replace(['/', '.'], "-")),
+                &generated.files,
+            )?;
         }
-        let result = result(&of, seconds);
+        let result = result(&attempt, seconds);
         let said = summary(&result);
         println!("{}/{} {path}: {said}", index + 1, open.len());
         faults += usize::from(result["fault"].is_string());
@@ -88,14 +91,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// What came of a document; the text of an error is a fault of the generator.
-enum Of {
+enum Attempt {
     Generated(Box<Generated>),
     Refused(Refused),
     Fault(String),
 }
 
 /// Generates in a separate thread, because the generator may panic or hang.
-fn generated(text: &str) -> (Of, f64) {
+fn generated(text: &str) -> (Attempt, f64) {
     let (done, outcome) = channel();
     let options = Options {
         command: "cargo xtask corpus".to_owned(),
@@ -111,48 +114,36 @@ fn generated(text: &str) -> (Of, f64) {
         drop(done.send(arklow_codegen::generate(&text, &options)));
     });
     let of = match thread.map(|_| outcome.recv_timeout(TIME)) {
-        Err(error) => Of::Fault(error.to_string()),
-        Ok(Err(RecvTimeoutError::Timeout)) => Of::Fault("no end within a minute".to_owned()),
-        Ok(Err(RecvTimeoutError::Disconnected)) => Of::Fault("a panic".to_owned()),
-        Ok(Ok(Ok(generated))) => Of::Generated(Box::new(generated)),
+        Err(error) => Attempt::Fault(error.to_string()),
+        Ok(Err(RecvTimeoutError::Timeout)) => Attempt::Fault("no end within a minute".to_owned()),
+        Ok(Err(RecvTimeoutError::Disconnected)) => Attempt::Fault("a panic".to_owned()),
+        Ok(Ok(Ok(generated))) => Attempt::Generated(Box::new(generated)),
         Ok(Ok(Err(refused))) => {
             let mut faults = refused.refusals.iter();
             match faults.find(|refusal| refusal.code == Code::Generator) {
-                Some(fault) => Of::Fault(fault.message.clone()),
-                None => Of::Refused(refused),
+                Some(fault) => Attempt::Fault(fault.message.clone()),
+                None => Attempt::Refused(refused),
             }
         }
     };
     (of, started.elapsed().as_secs_f64())
 }
 
-fn write(folder: &Path, generated: &Generated) -> anyhow::Result<()> {
-    for file in &generated.files {
-        let path = folder.join(&file.path);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::write(&path, &file.contents)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
 /// A document's entry in the results.
-fn result(of: &Of, seconds: f64) -> Value {
+fn result(of: &Attempt, seconds: f64) -> Value {
     let report = match of {
-        Of::Generated(generated) => &generated.report,
-        Of::Refused(refused) => &refused.report,
-        Of::Fault(fault) => return json!({ "fault": fault, "seconds": seconds }),
+        Attempt::Generated(generated) => &generated.report,
+        Attempt::Refused(refused) => &refused.report,
+        Attempt::Fault(fault) => return json!({ "fault": fault, "seconds": seconds }),
     };
     let operations = report.operations.len();
     let carried = match of {
-        Of::Generated(_) => operations - report.count(Outcome::Skipped),
+        Attempt::Generated(_) => operations - report.count(Outcome::Skipped),
         _ => 0,
     };
-    let is_whole = matches!(of, Of::Generated(_)) && report.refusals.is_empty();
+    let is_whole = matches!(of, Attempt::Generated(_)) && report.refusals.is_empty();
     let refusal = match of {
-        Of::Refused(refused) if operations == 0 => {
+        Attempt::Refused(refused) if operations == 0 => {
             refused.refusals.first().map(|first| first.message.clone())
         }
         _ => None,

@@ -107,7 +107,8 @@ pub(super) async fn read_body(
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
-/// `application/json`, or the media type that the operation has; its parameters mean nothing, `charset` included (RFC 8259 §11): JSON is UTF-8.
+/// `application/json`, or the media type that the operation has; its parameters mean nothing, `charset` included
+/// (RFC 8259 §11): JSON is UTF-8.
 fn is_json(value: &HeaderValue, accepted: &str) -> bool {
     let essence = value.to_str().ok().and_then(|text| text.split(';').next());
     essence.is_some_and(|essence| {

@@ -343,7 +343,8 @@ impl<A: Send + Sync + 'static> Dispatch<A> {
 
     async fn answer(&self, rqctx: RequestContext<Served<A>>, request: Request<Body>) -> Answered {
         let path = request.uri().path();
-        let Some(routes) = self.find(path) else {
+        let found = segments_of(path).and_then(|segments| Some((self.find(&segments)?, segments)));
+        let Some((routes, segments)) = found else {
             drop(unread(request));
             let message = "no operation has this path".to_owned();
             return Err(HttpError::for_not_found(None, message));
@@ -362,16 +363,14 @@ impl<A: Send + Sync + 'static> Dispatch<A> {
             return Err(refused);
         }
         // Each operation has its own names for the variables.
-        let segments = segments_of(path).unwrap_or_default();
         let variables = route.template.variables(&segments).unwrap_or_default();
         (route.answer)(rqctx, request, Value::Object(variables)).await
     }
 
     /// The operations of the first path that matches.
-    fn find(&self, path: &str) -> Option<&[Route<A>]> {
-        let segments = segments_of(path)?;
+    fn find(&self, segments: &[String]) -> Option<&[Route<A>]> {
         let paths = self.paths.get(&segments.len())?;
-        let matches = |routes: &&Vec<Route<A>>| routes[0].template.variables(&segments).is_some();
+        let matches = |routes: &&Vec<Route<A>>| routes[0].template.variables(segments).is_some();
         paths.iter().find(matches).map(Vec::as_slice)
     }
 }

@@ -222,6 +222,15 @@ mod tests {
     }
 
     #[test]
+    fn long_segment_is_matched_in_time_that_grows_with_its_length_alone() {
+        let request = format!("/{}", "-".repeat(60_000));
+        let started = std::time::Instant::now();
+        assert_eq!(found("/{a}-{b}-{c}-{d}.json", &request), None);
+        assert_eq!(found("/{a}-{b}-{c}-{d}x{e}", &request), None);
+        assert!(started.elapsed() < std::time::Duration::from_secs(1));
+    }
+
+    #[test]
     fn literals_come_before_mixed_segments_and_those_before_variables() {
         let mut paths = [
             "/a/{id}",

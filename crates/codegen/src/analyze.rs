@@ -10,7 +10,7 @@ mod survivors;
 mod types;
 mod valid;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::diagnostic::{Code, Diagnostic, Location, Owner};
@@ -59,8 +59,8 @@ struct Analyzer {
     owners: HashMap<String, Owner>,
     /// What was refused of a type once all types were known.
     faulty: BTreeMap<String, Vec<Diagnostic>>,
-    /// Type names of components, and where each was declared.
-    components: HashMap<String, Location>,
+    /// Type names of components.
+    components: HashSet<String>,
     /// The type name of each component, by its key.
     component_types: HashMap<String, String>,
     /// The schema of each union, for those whose branches turn out to be ambiguous.
@@ -106,7 +106,7 @@ impl Analyzer {
             types: BTreeMap::new(),
             owners: HashMap::new(),
             faulty: BTreeMap::new(),
-            components: HashMap::new(),
+            components: HashSet::new(),
             component_types: HashMap::new(),
             unions: HashMap::new(),
             says_less: false,
@@ -267,7 +267,7 @@ impl Analyzer {
         // Names first, so that an inline schema never takes one that a component further down has.
         for Entry { key, key_at, .. } in entries {
             let stem = names::type_name(key);
-            let name = numbered(&stem, |name| self.components.contains_key(name));
+            let name = numbered(&stem, |name| self.components.contains(name));
             if name != stem {
                 self.within(component_owner("schemas", key), |of| {
                     let message = format!(
@@ -276,7 +276,7 @@ impl Analyzer {
                     of.adapt(Code::NameClash, *key_at, message);
                 });
             }
-            self.components.insert(name.clone(), *key_at);
+            self.components.insert(name.clone());
             self.component_types.insert(key.clone(), name);
         }
         for Entry { key, key_at, node } in entries {
@@ -399,18 +399,14 @@ impl Analyzer {
 
     /// Refuses the keys of `node` that are neither carried, nor known to be without effect, nor extensions.
     fn census(&mut self, node: &Node, what: &str, carried: &[&str], annotations: &[&str]) {
-        let code = match what {
-            "a schema" => Code::Keyword,
-            "a discriminator" => Code::Discriminator,
-            _ => Code::Key,
-        };
         if !self.is_object(node, what) {
             return;
         }
         for Entry { key, key_at, .. } in node.entries() {
             let known = carried.contains(&key.as_str()) || annotations.contains(&key.as_str());
             if !known && !key.starts_with("x-") {
-                self.refuse(code, *key_at, format!("`{key}` of {what} is not carried"))
+                let message = format!("`{key}` of {what} is not carried");
+                self.refuse(Code::Key, *key_at, message)
                     .maybe_hint(advice(key));
             }
         }

@@ -160,8 +160,6 @@ codes! {
     Untyped = "untyped": "A schema whose keywords say something, but not the JSON type.",
     AllOf = "all-of": "`allOf` of several schemas.",
     AmbiguousUnion = "ambiguous-union": "A union whose branches nothing tells apart.",
-    VariantClash = "variant-clash": "Two branches of a union that would have one name in Rust.",
-    Discriminator = "discriminator": "A part of a discriminator that is not carried, such as `mapping`.",
     EnumValue = "enum-value": "An enum value that is not a string.",
     Pattern = "pattern": "A `pattern` that is not an ECMAScript regular expression.",
     RequiredUnknown = "required-unknown": "A required property that has no schema.",

@@ -172,6 +172,19 @@ pub(crate) enum Schema {
     Ref(String),
 }
 
+impl Schema {
+    /// Any string.
+    pub(crate) const TEXT: Self = Self::String {
+        format: None,
+        min_length: None,
+        max_length: None,
+        pattern: None,
+    };
+}
+
+/// What a body without another media type is.
+pub(crate) const JSON: &str = "application/json";
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum IntegerFormat {
     I32,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{Analyzer, Declared};
 use crate::diagnostic::{Code, Location, Owner};
 use crate::ir::{
-    Answer, Body, Field, Header, HeaderValue, In, Method, Needed, Operation, Parameter,
+    Answer, Body, Field, Header, HeaderValue, In, JSON, Method, Needed, Operation, Parameter,
     Requirement, Schema, Security, Separator, Status, TypeKind,
 };
 use crate::names;
@@ -325,12 +325,7 @@ impl Analyzer {
             );
             self.adapt(Code::PathVariable, at, message);
             let field = Field {
-                schema: Schema::String {
-                    format: None,
-                    min_length: None,
-                    max_length: None,
-                    pattern: None,
-                },
+                schema: Schema::TEXT,
                 ..super::schema::any_field(variable, true)
             };
             parameters.push(Parameter {
@@ -540,7 +535,7 @@ impl Analyzer {
             let essence = key.split(';').next().unwrap_or_default();
             essence.trim().to_ascii_lowercase()
         };
-        let is_plain = |entry: &&Entry| essence(&entry.key) == "application/json";
+        let is_plain = |entry: &&Entry| essence(&entry.key) == JSON;
         let is_json = |entry: &&Entry| {
             let essence = essence(&entry.key);
             let ends = essence.strip_prefix("application/");
@@ -697,7 +692,7 @@ impl Analyzer {
             name,
             description,
             body,
-            media_type: media_type.unwrap_or_else(|| "application/json".to_owned()),
+            media_type: media_type.unwrap_or_else(|| JSON.to_owned()),
             headers,
             codes: codes(&node),
         })

@@ -149,8 +149,7 @@ impl Analyzer {
                 return Schema::Ref(first);
             }
         }
-        let is_taken =
-            |name: &str| self.components.contains_key(name) || self.types.contains_key(name);
+        let is_taken = |name: &str| self.components.contains(name) || self.types.contains_key(name);
         if is_taken(&name) {
             // The position says more than a title that is not the only one.
             let other = numbered(&position, is_taken);
@@ -357,23 +356,19 @@ impl Analyzer {
         self.says_less = true;
         let mut parts = self.list(node, "allOf");
         let rest = node.without(&["allOf", "nullable"]);
+        let is_split = rest.entries().len() < node.entries().len();
         if shaping(&rest).next().is_some() {
-            parts.push(rest);
+            parts.push(Rc::clone(&rest));
         }
-        let mut shaping: Vec<Rc<Node>> = Vec::new();
-        for part in parts {
-            if self.is_shaping(&part) {
-                shaping.push(part);
-            }
-        }
-        // Itself, without `allOf`, may be the only part: then it is looked at keyword by keyword.
-        if let [only] = shaping.as_slice()
-            && !(only.at == node.at && only.entries().len() + 1 > node.entries().len())
+        parts.retain(|part| self.is_shaping(part));
+        // What is left of the node is another schema only if something was taken from it.
+        if let [only] = parts.as_slice()
+            && (is_split || !Rc::ptr_eq(only, &rest))
         {
-            return self.kind(&Rc::clone(only), name);
+            return self.kind(only, name);
         }
         let mut merged = Merged::default();
-        if shaping.iter().all(|part| self.merge(part, &mut merged, 0)) && merged.is_object {
+        if parts.iter().all(|part| self.merge(part, &mut merged, 0)) && merged.is_object {
             return self.merged_object(&merged, node, name);
         }
         self.untyped(Code::AllOf, node.at, "its parts have no common Rust type")
@@ -646,12 +641,11 @@ impl Analyzer {
             Some("object") => self.object(node, name),
             Some(_) => TypeKind::Alias(self.array(node, name)),
             None => {
-                let before = std::mem::take(&mut self.says_less);
-                self.schema_census(node, &[]);
-                if self.says_less {
+                let restricts = |entry: &Entry| is_validating(&entry.key);
+                if node.entries().iter().any(restricts) {
                     return self.untyped(Code::Untyped, node.at, "it has no `type`");
                 }
-                self.says_less = before;
+                self.schema_census(node, &[]);
                 TypeKind::Alias(Schema::Any)
             }
         }
@@ -958,7 +952,7 @@ impl Analyzer {
             TypeKind::Alias(schema) => Schema::Nullable(Box::new(schema)),
             kind => {
                 // A nullable component keeps its name; its content gets another one.
-                let name = if self.components.contains_key(name) {
+                let name = if self.components.contains(name) {
                     format!("{name}Value")
                 } else {
                     name.to_owned()

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json};
 use crate::ir::{
-    Answer, Api, HeaderValue, In, Operation, Parameter, Schema, SchemeKind, Separator, Status,
+    Answer, Api, HeaderValue, In, JSON, Operation, Parameter, Schema, SchemeKind, Separator, Status,
 };
 use crate::report::Note;
 
@@ -98,7 +98,7 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
         if !body.required {
             notes.push(note(operation, "the client always sends the optional body"));
         }
-        if body.media_type != "application/json" {
+        if body.media_type != JSON {
             notes.push(note(
                 operation,
                 format!(
@@ -134,13 +134,6 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
     value
 }
 
-const TEXT: Schema = Schema::String {
-    format: None,
-    min_length: None,
-    max_length: None,
-    pattern: None,
-};
-
 fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Value {
     // Progenitor would generate a type for every limited parameter; the server enforces the limits.
     if let Some(separator) = of.separator {
@@ -161,7 +154,7 @@ fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Va
     }
     let as_text = of.separator.is_some() && of.place != In::Query;
     let plain = match without_limits(&of.field.schema) {
-        _ if as_text => TEXT,
+        _ if as_text => Schema::TEXT,
         // A parameter has no way to be null.
         Schema::Nullable(inner) => *inner,
         plain => plain,

@@ -10,11 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json, structure};
 use super::server::{
-    JSON, Success, access_name, arguments, common_headers, fields_in, free_headers, media_type,
+    Success, access_name, arguments, common_headers, fields_in, free_headers, media_type,
     place_type, plain_struct, result, success, success_type,
 };
 use super::{doc, ident, rust_type};
-use crate::ir::{Answer, Api, HeaderValue, In, Operation, Schema, Separator, Status, TypeKind};
+use crate::ir::{
+    Answer, Api, HeaderValue, In, JSON, Operation, Schema, Separator, Status, TypeKind,
+};
 
 pub(crate) fn emit(api: &Api) -> TokenStream {
     let table = ErrorTable::of(api);

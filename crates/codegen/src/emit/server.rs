@@ -8,8 +8,8 @@ use super::types::{
 };
 use super::{doc, ident, maybe_doc, rust_type};
 use crate::ir::{
-    Additional, Answer, Api, Field, Header, HeaderValue, In, KeyPlace, Operation, Requirement,
-    Scheme, SchemeKind, Security, SharedErrors, Status, Struct,
+    Additional, Answer, Api, Field, Header, HeaderValue, In, JSON, KeyPlace, Operation,
+    Requirement, Scheme, SchemeKind, Security, SharedErrors, Status, Struct,
 };
 use crate::names;
 
@@ -239,9 +239,6 @@ fn answer(api: &Api, operation: &Operation, types: &TokenStream) -> TokenStream 
         }
     }
 }
-
-/// What a body without another media type is.
-pub(super) const JSON: &str = "application/json";
 
 /// The media type of an answer, if it is another one.
 pub(super) fn media_type(answer: &Answer) -> Option<&str> {
