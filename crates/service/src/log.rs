@@ -119,11 +119,11 @@ pub(crate) fn start(
     // Only a second call finds one there.
     drop(LEVEL.set(handle));
 
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = if json {
-        let lines = lines.json().flatten_event(true);
-        lines.with_span_list(false).boxed()
+        let lines = json_subscriber::layer().with_writer(io::stderr);
+        lines.flatten_event(true).with_span_list(false).boxed()
     } else {
+        let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
         lines.with_ansi(colors).boxed()
     };
     let spans = collector.map(traces::layer).transpose();
@@ -413,8 +413,7 @@ mod tests {
     fn lines(log: impl FnOnce(&slog::Logger)) -> Vec<Value> {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&written);
-        let subscriber = tracing_subscriber::fmt()
-            .json()
+        let subscriber = json_subscriber::fmt()
             .flatten_event(true)
             .without_time()
             .with_max_level(Level::TRACE)
