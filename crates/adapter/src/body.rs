@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Settings;
 use super::error::{In, RequestError};
+use super::operation::BodyMode;
 use super::validate::{Violations, escape, whole_body};
 
 /// A body, of which the rest is read and thrown away when it is dropped early.
@@ -63,11 +64,13 @@ pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
     values.any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The bytes of the body, or `None` where there is none. `accepted` is a media type besides `application/json`.
+/// The bytes of the body, or `None` where there is none. An empty one is none if it is to be JSON. `accepted` is its media
+/// type.
 pub(super) async fn read_body(
     headers: &HeaderMap,
     mut body: Unread,
     settings: &Settings,
+    mode: &BodyMode,
     accepted: &str,
 ) -> Result<Option<Vec<u8>>, RequestError> {
     let limit = settings.max_body_bytes;
@@ -79,7 +82,7 @@ pub(super) async fn read_body(
     if media_type.0.is_none() && hyper::body::Body::is_end_stream(&body.body) {
         return Ok(None);
     }
-    if !matches!(media_type, (Some(value), None) if is_json(value, accepted)) {
+    if !matches!(media_type, (Some(value), None) if is_accepted(value, mode, accepted)) {
         return Err(RequestError::UnsupportedMediaType);
     }
     if declared.is_some_and(|length| length > limit as u64) {
@@ -104,18 +107,27 @@ pub(super) async fn read_body(
     let bytes = tokio::time::timeout(settings.body_timeout, collect)
         .await
         .map_err(|_| RequestError::RequestTimeout)??;
-    Ok((!bytes.is_empty()).then_some(bytes))
+    let is_none = bytes.is_empty() && matches!(mode, BodyMode::Json | BodyMode::None);
+    Ok((!is_none).then_some(bytes))
 }
 
-/// `application/json`, or the media type that the operation has; its parameters mean nothing, `charset` included
-/// (RFC 8259 §11): JSON is UTF-8.
-fn is_json(value: &HeaderValue, accepted: &str) -> bool {
+/// Whether a body of this media type is read. Parameters mean nothing, `charset` included: JSON (RFC 8259 §11), forms and
+/// texts are UTF-8. What is read as it is may also come without a type of its own, as `application/octet-stream`.
+fn is_accepted(value: &HeaderValue, mode: &BodyMode, accepted: &str) -> bool {
     let essence = value.to_str().ok().and_then(|text| text.split(';').next());
+    let general = match mode {
+        BodyMode::Json | BodyMode::None => "application/json",
+        BodyMode::Bytes => "application/octet-stream",
+        BodyMode::Form | BodyMode::Text(_) => accepted,
+    };
     essence.is_some_and(|essence| {
-        let types = ["application/json", accepted];
-        types
-            .iter()
-            .any(|of| essence.trim().eq_ignore_ascii_case(of))
+        let essence = essence.trim().to_ascii_lowercase();
+        let mut types = [general, accepted].into_iter();
+        types.any(|of| match of.strip_suffix('*') {
+            Some("*/") => true,
+            Some(start) => essence.starts_with(&start.to_ascii_lowercase()),
+            None => essence == of.to_ascii_lowercase(),
+        })
     })
 }
 

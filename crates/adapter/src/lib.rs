@@ -15,6 +15,8 @@
 //! ```
 
 mod body;
+mod by_schema;
+mod bytes;
 mod error;
 mod operation;
 mod origin;
@@ -27,6 +29,7 @@ mod validate;
 
 use std::time::Duration;
 
+pub use bytes::Bytes;
 pub use error::{In, RequestError, Violation};
 pub use operation::{
     Access, BodyMode, Errors, Handler, Kind, NoParameters, Nothing, Operation, OperationId,

@@ -32,9 +32,10 @@ pub trait Operation: Send + Sync + 'static {
     const TAGS: &'static [&'static str] = &[];
     /// Whether clients should stop calling it.
     const DEPRECATED: bool = false;
-    /// Whether it has a body.
+    /// How its body is read.
     const BODY: BodyMode = BodyMode::None;
-    /// The media type of its body; `application/json` is taken in any case.
+    /// The media type of its body, or a range such as `image/*`. Where the body is JSON, `application/json` is taken in any
+    /// case.
     const MEDIA_TYPE: &'static str = "application/json";
     /// Its error answers, from the exact to the general.
     const ERRORS: &'static [&'static ErrorAnswer] = &[];
@@ -148,6 +149,12 @@ pub enum Kind {
     Boolean,
     /// As a list of such values.
     List(&'static Self, Separator),
+    /// As whatever its schema allows.
+    BySchema,
+    /// As an object of which each property is a parameter of the query: `a=1&b=2`.
+    Exploded,
+    /// As an object of which each property stands in brackets behind the name: `name[a]=1`.
+    Deep,
 }
 
 /// What stands between the items of a list.
@@ -191,22 +198,27 @@ impl Kind {
     pub(super) fn read(&self, text: &str) -> Value {
         let plain = || Value::String(text.to_owned());
         match self {
-            Self::Text | Self::List(..) => plain(),
+            Self::Text | Self::List(..) | Self::BySchema | Self::Exploded | Self::Deep => plain(),
             Self::Boolean => match text {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),
                 _ => plain(),
             },
-            Self::Number => match serde_json::from_str::<Value>(text) {
-                Ok(Value::Number(number)) if !text.contains(char::is_whitespace) => {
-                    match number.as_f64().filter(|_| number.is_f64()) {
-                        Some(value) => whole(value),
-                        None => Value::Number(number),
-                    }
-                }
-                _ => plain(),
-            },
+            Self::Number => read_number(text).unwrap_or_else(plain),
         }
+    }
+}
+
+/// The number that a text is in JSON.
+pub(super) fn read_number(text: &str) -> Option<Value> {
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Number(number)) if !text.contains(char::is_whitespace) => {
+            Some(match number.as_f64().filter(|_| number.is_f64()) {
+                Some(value) => whole(value),
+                None => Value::Number(number),
+            })
+        }
+        _ => None,
     }
 }
 
@@ -218,11 +230,16 @@ pub struct Nothing {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OperationId(pub &'static str);
 
-/// Whether an operation has a body; whether it must be there is in the schema.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// How the body of an operation is read; whether it must be there is in the schema.
 pub enum BodyMode {
     /// The operation has no body.
     None,
-    /// The operation has a JSON body.
+    /// As JSON.
     Json,
+    /// As fields (WHATWG URL §5), which mean what the schema says.
+    Form,
+    /// As a text in UTF-8.
+    Text(Kind),
+    /// As it is.
+    Bytes,
 }

@@ -15,10 +15,13 @@ use tracing::Span;
 
 use super::Settings;
 use super::body::{Unread, parse_json, read_body};
+use super::by_schema::BySchema;
+use super::bytes::Bytes;
 use super::error::{In, RequestError, Violation};
-use super::operation::{BodyMode, Operation, Parameters};
+use super::operation::{BodyMode, Kind, Operation, Parameter, Parameters};
 use super::validate::{
-    MAX_TEXT, Violations, escape, missing_body, pointer_of, shorten_keys, split, violations_of,
+    MAX_TEXT, RequestSchema, Violations, escape, missing_body, pointer_of, shorten_keys, split,
+    violations_of,
 };
 
 type Path<O> = <<O as Operation>::Parameters as Parameters>::Path;
@@ -90,19 +93,27 @@ impl<O: Operation> Input<O> {
     pub(super) async fn read(
         self,
         settings: &Settings,
-        validator: &jsonschema::Validator,
+        schema: &RequestSchema,
     ) -> Result<O::Request, RequestError> {
         let mut violations = Violations::default();
-        let query = self.query(&mut violations);
-        let header = self.header_parameters(&mut violations);
-        let path = self.path_parameters();
+        let RequestSchema { validator, .. } = schema;
+        let by_schema = BySchema::new(&schema.texts);
+        let query = self.query(&by_schema, &mut violations);
+        let header = self.header_parameters(&by_schema, &mut violations);
+        let path = self.path_parameters(&by_schema, &mut violations);
         let mut request = serde_json::json!({ "path": path, "query": query, "header": header });
         let mut is_broken = false;
-        if O::BODY == BodyMode::Json
-            && let Some(bytes) =
-                read_body(&self.head.headers, self.body, settings, O::MEDIA_TYPE).await?
+        if !matches!(O::BODY, BodyMode::None)
+            && let Some(bytes) = read_body(
+                &self.head.headers,
+                self.body,
+                settings,
+                &O::BODY,
+                O::MEDIA_TYPE,
+            )
+            .await?
         {
-            match parse_json(&bytes, &mut violations) {
+            match body_value(&O::BODY, bytes, &by_schema, &mut violations) {
                 Ok(body) => request["body"] = body,
                 Err((message, rule)) => {
                     violations.add(In::Body, "", &message, rule);
@@ -143,63 +154,116 @@ impl<O: Operation> Input<O> {
         Err(violations.into_error())
     }
 
-    fn query(&self, violations: &mut Violations) -> Value {
+    fn query(&self, by_schema: &BySchema<'_>, violations: &mut Violations) -> Value {
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_str(self.head.uri.query().unwrap_or_default())
                 .unwrap_or_default();
-        collect::<O::Parameters>(In::Query, violations, |name| {
-            pairs
-                .iter()
-                .filter(|(key, _)| key == name)
-                .map(|(_, value)| Some(value.clone()))
-                .collect()
-        })
+        let is_other = |name: &str, key: &str| {
+            let mut all = O::Parameters::ALL.iter();
+            all.any(|of| of.place == In::Query && of.name == key && of.name != name)
+        };
+        collect::<O::Parameters>(
+            In::Query,
+            by_schema,
+            violations,
+            |name| {
+                pairs
+                    .iter()
+                    .filter(|(key, _)| key == name)
+                    .map(|(_, value)| Some(value.clone()))
+                    .collect()
+            },
+            |parameter, violations| match parameter.kind {
+                Kind::Exploded => {
+                    let is_other = |key: &str| is_other(parameter.name, key);
+                    by_schema.exploded(parameter.name, &pairs, is_other, violations)
+                }
+                _ => by_schema.deep(parameter.name, &pairs, violations),
+            },
+        )
     }
 
-    fn header_parameters(&self, violations: &mut Violations) -> Value {
-        collect::<O::Parameters>(In::Header, violations, |name| {
+    fn header_parameters(&self, by_schema: &BySchema<'_>, violations: &mut Violations) -> Value {
+        let texts = |name: &str| {
             let values = self.head.headers.get_all(name).iter();
             values
                 .map(|value| value.to_str().ok().map(str::to_owned))
                 .collect()
-        })
+        };
+        collect::<O::Parameters>(In::Header, by_schema, violations, texts, |_, _| None)
     }
 
-    fn path_parameters(&self) -> Value {
-        collect::<O::Parameters>(In::Path, &mut Violations::default(), |name| {
-            vec![
-                self.path
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .map(str::to_owned),
-            ]
-        })
+    fn path_parameters(&self, by_schema: &BySchema<'_>, violations: &mut Violations) -> Value {
+        let texts = |name: &str| {
+            let value = self.path.get(name).and_then(Value::as_str);
+            vec![value.map(str::to_owned)]
+        };
+        collect::<O::Parameters>(In::Path, by_schema, violations, texts, |_, _| None)
     }
 }
 
-/// The parameters of one place as an object; `texts` finds all values of a name, `None` for one that is not text.
+/// The body as JSON. The error is the message and the rule of a violation.
+fn body_value(
+    mode: &BodyMode,
+    bytes: Vec<u8>,
+    by_schema: &BySchema<'_>,
+    violations: &mut Violations,
+) -> Result<Value, (String, &'static str)> {
+    let is_no_text = || ("is not UTF-8".to_owned(), "type");
+    match mode {
+        BodyMode::Json | BodyMode::None => parse_json(&bytes, violations),
+        BodyMode::Form => {
+            let pairs: Vec<(String, String)> =
+                serde_urlencoded::from_bytes(&bytes).map_err(|_| is_no_text())?;
+            Ok(by_schema.form(&pairs, violations))
+        }
+        BodyMode::Text(kind) => {
+            let text = String::from_utf8(bytes).map_err(|_| is_no_text())?;
+            Ok(kind.read(&text))
+        }
+        // It takes all bytes.
+        BodyMode::Bytes => Ok(serde_json::to_value(Bytes(bytes)).unwrap_or_default()),
+    }
+}
+
+/// The parameters of one place as an object. `texts` finds all values of a name, `None` for one that is not text; `spread`
+/// finds the value of a parameter that has several names.
 fn collect<P: Parameters>(
     place: In,
+    by_schema: &BySchema<'_>,
     violations: &mut Violations,
     texts: impl Fn(&str) -> Vec<Option<String>>,
+    spread: impl Fn(&Parameter, &mut Violations) -> Option<Value>,
 ) -> Value {
     let mut object = serde_json::Map::new();
     for parameter in P::ALL.iter().filter(|parameter| parameter.place == place) {
-        let mut violate = |message: &str, rule: &str| {
-            let pointer = format!("/{}", escape(parameter.name));
-            violations.add(place, &pointer, message, rule);
-        };
+        if matches!(parameter.kind, Kind::Exploded | Kind::Deep) {
+            let value = spread(parameter, violations);
+            object.extend(value.map(|value| (parameter.name.to_owned(), value)));
+            continue;
+        }
         let given = texts(parameter.name);
         if given.is_empty() {
             continue;
         }
         let count = given.len();
         let texts: Vec<String> = given.into_iter().flatten().collect();
-        match parameter.kind.read_all(&texts) {
-            _ if texts.len() < count => violate("is not text", "type"),
-            Some(value) => drop(object.insert(parameter.name.to_owned(), value)),
-            None => violate("is given more than once", "unique"),
+        let pointer = format!("/{}", escape(parameter.name));
+        if texts.len() < count {
+            violations.add(place, &pointer, "is not text", "type");
+            continue;
         }
+        let value = match parameter.kind {
+            Kind::BySchema => by_schema.texts(place, parameter.name, texts, violations),
+            _ => {
+                let value = parameter.kind.read_all(&texts);
+                if value.is_none() {
+                    violations.add(place, &pointer, "is given more than once", "unique");
+                }
+                value
+            }
+        };
+        object.extend(value.map(|value| (parameter.name.to_owned(), value)));
     }
     Value::Object(object)
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use dropshot::Body;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use serde_json::Value;
 
+use super::bytes::Bytes;
 use super::error::RequestError;
 
 /// A status that the document declares; what it may declare was checked when this code was generated.
@@ -52,6 +54,29 @@ impl Reply {
     /// [`RequestError::Internal`] if the body cannot be written as JSON.
     pub fn json(mut self, body: &impl serde::Serialize) -> Result<Self, RequestError> {
         self.body = Some(serde_json::to_vec(body).map_err(|_| RequestError::Internal)?);
+        Ok(self)
+    }
+
+    /// Adds a body of text.
+    ///
+    /// # Errors
+    /// [`RequestError::Internal`] if the body is more than a text in JSON.
+    pub fn text(mut self, body: &impl serde::Serialize) -> Result<Self, RequestError> {
+        let text = match serde_json::to_value(body) {
+            Ok(Value::String(text)) => text,
+            Ok(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+            _ => return Err(RequestError::Internal),
+        };
+        self.body = Some(text.into_bytes());
+        Ok(self)
+    }
+
+    /// Adds a body as it is.
+    ///
+    /// # Errors
+    /// None.
+    pub fn bytes(mut self, body: Bytes) -> Result<Self, RequestError> {
+        self.body = Some(body.0);
         Ok(self)
     }
 

@@ -26,13 +26,13 @@ use super::request::{Input, path_parameters, refuse_other_paths, rest_parameters
 use super::response::{Reply, seconds};
 use super::template::{Template, conflicts, segments_of};
 use super::timeout::Budget;
-use super::validate::validator;
+use super::validate::RequestSchema;
 
 /// An implementation with its settings: the context of the Dropshot server.
 pub struct Served<A> {
     api: A,
     settings: Settings,
-    validators: BTreeMap<String, jsonschema::Validator>,
+    schemas: BTreeMap<String, RequestSchema>,
     /// A permit for each request that the implementation may work on.
     running: Semaphore,
 }
@@ -46,13 +46,13 @@ impl<A> Served<A> {
         }
         let schemas: Schemas =
             serde_json::from_str(schemas).expect("the file was generated with this code");
-        let validators = schemas.operations.into_iter();
-        let validators = validators.map(|(id, schema)| (id, validator(&schema)));
+        let schemas = schemas.operations.into_iter();
+        let schemas = schemas.map(|(id, schema)| (id, RequestSchema::new(schema)));
         Self {
             api,
             running: Semaphore::new(settings.max_running.min(Semaphore::MAX_PERMITS)),
             settings,
-            validators: validators.collect(),
+            schemas: schemas.collect(),
         }
     }
 
@@ -74,7 +74,7 @@ where
     let Served {
         api,
         settings,
-        validators,
+        schemas,
         running,
     } = rqctx.context();
     // A server that logs or traces each request makes the span before it calls Dropshot.
@@ -89,7 +89,7 @@ where
             budget.spend(caller).await??
         };
         // Without a permit: a client that sends its body slowly must not keep others out.
-        let request = input.read(settings, &validators[O::ID]).await?;
+        let request = input.read(settings, &schemas[O::ID]).await?;
         let _permit = permit(running)?;
         match budget.spend(O::call(api, caller, request)).await? {
             Ok(success) => O::reply(success),

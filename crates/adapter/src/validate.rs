@@ -255,12 +255,26 @@ fn message_of(kind: &ValidationErrorKind) -> String {
     }
 }
 
-/// The validator of a schema that was compiled once when the code was generated.
-pub(super) fn validator(schema: &Value) -> jsonschema::Validator {
-    jsonschema::options()
-        .with_draft(jsonschema::Draft::Draft202012)
-        .should_validate_formats(true)
-        .should_ignore_unknown_formats(true)
-        .build(schema)
-        .expect("the schema compiled when this code was generated")
+/// The schema of an operation's requests.
+pub(super) struct RequestSchema {
+    pub(super) validator: jsonschema::Validator,
+    /// The schema itself, if texts are read by it.
+    pub(super) texts: Value,
+}
+
+impl RequestSchema {
+    /// `schema` was compiled once when the code was generated.
+    pub(super) fn new(schema: Value) -> Self {
+        let validator = jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .should_validate_formats(true)
+            .should_ignore_unknown_formats(true)
+            .build(&schema)
+            .expect("the schema compiled when this code was generated");
+        let is_read = schema.get("x-by-schema").is_some();
+        Self {
+            validator,
+            texts: if is_read { schema } else { Value::Null },
+        }
+    }
 }

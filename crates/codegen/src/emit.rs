@@ -72,5 +72,6 @@ fn rust_type(schema: &Schema, path: &TokenStream) -> TokenStream {
             let name = ident(name);
             quote! { #path #name }
         }
+        Schema::Bytes => quote! { runtime::Bytes },
     }
 }

@@ -170,6 +170,8 @@ pub(crate) enum Schema {
     },
     Nullable(Box<Schema>),
     Ref(String),
+    /// A body that is not text.
+    Bytes,
 }
 
 impl Schema {
@@ -184,6 +186,22 @@ impl Schema {
 
 /// What a body without another media type is.
 pub(crate) const JSON: &str = "application/json";
+/// What a body is of which nothing more is known.
+pub(crate) const OCTETS: &str = "application/octet-stream";
+/// The fields of a form.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// How a body is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Codec {
+    Json,
+    /// Of a request only. The properties in `deep` have brackets for what they contain.
+    Form {
+        deep: Vec<String>,
+    },
+    Text,
+    Bytes,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum IntegerFormat {
@@ -329,8 +347,22 @@ impl Method {
 pub(crate) struct Parameter {
     pub(crate) place: In,
     pub(crate) field: Field,
-    /// What stands between the items, if it is a list.
-    pub(crate) separator: Option<Separator>,
+    pub(crate) style: Style,
+}
+
+/// How a parameter is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As one text.
+    Plain,
+    /// As a list.
+    List(Separator),
+    /// As one text or several, which mean what the schema allows.
+    BySchema,
+    /// As an object of which each property is a parameter of the query.
+    Exploded,
+    /// As an object of which each property stands in brackets behind the name.
+    Deep,
 }
 
 /// What stands between the items of a list.
@@ -366,8 +398,9 @@ impl In {
 pub(crate) struct Body {
     pub(crate) description: Option<String>,
     pub(crate) schema: Schema,
-    /// `application/json`, or one that ends in `+json`.
+    /// Of bytes it may be a range, such as `image/*`.
     pub(crate) media_type: String,
+    pub(crate) codec: Codec,
     pub(crate) required: bool,
 }
 
@@ -378,8 +411,9 @@ pub(crate) struct Answer {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) body: Option<Schema>,
-    /// Of the body: `application/json`, or one that ends in `+json`.
+    /// Of the body.
     pub(crate) media_type: String,
+    pub(crate) codec: Codec,
     pub(crate) headers: Vec<Header>,
     /// What `x-error-codes` lists.
     pub(crate) codes: Vec<String>,

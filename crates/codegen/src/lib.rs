@@ -60,9 +60,11 @@ pub enum Unsupported {
 
 /// The runtime of generated servers, by the path in a copy of it. It names its modules by `super`, so that a copy is a
 /// module of a generated crate.
-const RUNTIME: [(&str, &str); 11] = [
+const RUNTIME: [(&str, &str); 13] = [
     ("mod", include_str!("../../adapter/src/lib.rs")),
     ("body", include_str!("../../adapter/src/body.rs")),
+    ("by_schema", include_str!("../../adapter/src/by_schema.rs")),
+    ("bytes", include_str!("../../adapter/src/bytes.rs")),
     ("error", include_str!("../../adapter/src/error.rs")),
     ("operation", include_str!("../../adapter/src/operation.rs")),
     ("origin", include_str!("../../adapter/src/origin.rs")),

@@ -65,6 +65,7 @@ fn cases_compile_and_the_vendor_case_runs() {
         ("access", include_str!("access.yaml")),
         ("routes", include_str!("routes.yaml")),
         ("shapes", include_str!("shapes.yaml")),
+        ("contents", include_str!("contents.yaml")),
     ] {
         let generated = generate(text, &options());
         documents.push((name.to_owned(), generated.expect("it is carried").files));
@@ -94,6 +95,7 @@ fn cases_compile_and_the_vendor_case_runs() {
         ("access.rs", include_str!("probe/access.rs")),
         ("routes.rs", include_str!("probe/routes.rs")),
         ("shapes.rs", include_str!("probe/shapes.rs")),
+        ("contents.rs", include_str!("probe/contents.rs")),
     ] {
         write(&workspace.join("probe/src").join(name), text);
     }

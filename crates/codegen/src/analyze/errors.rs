@@ -1,16 +1,17 @@
 //! Finds the properties that all error answers of a document share.
 
 use crate::ir::{
-    Answer, Api, ErrorCode, Header, HeaderValue, Operation, Schema, SharedErrors, Status, TypeKind,
+    Answer, Api, Codec, ErrorCode, Header, HeaderValue, Operation, Schema, SharedErrors, Status,
+    TypeKind,
 };
 use crate::names;
 
 /// The type that all JSON answers from 400 upwards share.
 pub(super) fn error_type(api: &Api) -> Option<String> {
     let mut names = error_answers(api)
-        .filter_map(|answer| answer.body.as_ref())
-        .map(|body| match body {
-            Schema::Ref(name) => Some(name),
+        .filter_map(|answer| Some((answer.body.as_ref()?, &answer.codec)))
+        .map(|(body, codec)| match body {
+            Schema::Ref(name) if *codec == Codec::Json => Some(name),
             _ => None,
         });
     let first = names.next()??;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::{Analyzer, Declared};
 use crate::diagnostic::{Code, Location, Owner};
 use crate::ir::{
-    Answer, Body, Field, Header, HeaderValue, In, JSON, Method, Needed, Operation, Parameter,
-    Requirement, Schema, Security, Separator, Status, TypeKind,
+    Answer, Body, Codec, Field, Header, HeaderValue, In, JSON, Method, Needed, OCTETS, Operation,
+    Parameter, Requirement, Schema, Security, Separator, Status, Style, TypeKind,
 };
 use crate::names;
 use crate::report::Note;
@@ -219,15 +219,22 @@ impl Analyzer {
         let type_name = names::type_name(&name);
         let parameters = self.parameters(node, shared, path, entry.key_at, &type_name);
         let body = self.body(node, &type_name);
-        if body.is_some() && matches!(method, Method::Get | Method::Head) {
-            let at = node.get("requestBody").map_or(entry.key_at, |node| node.at);
-            self.refuse(
-                Code::BodyMethod,
-                at,
-                format!("a request body on {}", method.verb()),
-            )
-            .hint("RFC 9110 §9.3.1 gives it no meaning");
-        }
+        let has_none = matches!(method, Method::Get | Method::Head);
+        let body = match body {
+            Some(body) if has_none => {
+                let at = node.get("requestBody").map_or(entry.key_at, |node| node.at);
+                let verb = method.verb();
+                if body.required {
+                    self.refuse(Code::BodyMethod, at, format!("a request body on {verb}"))
+                        .hint("RFC 9110 §9.3.1 gives it no meaning");
+                } else {
+                    let message = format!("the optional request body on {verb} is left out");
+                    self.adapt(Code::BodyMethod, at, message);
+                }
+                None
+            }
+            body => body,
+        };
         Some(Operation {
             name,
             method,
@@ -331,7 +338,7 @@ impl Analyzer {
             parameters.push(Parameter {
                 place: In::Path,
                 field,
-                separator: None,
+                style: Style::Plain,
             });
         }
         for name in declared
@@ -402,7 +409,6 @@ impl Analyzer {
                 format!("`{wire}` is not the name of a header"),
             );
         }
-        let style = self.style(node, place);
         let schema = self.required(node, "schema", "a parameter")?;
         let required = self.flag(node, "required");
         if place == In::Path && !required {
@@ -417,28 +423,16 @@ impl Analyzer {
         if let Some(description) = self.prose(node, "description") {
             field.description = Some(description);
         }
-        let separator = match self.items(&field.schema) {
-            Some(items) if self.is_scalar(&items) => style,
-            _ if self.is_scalar(&field.schema) => None,
-            _ => {
-                let message = format!(
-                    "the parameter `{wire}` is no string, number, boolean or enum, and no list of those"
-                );
-                self.refuse(Code::ParameterType, schema.at, message).hint(
-                    "objects and alternatives in parameters are not generated; send them in a body",
-                );
-                return None;
-            }
-        };
+        let style = self.style(node, place, &field)?;
         Some(Parameter {
             place,
             field,
-            separator,
+            style,
         })
     }
 
-    /// What separates the items of a list in this place (OpenAPI 3.1, "Style Values").
-    fn style(&mut self, node: &Node, place: In) -> Option<Separator> {
+    /// How a parameter is written (OpenAPI 3.1, "Style Values"); one that is not carried is refused.
+    fn style(&mut self, node: &Node, place: In, field: &Field) -> Option<Style> {
         let default = if place == In::Query { "form" } else { "simple" };
         let style = node.get("style");
         let name = style.and_then(|style| style.as_str()).unwrap_or(default);
@@ -446,63 +440,96 @@ impl Analyzer {
             Some(_) => self.flag(node, "explode"),
             None => name == "form",
         };
-        match (place, name, explode) {
-            (In::Query, _, true) if ["form", "spaceDelimited", "pipeDelimited"].contains(&name) => {
-                Some(Separator::Repeated)
-            }
-            (In::Query, "form", false) => Some(Separator::Comma),
-            (In::Query, "spaceDelimited", false) => Some(Separator::Space),
-            (In::Query, "pipeDelimited", false) => Some(Separator::Pipe),
-            (In::Path | In::Header, "simple", _) => Some(Separator::Comma),
+        let mut nature = Nature::default();
+        self.look(&field.schema, &mut nature, &mut Vec::new());
+        let separator = match (place, name, explode) {
+            (In::Query, "form" | "spaceDelimited" | "pipeDelimited", true) => Separator::Repeated,
+            (In::Query, "form", false) | (In::Path | In::Header, "simple", _) => Separator::Comma,
+            (In::Query, "spaceDelimited", false) => Separator::Space,
+            (In::Query, "pipeDelimited", false) => Separator::Pipe,
+            (In::Query, "deepObject", _) => return Some(Style::Deep),
             _ => {
                 let at = style.map_or(node.at, |style| style.at);
                 let message = format!("the parameter `style` `{name}` in {}", place.key());
                 self.refuse(Code::ParameterStyle, at, message);
+                return None;
+            }
+        };
+        match nature {
+            Nature {
+                is_scalar: true,
+                is_list: false,
+                is_object: false,
+                is_mixed: false,
+            } => Some(Style::Plain),
+            Nature {
+                is_scalar: false,
+                is_list: true,
+                is_object: false,
+                is_mixed: false,
+            } => Some(Style::List(separator)),
+            Nature {
+                is_object: true, ..
+            } if separator == Separator::Repeated => Some(Style::Exploded),
+            Nature {
+                is_scalar, is_list, ..
+            } if is_scalar || (is_list && separator == Separator::Repeated) => {
+                Some(Style::BySchema)
+            }
+            _ => {
+                let wire = &field.wire;
+                let message = format!("the parameter `{wire}` holds objects or lists in one text");
+                self.refuse(Code::ParameterType, node.at, message)
+                    .hint("nothing says how such a text is read; send it in a body");
                 None
             }
         }
     }
 
-    /// The items of a list.
-    fn items(&self, schema: &Schema) -> Option<Schema> {
-        let mut schema = schema;
-        // More steps than types means a circle, which is refused where it is declared.
-        for _ in 0..=self.types.len() {
-            schema = match schema {
-                Schema::Array { items, .. } => return Some((**items).clone()),
-                Schema::Nullable(inner) => inner,
-                Schema::Ref(name) => match self.types.get(name).map(|def| &def.kind) {
-                    Some(TypeKind::Alias(inner)) => inner,
-                    _ => return None,
-                },
-                _ => return None,
-            };
-        }
-        None
-    }
-
-    fn is_scalar(&self, schema: &Schema) -> bool {
-        let mut schema = schema;
-        // More steps than types means a circle, which is refused where it is declared.
-        for _ in 0..=self.types.len() {
-            schema = match schema {
-                Schema::String { .. }
-                | Schema::Integer { .. }
-                | Schema::Number { .. }
-                | Schema::Boolean => return true,
-                // A parameter has no way to be null; FastAPI writes optional ones so.
-                Schema::Nullable(inner) => inner,
-                Schema::Ref(name) => match self.types.get(name).map(|def| &def.kind) {
-                    Some(TypeKind::Enum(_)) => return true,
-                    Some(TypeKind::Alias(inner)) => inner,
-                    _ => return false,
-                },
-                Schema::Any | Schema::Null | Schema::Array { .. } | Schema::Map { .. } => {
-                    return false;
+    /// Finds out which values a parameter may have.
+    fn look(&self, schema: &Schema, nature: &mut Nature, seen: &mut Vec<String>) {
+        match schema {
+            Schema::String { .. }
+            | Schema::Integer { .. }
+            | Schema::Number { .. }
+            | Schema::Boolean => nature.is_scalar = true,
+            // A parameter has no way to be null; FastAPI writes optional ones so.
+            Schema::Nullable(inner) => self.look(inner, nature, seen),
+            Schema::Null => {}
+            Schema::Array { items, .. } => {
+                nature.is_list = true;
+                let mut of_items = Nature::default();
+                self.look(items, &mut of_items, seen);
+                nature.is_mixed |= of_items.is_mixed || !of_items.is_scalar;
+                nature.is_mixed |= of_items.is_list || of_items.is_object;
+            }
+            Schema::Map { .. } => nature.is_object = true,
+            // What is valid may be anything.
+            Schema::Any | Schema::Bytes => {
+                *nature = Nature {
+                    is_scalar: true,
+                    is_list: true,
+                    is_object: true,
+                    is_mixed: true,
                 }
-            };
+            }
+            Schema::Ref(name) => {
+                let def = self.types.get(name).filter(|_| !seen.contains(name));
+                seen.push(name.clone());
+                match def.map(|def| &def.kind) {
+                    Some(TypeKind::Enum(_)) => nature.is_scalar = true,
+                    Some(TypeKind::Alias(inner)) => self.look(inner, nature, seen),
+                    Some(TypeKind::Union(variants)) => {
+                        nature.is_mixed = true;
+                        for variant in variants {
+                            self.look(&variant.schema, nature, seen);
+                        }
+                    }
+                    Some(TypeKind::Struct(_)) => nature.is_object = true,
+                    None => {}
+                }
+            }
         }
-        false
     }
 
     fn body(&mut self, node: &Node, type_name: &str) -> Option<Body> {
@@ -515,57 +542,161 @@ impl Analyzer {
             &[],
         );
         let content = self.required(&body, "content", "a request body")?;
-        let (media, media_type) = self.json_media(&content, "a request body")?;
-        let schema = match media.get("schema").cloned() {
-            Some(schema) => self.schema(&schema, &format!("{type_name}Body")),
+        let content = self.content(&content, true)?;
+        let schema = match &content.schema {
+            _ if content.codec == Codec::Bytes => Schema::Bytes,
+            Some(schema) => self.schema(schema, &format!("{type_name}Body")),
+            None if content.codec == Codec::Text => Schema::TEXT,
             None => Schema::Any,
         };
         Some(Body {
             description: self.prose(&body, "description"),
             schema,
-            media_type,
+            media_type: content.media_type,
+            codec: content.codec,
             required: self.flag(&body, "required"),
         })
     }
 
-    /// The JSON of a `content`, and its media type: `application/json` before others that end in `+json` (RFC 6839 §3.1).
-    /// The other media types are left out.
-    fn json_media(&mut self, content: &Node, what: &str) -> Option<(Rc<Node>, String)> {
-        let essence = |key: &str| {
-            let essence = key.split(';').next().unwrap_or_default();
-            essence.trim().to_ascii_lowercase()
+    /// The content that is generated, of those that a body has: JSON before others. Those are left out.
+    fn content(&mut self, content: &Node, is_request: bool) -> Option<Content> {
+        let what = if is_request {
+            "a request body"
+        } else {
+            "an answer"
         };
-        let is_plain = |entry: &&Entry| essence(&entry.key) == JSON;
-        let is_json = |entry: &&Entry| {
-            let essence = essence(&entry.key);
-            let ends = essence.strip_prefix("application/");
-            ends.is_some_and(|of| of == "json" || of.ends_with("+json"))
-        };
-        let entries = content.entries().iter();
-        let json = entries.clone().find(is_plain);
-        let json = json.or_else(|| entries.clone().find(is_json));
-        let Some(json) = json else {
-            for Entry { key, key_at, .. } in entries {
-                self.refuse(
-                    Code::MediaType,
-                    *key_at,
-                    format!("the media type `{key}` of {what}"),
-                )
-                .hint("`application/json` and types that end in `+json` are generated; serve others by hand");
+        if !self.is_object(content, &format!("`content` of {what}")) {
+            return None;
+        }
+        let mut best: Option<(u8, &Entry, Content)> = None;
+        for entry in content.entries() {
+            let Some((rank, found)) = self.codec(entry, is_request) else {
+                continue;
+            };
+            if best.as_ref().is_none_or(|(least, ..)| rank < *least) {
+                best = Some((rank, entry, found));
+            }
+        }
+        let Some((
+            _,
+            Entry {
+                key: chosen, node, ..
+            },
+            found,
+        )) = best
+        else {
+            for Entry { key, key_at, .. } in content.entries() {
+                let message = format!("the media type `{key}` of {what}");
+                self.refuse(Code::MediaType, *key_at, message)
+                    .hint("JSON, forms, texts and bytes are generated; serve others by hand");
             }
             return None;
         };
-        for Entry { key, key_at, .. } in entries.filter(|entry| entry.key != json.key) {
+        for Entry { key, key_at, .. } in content.entries().iter().filter(|of| of.key != *chosen) {
             let message = format!("the media type `{key}` of {what} is left out");
             self.adapt(Code::MediaType, *key_at, message);
         }
-        self.census(
-            &json.node,
-            "a media type",
-            &["schema"],
-            &["example", "examples", "encoding"],
-        );
-        Some((Rc::clone(&json.node), essence(&json.key)))
+        let annotations = ["example", "examples", "encoding"];
+        self.census(node, "a media type", &["schema"], &annotations);
+        Some(found)
+    }
+
+    /// How a content is written, and how much it is preferred; nothing for one that is not carried.
+    fn codec(&mut self, entry: &Entry, is_request: bool) -> Option<(u8, Content)> {
+        let essence = entry.key.split(';').next().unwrap_or_default();
+        let essence = essence.trim().to_ascii_lowercase();
+        let schema = entry.node.get("schema").cloned();
+        let types = self.json_types(schema.as_ref());
+        let is = |names: &[&str]| types.iter().all(|name| names.contains(&name.as_str()));
+        let (main, sub) = essence.split_once('/').unwrap_or((&essence, ""));
+        let (rank, codec) = match (main, sub) {
+            ("application", "json") => (0, Codec::Json),
+            ("application", _) if sub.ends_with("+json") => (1, Codec::Json),
+            // Of any type: JSON, unless it is a text.
+            ("*", "*") | ("application", "*") if !types.is_empty() && !is(&["string"]) => {
+                (2, Codec::Json)
+            }
+            ("application", "x-www-form-urlencoded") if is_request && is(&["object"]) => {
+                let deep = self.deep(&entry.node)?;
+                (3, Codec::Form { deep })
+            }
+            ("application", "x-www-form-urlencoded")
+            | ("multipart", _)
+            | ("text", "event-stream" | "xml")
+            | ("application", "xml" | "jsonl" | "ndjson" | "x-ndjson" | "json-seq" | "stream") => {
+                return None;
+            }
+            _ if sub.ends_with("+xml") && !is(&["string"]) => return None,
+            ("text", _) if self.is_binary(schema.as_ref()) => (5, Codec::Bytes),
+            ("text", _) if is(&["string", "integer", "number", "boolean"]) => (4, Codec::Text),
+            _ if !sub.is_empty() && is(&["string"]) => (5, Codec::Bytes),
+            _ => return None,
+        };
+        let media_type = match codec {
+            Codec::Json if essence.contains('*') => JSON.to_owned(),
+            // An answer has a type.
+            Codec::Bytes if essence.contains('*') && !is_request => OCTETS.to_owned(),
+            _ => essence,
+        };
+        let content = Content {
+            schema,
+            media_type,
+            codec,
+        };
+        Some((rank, content))
+    }
+
+    /// The properties of a form that are written with brackets.
+    fn deep(&mut self, media: &Node) -> Option<Vec<String>> {
+        let encoding = media.get("encoding");
+        let mut deep = Vec::new();
+        for Entry { key, node, .. } in encoding.map_or(&[][..], |node| node.entries()) {
+            let style = node.get("style");
+            let explode = match node.get("explode") {
+                Some(_) => self.flag(node, "explode"),
+                None => true,
+            };
+            match style.and_then(|style| style.as_str()) {
+                Some("deepObject") => deep.push(key.clone()),
+                None | Some("form") if explode => {}
+                _ => {
+                    self.refuse(
+                        Code::ParameterStyle,
+                        node.at,
+                        format!("the encoding of the property `{key}` of a form"),
+                    )
+                    .hint("`deepObject`, and `form` with `explode`, are generated");
+                    return None;
+                }
+            }
+        }
+        Some(deep)
+    }
+
+    /// The JSON types that a schema names; none if it says nothing of them.
+    fn json_types(&mut self, schema: Option<&Rc<Node>>) -> Vec<String> {
+        let target = schema.and_then(|schema| self.deref(schema, "schemas"));
+        let Some(target) = target else {
+            return Vec::new();
+        };
+        let mut types = self.types_of(&target);
+        let says_object = [
+            "properties",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "additionalProperties",
+        ];
+        if types.is_empty() && says_object.iter().any(|key| target.get(key).is_some()) {
+            types.push("object".to_owned());
+        }
+        types
+    }
+
+    fn is_binary(&mut self, schema: Option<&Rc<Node>>) -> bool {
+        let target = schema.and_then(|schema| self.deref(schema, "schemas"));
+        let format = target.and_then(|target| target.get("format").cloned());
+        format.is_some_and(|format| format.as_str() == Some("binary"))
     }
 
     fn answers(
@@ -602,23 +733,20 @@ impl Analyzer {
             }
         }
         answers.sort_by_key(|answer| answer.status);
-        let mut success: Vec<&Answer> = answers
-            .iter()
-            .filter(|answer| is_success(answer.status))
-            .collect();
-        if success.is_empty() {
-            success.extend(
-                answers
-                    .iter()
-                    .filter(|answer| answer.status == Status::Default),
-            );
-        }
-        if success.is_empty() {
+        if answers.is_empty() {
             self.refuse(
                 Code::NoSuccess,
                 at,
-                format!("operation `{id}` declares no success answer"),
+                format!("operation `{id}` declares no answer"),
             );
+        } else if !answers
+            .iter()
+            .any(|answer| is_success(answer.status) || answer.status == Status::Default)
+        {
+            let message = format!(
+                "operation `{id}` declares no success answer; to the client all are errors"
+            );
+            self.adapt(Code::NoSuccess, at, message);
         }
         answers
     }
@@ -646,12 +774,15 @@ impl Analyzer {
             .filter(|_| method != Method::Head)
             .cloned();
         // A media type that was refused leaves an answer without a body behind.
-        let media = content.and_then(|content| self.json_media(&content, "an answer"));
-        let (media, media_type) = media.unzip();
-        let body = media.map(|media| match media.get("schema").cloned() {
-            Some(schema) => self.schema(&schema, &format!("{type_name}{name}Body")),
+        let content = content.and_then(|content| self.content(&content, false));
+        let body = content.as_ref().map(|content| match &content.schema {
+            _ if content.codec == Codec::Bytes => Schema::Bytes,
+            Some(schema) => self.schema(schema, &format!("{type_name}{name}Body")),
+            None if content.codec == Codec::Text => Schema::TEXT,
             None => Schema::Any,
         });
+        let content = content.map(|content| (content.media_type, content.codec));
+        let (media_type, codec) = content.unwrap_or((JSON.to_owned(), Codec::Json));
         if body.is_some() && matches!(status, Status::Exact(204 | 205 | 304)) {
             self.refuse(
                 Code::BodilessStatus,
@@ -692,7 +823,8 @@ impl Analyzer {
             name,
             description,
             body,
-            media_type: media_type.unwrap_or_else(|| JSON.to_owned()),
+            media_type,
+            codec,
             headers,
             codes: codes(&node),
         })
@@ -800,6 +932,23 @@ impl Analyzer {
         security.alternatives.sort_by_key(order);
         security
     }
+}
+
+/// Which JSON types the value of a parameter may have.
+#[derive(Default)]
+struct Nature {
+    is_scalar: bool,
+    is_list: bool,
+    is_object: bool,
+    /// Whether several types of scalars or other values may stand in one place.
+    is_mixed: bool,
+}
+
+/// A content of a body.
+struct Content {
+    schema: Option<Rc<Node>>,
+    media_type: String,
+    codec: Codec,
 }
 
 /// A part of a path segment.

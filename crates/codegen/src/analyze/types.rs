@@ -237,7 +237,7 @@ fn are_distinct(types: &Types, one: &Schema, other: &Schema) -> bool {
 fn shape(types: &Types, schema: &Schema, within: &[&str]) -> Shape {
     let json = |kind| Shape::Json(BTreeSet::from([kind]));
     match schema {
-        Schema::Any => Shape::Unknown,
+        Schema::Any | Schema::Bytes => Shape::Unknown,
         Schema::Null => json("null"),
         Schema::Boolean => json("boolean"),
         Schema::Integer { .. } | Schema::Number { .. } => json("number"),

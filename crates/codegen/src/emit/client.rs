@@ -1,6 +1,7 @@
 //! The client and the mocks of its server: Progenitor's code over our types, with what it does wrong put right.
 
 mod mend;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -12,7 +13,7 @@ use progenitor_impl::{
 use quote::quote;
 use serde_json::Value;
 
-use crate::ir::{Api, In, Status, TypeKind};
+use crate::ir::{Api, Codec, In, Operation, Status, Style, TypeKind};
 use crate::names;
 
 /// Generates from the lowered document. Every component is replaced by the type of the api crate, so that Progenitor
@@ -38,7 +39,7 @@ pub(crate) fn emit(
     let tokens = told(|| Generator::new(&settings).generate_tokens(&document))?;
     match own_type(&tokens) {
         Some(name) => Err(format!("Progenitor generated its own type `{name}`")),
-        None => Ok(mend::client(api, tokens)),
+        None => Ok(wire::requests(api, mend::client(api, tokens))),
     }
 }
 
@@ -71,8 +72,13 @@ pub(crate) fn mock(api: &Api, lowered: &Value, api_crate: &str) -> Result<TokenS
         ));
     }
     let mut lists = api.operations.iter().flat_map(|of| &of.parameters);
-    if let Some(list) = lists.find(|of| of.separator.is_some() && of.place == In::Query) {
-        return Err(format!("the parameter `{}` is a list", list.field.wire));
+    if let Some(list) = lists.find(|of| of.style != Style::Plain && of.place == In::Query) {
+        let wire = &list.field.wire;
+        return Err(format!("the parameter `{wire}` is a list or an object"));
+    }
+    let is_json = |of: &&Operation| of.body.iter().all(|body| body.codec == Codec::Json);
+    if let Some(operation) = api.operations.iter().find(|of| !is_json(of)) {
+        return Err(format!("the body of `{}` is not JSON", operation.id));
     }
     let document = document(api, lowered)?;
     let settings = settings(api, api_crate);

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json};
 use crate::ir::{
-    Answer, Api, HeaderValue, In, JSON, Operation, Parameter, Schema, SchemeKind, Separator, Status,
+    Answer, Api, Codec, FORM, HeaderValue, In, JSON, OCTETS, Operation, Parameter, Schema,
+    SchemeKind, Separator, Status, Style,
 };
 use crate::report::Note;
 
@@ -98,15 +99,6 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
         if !body.required {
             notes.push(note(operation, "the client always sends the optional body"));
         }
-        if body.media_type != JSON {
-            notes.push(note(
-                operation,
-                format!(
-                    "the client sends `application/json` for `{}`",
-                    body.media_type
-                ),
-            ));
-        }
         let plain = without_limits(&body.schema);
         if plain != body.schema {
             notes.push(note(
@@ -114,8 +106,15 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
                 "the client does not check the limits of the body",
             ));
         }
+        // The media types that Progenitor knows; the client then sends the one of the document.
+        let (media_type, schema) = match body.codec {
+            Codec::Json => (JSON, plain),
+            Codec::Form { .. } => (FORM, plain),
+            Codec::Text => ("text/plain", Schema::TEXT),
+            Codec::Bytes => (OCTETS, Schema::Bytes),
+        };
         let content = json!({
-            "content": { "application/json": { "schema": json(&plain, Dialect::OpenApi30) } },
+            "content": { media_type: { "schema": json(&schema, Dialect::OpenApi30) } },
             "required": body.required,
         });
         value["requestBody"] = described(content, body.description.as_ref());
@@ -136,7 +135,11 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
 
 fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Value {
     // Progenitor would generate a type for every limited parameter; the server enforces the limits.
-    if let Some(separator) = of.separator {
+    let separator = match of.style {
+        Style::List(separator) => Some(separator),
+        Style::Plain | Style::BySchema | Style::Exploded | Style::Deep => None,
+    };
+    if let Some(separator) = separator {
         let wire = &of.field.wire;
         match (of.place, separator) {
             (In::Query, Separator::Repeated) => {}
@@ -152,7 +155,7 @@ fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Va
             }
         }
     }
-    let as_text = of.separator.is_some() && of.place != In::Query;
+    let as_text = separator.is_some() && of.place != In::Query;
     let plain = match without_limits(&of.field.schema) {
         _ if as_text => Schema::TEXT,
         // A parameter has no way to be null.
@@ -220,7 +223,9 @@ fn without_limits(schema: &Schema) -> Schema {
             max_properties: None,
         },
         Schema::Nullable(inner) => Schema::Nullable(Box::new(without_limits(inner))),
-        Schema::Any | Schema::Null | Schema::Boolean | Schema::Ref(_) => schema.clone(),
+        Schema::Any | Schema::Null | Schema::Boolean | Schema::Ref(_) | Schema::Bytes => {
+            schema.clone()
+        }
     }
 }
 
@@ -238,21 +243,26 @@ fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
         .iter()
         .any(|of| of.status == Status::Default);
     let covered = |status: u16| has_class(status / 100) || has_default;
-    let mut errors = operation.answers.iter().filter(|of| of.status.is_error());
-    let first = errors.next().map(|of| &of.body);
-    let one_error = errors.all(|of| Some(&of.body) == first);
-    if !one_error {
+    let errors = operation.answers.iter().filter(|of| of.status.is_error());
+    let errors: Vec<&Answer> = errors.collect();
+    let one_error = errors.windows(2).all(|pair| pair[0].body == pair[1].body);
+    let raw_errors = errors.iter().any(|of| is_raw(of));
+    if raw_errors && !(one_error && errors.iter().all(|of| is_raw(of))) {
+        notes.push(note(
+            operation,
+            "its errors have several types; the client has them as streams of bytes",
+        ));
+    } else if !one_error {
         notes.push(note(
             operation,
             "its errors have several types; the client has them as JSON values",
         ));
     }
-    let successes = operation.answers.iter().filter(|of| !of.status.is_error());
-    let mut successes = successes
-        .filter(|of| is_success(of.status))
-        .map(|of| &of.body);
-    let first = successes.next();
-    let one_success = successes.all(|body| Some(body) == first);
+    let successes = operation.answers.iter();
+    let successes: Vec<&Answer> = successes.filter(|of| is_success(of.status)).collect();
+    let one_success = successes
+        .windows(2)
+        .all(|pair| pair[0].body == pair[1].body && is_raw(pair[0]) == is_raw(pair[1]));
     if !one_success {
         notes.push(note(
             operation,
@@ -261,10 +271,7 @@ fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
     }
     let success = |answer: &Answer| match one_success {
         true => response(answer),
-        // To Progenitor that is a stream.
-        false => {
-            json!({ "description": answer.description, "content": { "*/*": { "schema": {} } } })
-        }
+        false => stream(answer),
     };
     for answer in &operation.answers {
         let any = Answer {
@@ -272,11 +279,20 @@ fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
             headers: Vec::new(),
             codes: Vec::new(),
             description: answer.description.clone(),
-            media_type: answer.media_type.clone(),
+            media_type: JSON.to_owned(),
+            codec: if raw_errors {
+                Codec::Bytes
+            } else {
+                Codec::Json
+            },
             name: answer.name.clone(),
             status: answer.status,
         };
-        let shown = if one_error { answer } else { &any };
+        let shown = if one_error && !raw_errors {
+            answer
+        } else {
+            &any
+        };
         match answer.status {
             // Progenitor would try the class first and never reach the status; both have one type here.
             Status::Exact(status) if answer.status.is_error() && covered(status) => {}
@@ -325,7 +341,20 @@ fn key(status: Status) -> String {
     }
 }
 
+/// An answer whose body is not JSON.
+fn is_raw(answer: &Answer) -> bool {
+    answer.body.is_some() && answer.codec != Codec::Json
+}
+
+/// An answer that is a stream to Progenitor.
+fn stream(answer: &Answer) -> Value {
+    json!({ "description": answer.description, "content": { "*/*": { "schema": {} } } })
+}
+
 fn response(answer: &Answer) -> Value {
+    if is_raw(answer) {
+        return stream(answer);
+    }
     let mut value = json!({ "description": answer.description });
     if let Some(body) = &answer.body {
         value["content"] = json!({ "application/json": { "schema": json(&without_limits(body), Dialect::OpenApi30) } });

@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json, structure};
 use super::server::{
-    Success, access_name, arguments, common_headers, fields_in, free_headers, media_type,
+    Success, access_name, arguments, body_of, common_headers, fields_in, free_headers, media_type,
     place_type, plain_struct, result, success, success_type,
 };
 use super::{doc, ident, rust_type};
 use crate::ir::{
-    Answer, Api, HeaderValue, In, JSON, Operation, Schema, Separator, Status, TypeKind,
+    Answer, Api, Codec, HeaderValue, In, JSON, Operation, Schema, Separator, Status, Style,
+    TypeKind,
 };
 
 pub(crate) fn emit(api: &Api) -> TokenStream {
@@ -75,6 +76,14 @@ fn request_schema(api: &Api, operation: &Operation) -> Value {
         }
     }
     let mut schema = json!({ "type": "object", "properties": properties, "required": required });
+    let mut styles = operation.parameters.iter().map(|of| of.style);
+    let is_form = |body: &crate::ir::Body| matches!(body.codec, Codec::Form { .. });
+    if operation.body.as_ref().is_some_and(is_form)
+        || styles.any(|of| matches!(of, Style::BySchema | Style::Exploded | Style::Deep))
+    {
+        // For the runtime, which reads texts by the schema then.
+        schema["x-by-schema"] = true.into();
+    }
     let mut defs: BTreeMap<String, Value> = BTreeMap::new();
     let mut open = references(&schema);
     while let Some(name) = open.pop() {
@@ -219,8 +228,17 @@ fn operation(api: &Api, table: &ErrorTable, operation: &Operation) -> TokenStrea
             let media_type = &body.media_type;
             quote! { const MEDIA_TYPE: &'static str = #media_type; }
         });
+        let mode = match &body.codec {
+            Codec::Json => quote! { Json },
+            Codec::Form { .. } => quote! { Form },
+            Codec::Text => {
+                let kind = ident(kind(api, &body.schema));
+                quote! { Text(runtime::Kind::#kind) }
+            }
+            Codec::Bytes => quote! { Bytes },
+        };
         quote! {
-            const BODY: runtime::BodyMode = runtime::BodyMode::Json;
+            const BODY: runtime::BodyMode = runtime::BodyMode::#mode;
             #media_type
         }
     });
@@ -274,7 +292,10 @@ fn reply(api: &Api, operation: &Operation) -> TokenStream {
     let reply = quote! { runtime::Reply::new(runtime::status(#status)) #(#headers)* };
     let media_type = media_type(answer).map(|of| quote! { .header("content-type", #of)? });
     match answer.body {
-        Some(_) => quote! { #reply #media_type.json(&success) },
+        Some(_) => {
+            let body = body_of(answer, &quote! { success });
+            quote! { #reply #media_type #body }
+        }
         None => quote! { let () = success; Ok(#reply) },
     }
 }
@@ -329,9 +350,12 @@ fn parameters(api: &Api, operation: &Operation) -> TokenStream {
         let place = member_of(parameter.place);
         let wire = &parameter.field.wire;
         let kind = ident(kind(api, &parameter.field.schema));
-        let kind = match parameter.separator {
-            None => quote! { runtime::Kind::#kind },
-            Some(separator) => {
+        let kind = match parameter.style {
+            Style::Plain => quote! { runtime::Kind::#kind },
+            Style::BySchema => quote! { runtime::Kind::BySchema },
+            Style::Exploded => quote! { runtime::Kind::Exploded },
+            Style::Deep => quote! { runtime::Kind::Deep },
+            Style::List(separator) => {
                 let separator = match separator {
                     Separator::Repeated => quote! { Repeated },
                     Separator::Comma => quote! { Comma },

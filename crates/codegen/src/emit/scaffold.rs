@@ -17,13 +17,14 @@ doctest = false
 default = ["server"]
 # The server trait and its Dropshot adapter; without it, only the wire types.
 server = [
-    "dep:async-trait", "dep:dropshot", "dep:futures-util", "dep:http", "dep:http-body-util", "dep:hyper",
-    "dep:jsonschema", "dep:percent-encoding", "dep:schemars", "dep:serde_path_to_error", "dep:serde_urlencoded",
-    "dep:slog", "dep:tokio", "dep:tracing",
+    "dep:async-trait", "dep:base64", "dep:dropshot", "dep:futures-util", "dep:http", "dep:http-body-util",
+    "dep:hyper", "dep:jsonschema", "dep:percent-encoding", "dep:schemars", "dep:serde_path_to_error",
+    "dep:serde_urlencoded", "dep:slog", "dep:tokio", "dep:tracing",
 ]
 
 [dependencies]
 async-trait = {{ version = "0.1.89", optional = true }}
+base64 = {{ version = "0.23.1", default-features = false, features = ["std"], optional = true }}
 chrono = {{ version = "0.4.45", default-features = false, features = ["serde", "std"] }}
 dropshot = {{ version = "0.18.0", optional = true }}
 futures-util = {{ version = "0.3.34", default-features = false, features = ["std"], optional = true }}

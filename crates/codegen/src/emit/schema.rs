@@ -98,6 +98,11 @@ pub(crate) fn json(schema: &Schema, dialect: Dialect) -> Value {
             Dialect::Draft202012 => json!({ "$ref": format!("#/$defs/{name}") }),
             Dialect::OpenApi30 => json!({ "$ref": format!("#/components/schemas/{name}") }),
         },
+        Schema::Bytes => match dialect {
+            // Where it is JSON, it is Base64.
+            Dialect::Draft202012 => json!({ "type": "string" }),
+            Dialect::OpenApi30 => json!({ "type": "string", "format": "binary" }),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use super::types::{
 };
 use super::{doc, ident, maybe_doc, rust_type};
 use crate::ir::{
-    Additional, Answer, Api, Field, Header, HeaderValue, In, JSON, KeyPlace, Operation,
+    Additional, Answer, Api, Codec, Field, Header, HeaderValue, In, JSON, KeyPlace, Operation,
     Requirement, Scheme, SchemeKind, Security, SharedErrors, Status, Struct,
 };
 use crate::names;
@@ -39,7 +39,7 @@ pub(crate) fn emit(api: &Api) -> TokenStream {
         use std::future::Future;
 
         use super::{operations, runtime, types};
-        pub use super::runtime::{In, OperationId, Origin, RequestError, Secret, Served, Settings, Violation, forwarded_for};
+        pub use super::runtime::{Bytes, In, OperationId, Origin, RequestError, Secret, Served, Settings, Violation, forwarded_for};
 
         #the_trait
         #credentials
@@ -241,9 +241,21 @@ fn answer(api: &Api, operation: &Operation, types: &TokenStream) -> TokenStream 
 }
 
 /// The media type of an answer, if it is another one.
-pub(super) fn media_type(answer: &Answer) -> Option<&str> {
-    let media_type = answer.media_type.as_str();
+pub(super) fn media_type(answer: &Answer) -> Option<String> {
+    let media_type = match answer.codec {
+        Codec::Text => format!("{}; charset=utf-8", answer.media_type),
+        Codec::Json | Codec::Form { .. } | Codec::Bytes => answer.media_type.clone(),
+    };
     (answer.body.is_some() && media_type != JSON).then_some(media_type)
+}
+
+/// Adds the body of an answer to its reply.
+pub(super) fn body_of(answer: &Answer, body: &TokenStream) -> TokenStream {
+    match answer.codec {
+        Codec::Json | Codec::Form { .. } => quote! { .json(&#body) },
+        Codec::Text => quote! { .text(&#body) },
+        Codec::Bytes => quote! { .bytes(#body) },
+    }
 }
 
 /// The headers that have to be given with an answer.
@@ -389,7 +401,10 @@ fn answer_reply(answer: &Answer, common: &[(String, String)]) -> (TokenStream, T
     let reply = quote! { reply_ #(#fixed)* #(#required)* };
     let media_type = media_type(answer).map(|of| quote! { .header("content-type", #of)? });
     let result = match answer.body {
-        Some(_) => quote! { #reply #media_type.json(&body) },
+        Some(_) => {
+            let body = body_of(answer, &quote! { body });
+            quote! { #reply #media_type #body }
+        }
         None => quote! { Ok(#reply) },
     };
     if !has_fields(answer) {

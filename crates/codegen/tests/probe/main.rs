@@ -4,6 +4,7 @@
 #![recursion_limit = "256"]
 
 mod access;
+mod contents;
 mod routes;
 mod shapes;
 mod shared;
@@ -191,6 +192,7 @@ async fn main() {
     routes::run().await;
     println!("routes case: passed");
     shapes::run().await;
+    contents::run().await;
     println!("shapes case: passed");
 }
 

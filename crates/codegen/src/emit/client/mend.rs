@@ -10,13 +10,13 @@
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 use quote::quote;
 
-use crate::ir::{Api, In, Schema, TypeKind};
+use crate::ir::{Api, In, Parameter, Schema, Style, TypeKind};
 
 /// The client, in which every value is the text that the server reads.
 pub(super) fn client(api: &Api, tokens: TokenStream) -> TokenStream {
     let has = |place| parameters(api).any(|(of, _)| of == place);
-    let has_times =
-        parameters(api).any(|(place, schema)| place == In::Header && is_time(api, schema));
+    let mut headers = all(api).filter(|of| of.place == In::Header);
+    let has_times = headers.any(|of| of.style == Style::BySchema || is_time(api, &of.field.schema));
     let mended = rewrite(tokens, &|before, rest| {
         path_value(rest)
             .or_else(|| version_header(rest))
@@ -55,12 +55,13 @@ fn bodies(api: &Api) -> impl Iterator<Item = &Schema> {
     })
 }
 
+fn all(api: &Api) -> impl Iterator<Item = &Parameter> {
+    let operations = api.operations.iter();
+    operations.flat_map(|operation| &operation.parameters)
+}
+
 fn parameters(api: &Api) -> impl Iterator<Item = (In, &Schema)> {
-    let all = api
-        .operations
-        .iter()
-        .flat_map(|operation| &operation.parameters);
-    all.map(|parameter| (parameter.place, &parameter.field.schema))
+    all(api).map(|parameter| (parameter.place, &parameter.field.schema))
 }
 
 fn mocks_times(api: &Api) -> bool {
@@ -88,7 +89,7 @@ fn path_segment() -> TokenStream {
         /// Values that URL parsers take for another path: nothing is sent.
         fn path_segment<E>(
             name: &str,
-            value: &(impl ::serde::Serialize + ToString),
+            value: &impl ::serde::Serialize,
         ) -> Result<String, Error<E>> {
             let text = parameter_text(value);
             if text.is_empty() || text == "." || text == ".." || text.contains('\\') {
@@ -104,10 +105,11 @@ fn path_segment() -> TokenStream {
 fn parameter_text() -> TokenStream {
     quote! {
         /// A parameter as text: strings, times among them, as they stand in JSON.
-        fn parameter_text(value: &(impl ::serde::Serialize + ToString)) -> String {
+        fn parameter_text(value: &impl ::serde::Serialize) -> String {
             match ::serde_json::to_value(value) {
                 Ok(::serde_json::Value::String(text)) => text,
-                _ => value.to_string(),
+                Ok(other) => other.to_string(),
+                Err(_) => String::new(),
             }
         }
     }
@@ -117,7 +119,7 @@ fn parameter_text() -> TokenStream {
 type Replacement = Option<(TokenStream, usize)>;
 
 /// The tokens with all replacements that `find` makes; it is given what stands before and what begins there.
-fn rewrite(
+pub(super) fn rewrite(
     tokens: TokenStream,
     find: &dyn Fn(&[TokenTree], &[TokenTree]) -> Replacement,
 ) -> TokenStream {
@@ -142,7 +144,7 @@ fn rewrite(
     output
 }
 
-fn is_word(token: Option<&TokenTree>, word: &str) -> bool {
+pub(super) fn is_word(token: Option<&TokenTree>, word: &str) -> bool {
     matches!(token, Some(TokenTree::Ident(ident)) if ident == word)
 }
 
@@ -151,7 +153,7 @@ fn is_mark(token: Option<&TokenTree>, mark: char) -> bool {
 }
 
 /// What stands in these parentheses.
-fn arguments(token: Option<&TokenTree>) -> Option<Vec<TokenTree>> {
+pub(super) fn arguments(token: Option<&TokenTree>) -> Option<Vec<TokenTree>> {
     match token {
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => {
             Some(group.stream().into_iter().collect())

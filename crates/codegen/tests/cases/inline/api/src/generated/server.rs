@@ -5,7 +5,7 @@
 use std::future::Future;
 use super::{operations, runtime, types};
 pub use super::runtime::{
-    In, OperationId, Origin, RequestError, Secret, Served, Settings, Violation,
+    Bytes, In, OperationId, Origin, RequestError, Secret, Served, Settings, Violation,
     forwarded_for,
 };
 

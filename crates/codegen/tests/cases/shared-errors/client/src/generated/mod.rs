@@ -403,7 +403,7 @@ pub mod prelude {
 /// Values that URL parsers take for another path: nothing is sent.
 fn path_segment<E>(
     name: &str,
-    value: &(impl ::serde::Serialize + ToString),
+    value: &impl ::serde::Serialize,
 ) -> Result<String, Error<E>> {
     let text = parameter_text(value);
     if text.is_empty() || text == "." || text == ".." || text.contains('\\') {
@@ -419,10 +419,11 @@ fn path_segment<E>(
 }
 
 /// A parameter as text: strings, times among them, as they stand in JSON.
-fn parameter_text(value: &(impl ::serde::Serialize + ToString)) -> String {
+fn parameter_text(value: &impl ::serde::Serialize) -> String {
     match ::serde_json::to_value(value) {
         Ok(::serde_json::Value::String(text)) => text,
-        _ => value.to_string(),
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
     }
 }
 
