@@ -394,7 +394,7 @@ mod tests {
 
     use super::*;
 
-    fn form(schema: Value, text: &str) -> Value {
+    fn form(schema: &Value, text: &str) -> Value {
         let root = json!({ "properties": { "body": schema } });
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(text).unwrap();
         let mut violations = Violations::default();
@@ -444,7 +444,7 @@ mod tests {
                 json!({ "name": "a b c", "name ": "" }),
             ),
         ] {
-            assert_eq!(form(schema.clone(), text), value, "{text}");
+            assert_eq!(form(&schema, text), value, "{text}");
         }
     }
 
@@ -459,7 +459,7 @@ mod tests {
                 "is nested too deep",
             ),
         ] {
-            let error = form(schema.clone(), text);
+            let error = form(&schema, text);
             assert!(
                 error.as_str().is_some_and(|text| text.contains(said)),
                 "{error}"

@@ -5,6 +5,7 @@
 
 mod errors;
 mod operation;
+mod rules;
 mod schema;
 mod survivors;
 mod types;
@@ -151,6 +152,7 @@ impl Analyzer {
         for Entry { key, .. } in root.get("webhooks").map_or(&[][..], |node| node.entries()) {
             self.note(format!("the webhook `{key}` is read past"));
         }
+        self.rules(&root);
         self.info(&root, &mut api);
         api.servers = self.servers(&root);
         api.tags = self.tags(&root);
@@ -209,6 +211,7 @@ impl Analyzer {
         for node in self.list(root, "servers") {
             self.census(&node, "a server", &["url", "description"], &["variables"]);
             let url = self.required_text(&node, "url", "a server");
+            self.server(&node, &url);
             servers.push(Server {
                 url,
                 description: self.prose(&node, "description"),
@@ -311,6 +314,7 @@ impl Analyzer {
                 .unwrap_or_default()
                 .to_owned()
         };
+        self.urls_of_scheme(&node, &word("type"));
         let kind = match (
             word("type").as_str(),
             word("in").as_str(),
@@ -318,6 +322,10 @@ impl Analyzer {
         ) {
             ("apiKey", place @ ("header" | "query" | "cookie"), _) => {
                 let name = self.required_text(&node, "name", "an API key");
+                if name.is_empty() {
+                    self.refuse(Code::Malformed, node.at, "an API key without a name");
+                    return;
+                }
                 let place = match place {
                     "header" => KeyPlace::Header,
                     "query" => KeyPlace::Query,

@@ -447,7 +447,10 @@ impl Analyzer {
             (In::Query, "form", false) | (In::Path | In::Header, "simple", _) => Separator::Comma,
             (In::Query, "spaceDelimited", false) => Separator::Space,
             (In::Query, "pipeDelimited", false) => Separator::Pipe,
-            (In::Query, "deepObject", _) => return Some(Style::Deep),
+            // Without `explode`, OpenAPI has it for objects only.
+            (In::Query, "deepObject", _) if explode || !nature.is_list => {
+                return Some(Style::Deep);
+            }
             _ => {
                 let at = style.map_or(node.at, |style| style.at);
                 let message = format!("the parameter `style` `{name}` in {}", place.key());
@@ -455,7 +458,17 @@ impl Analyzer {
                 return None;
             }
         };
+        let is_delimited = ["spaceDelimited", "pipeDelimited"].contains(&name);
         match nature {
+            // OpenAPI has no such text.
+            Nature {
+                is_object: true, ..
+            } if is_delimited => {
+                let at = style.map_or(node.at, |style| style.at);
+                let message = format!("the parameter `style` `{name}` of an object");
+                self.refuse(Code::ParameterStyle, at, message);
+                None
+            }
             Nature {
                 is_scalar: true,
                 is_list: false,
@@ -651,6 +664,15 @@ impl Analyzer {
         let encoding = media.get("encoding");
         let mut deep = Vec::new();
         for Entry { key, node, .. } in encoding.map_or(&[][..], |node| node.entries()) {
+            let properties = media.get("schema").and_then(|schema| schema.get("properties"));
+            if properties.is_some_and(|properties| properties.get(key).is_none()) {
+                let message = format!("the encoding of `{key}`, which is no property of the form");
+                self.refuse(Code::Malformed, node.at, message);
+            }
+            let headers = node.get("headers");
+            for header in headers.map_or(&[][..], |node| node.entries()) {
+                self.style_of_header(&header.node);
+            }
             let style = node.get("style");
             let explode = match node.get("explode") {
                 Some(_) => self.flag(node, "explode"),
@@ -838,6 +860,7 @@ impl Analyzer {
             &["description", "required", "schema"],
             &["deprecated", "example", "examples", "style", "explode"],
         );
+        self.style_of_header(&node);
         let schema_node = self.required(&node, "schema", "a header")?;
         if !names::is_header_name(wire) {
             self.refuse(
@@ -885,6 +908,14 @@ impl Analyzer {
             required: self.flag(&node, "required"),
             value,
         })
+    }
+
+    /// OpenAPI 3.1, "Header Object": only `simple` applies.
+    fn style_of_header(&mut self, node: &Node) {
+        let style = node.get("style");
+        if let Some(style) = style.filter(|style| style.as_str() != Some("simple")) {
+            self.refuse(Code::Malformed, style.at, "the `style` of a header is `simple`");
+        }
     }
 
     fn security(&mut self, node: Option<&Rc<Node>>) -> Security {
