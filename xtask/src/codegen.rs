@@ -29,6 +29,10 @@ pub(crate) struct Parts {
     /// Where to write as JSON what became of each operation and each schema, also of a document that is refused.
     #[arg(long, value_name = "FILE", requires = "spec")]
     report: Option<PathBuf>,
+    /// Also writes a program, `probe`, that calls each operation of the server through the client, with values made from the
+    /// schemas, and sends requests that break them.
+    #[arg(long, requires = "spec")]
+    probe: bool,
 }
 
 impl Parts {
@@ -73,6 +77,7 @@ pub(crate) fn repository(root: &Path, check: bool) -> anyhow::Result<()> {
         scaffold: false,
         client_hooks: Some("crate::transport::Transport".to_owned()),
         adapter: Some("arklow_adapter".to_owned()),
+        probe: false,
         unsupported: Unsupported::Refuse,
     };
     let document = root.join("openapi.yaml");
@@ -112,6 +117,7 @@ pub(crate) fn document(spec: &Path, out: &Path, parts: &Parts, check: bool) -> a
         scaffold: true,
         client_hooks: None,
         adapter: None,
+        probe: parts.probe,
         unsupported: parts.unsupported()?,
     };
     let files = generate(

@@ -105,6 +105,7 @@ fn generated(text: &str) -> (Attempt, f64) {
         scaffold: true,
         client_hooks: None,
         adapter: None,
+        probe: false,
         unsupported: Unsupported::Skip,
     };
     let text = text.to_owned();

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod openapi30;
 pub(crate) mod operations;
+pub(crate) mod probe;
 pub(crate) mod scaffold;
 pub(crate) mod schema;
 pub(crate) mod server;

@@ -14,6 +14,7 @@ mod compare;
 mod diagnostic;
 mod emit;
 mod file;
+mod instances;
 mod ir;
 mod names;
 mod report;
@@ -42,6 +43,8 @@ pub struct Options {
     /// The crate with the runtime of the server, such as `arklow_adapter`. Without it the generated crate gets a copy of
     /// the runtime, so that it needs nothing of this repository.
     pub adapter: Option<String>,
+    /// Also a program that calls each operation of the server through the client, with values made from the schemas.
+    pub probe: bool,
     /// What becomes of a document with parts that are not carried.
     pub unsupported: Unsupported,
 }
@@ -296,6 +299,26 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<(Vec<GeneratedFile>, Vec
             command,
             mock,
         )?);
+    }
+    if options.probe {
+        let program = emit::probe::calls(api, &package);
+        let cases = serde_json::to_string_pretty(&emit::probe::cases(api));
+        files.push(file::rust(
+            "probe/src/calls.rs",
+            &about("Calls of the operations"),
+            command,
+            program,
+        )?);
+        for (path, contents) in [
+            ("probe/Cargo.toml", emit::probe::manifest(&package)),
+            ("probe/src/main.rs", emit::probe::PROGRAM.to_owned()),
+            ("probe/cases.json", cases.map_err(|error| error.to_string())?),
+        ] {
+            files.push(GeneratedFile {
+                path: path.to_owned(),
+                contents,
+            });
+        }
     }
     if options.scaffold {
         let title = api.title.replace('\n', " ");

@@ -29,6 +29,7 @@ fn options() -> Options {
         scaffold: true,
         client_hooks: None,
         adapter: None,
+        probe: false,
         unsupported: Unsupported::Refuse,
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Dialect, definition, json};
 use crate::ir::{
-    Answer, Api, Codec, FORM, HeaderValue, In, JSON, OCTETS, Operation, Parameter, Schema,
+    Answer, Api, Body, Codec, FORM, HeaderValue, In, JSON, OCTETS, Operation, Parameter, Schema,
     SchemeKind, Separator, Status, Style,
 };
 use crate::report::Note;
@@ -99,7 +99,7 @@ fn lower_operation(operation: &Operation, notes: &mut Vec<Note>) -> Value {
         if !body.required {
             notes.push(note(operation, "the client always sends the optional body"));
         }
-        let plain = without_limits(&body.schema);
+        let plain = plain_body(body);
         if plain != body.schema {
             notes.push(note(
                 operation,
@@ -156,11 +156,10 @@ fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Va
         }
     }
     let as_text = separator.is_some() && of.place != In::Query;
-    let plain = match without_limits(&of.field.schema) {
-        _ if as_text => Schema::TEXT,
-        // A parameter has no way to be null.
-        Schema::Nullable(inner) => *inner,
-        plain => plain,
+    let plain = if as_text {
+        Schema::TEXT
+    } else {
+        plain_parameter(of)
     };
     if plain != of.field.schema && !as_text {
         notes.push(note(
@@ -187,6 +186,28 @@ fn parameter(operation: &Operation, of: &Parameter, notes: &mut Vec<Note>) -> Va
         "schema": json(&plain, Dialect::OpenApi30),
     });
     described(value, of.field.description.as_ref())
+}
+
+/// What the client takes for a parameter.
+pub(super) fn plain_parameter(of: &Parameter) -> Schema {
+    match without_limits(&of.field.schema) {
+        // A parameter has no way to be null.
+        Schema::Nullable(inner) => *inner,
+        plain => plain,
+    }
+}
+
+/// What the client takes for a body.
+pub(super) fn plain_body(body: &Body) -> Schema {
+    without_limits(&body.schema)
+}
+
+/// Whether the client has a type for the successes of an operation.
+pub(super) fn is_typed(operation: &Operation) -> bool {
+    let answers = operation.answers.iter();
+    let successes: Vec<&Answer> = answers.filter(|of| is_success(of.status)).collect();
+    let is_one = successes.windows(2).all(|pair| pair[0].body == pair[1].body);
+    is_one && !successes.is_empty() && successes.iter().all(|of| of.body.is_some() && !is_raw(of))
 }
 
 /// Outside of components Progenitor generates types for limits and formats, such as `uuid::Uuid`, `[String; 2]` and

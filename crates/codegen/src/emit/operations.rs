@@ -57,7 +57,7 @@ pub(crate) fn schemas(api: &Api) -> Value {
         .into()
 }
 
-fn request_schema(api: &Api, operation: &Operation) -> Value {
+pub(super) fn request_schema(api: &Api, operation: &Operation) -> Value {
     let mut properties = Map::new();
     for place in In::ALL {
         let fields = fields_in(operation, place);
@@ -84,6 +84,11 @@ fn request_schema(api: &Api, operation: &Operation) -> Value {
         // For the runtime, which reads texts by the schema then.
         schema["x-by-schema"] = true.into();
     }
+    complete(api, schema)
+}
+
+/// A schema with the types that it reaches.
+pub(super) fn complete(api: &Api, mut schema: Value) -> Value {
     let mut defs: BTreeMap<String, Value> = BTreeMap::new();
     let mut open = references(&schema);
     while let Some(name) = open.pop() {

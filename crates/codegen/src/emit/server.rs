@@ -9,7 +9,7 @@ use super::types::{
 use super::{doc, ident, maybe_doc, rust_type};
 use crate::ir::{
     Additional, Answer, Api, Codec, Field, Header, HeaderValue, In, JSON, KeyPlace, Operation,
-    Requirement, Scheme, SchemeKind, Security, SharedErrors, Status, Struct,
+    Requirement, Schema, Scheme, SchemeKind, Security, SharedErrors, Status, Struct,
 };
 use crate::names;
 
@@ -93,6 +93,7 @@ pub(super) fn result(
 pub(super) fn success_type(api: &Api, operation: &Operation, here: &TokenStream) -> TokenStream {
     match success(api, operation) {
         Success::Body { answer, .. } => match &answer.body {
+            Some(Schema::Bytes) => quote! { #here Bytes },
             Some(body) => rust_type(body, &quote! { types:: }),
             None => quote! { () },
         },
