@@ -1,11 +1,12 @@
 //! Each folder of `cases/` holds a document and what the generator makes of it; all of it compiles, and the vendor's and
-//! those of `shared-errors` and `wire.yaml` are run: each client against its server.
+//! those of `shared-errors` and `wire.yaml` are run: each client against its server. Of the documents in `PROBED`, each
+//! operation is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use arklow_codegen::{Generated, GeneratedFile, generate};
+use arklow_codegen::{Generated, GeneratedFile, Options, generate};
 
 use super::{assert_file, entries, folder, options};
 
@@ -41,6 +42,13 @@ fn output_is_the_same_every_time() {
     }
 }
 
+/// Documents of which each operation is called with made values.
+const PROBED: [(&str, &str); 3] = [
+    ("arklow", include_str!("cases/arklow/openapi.yaml")),
+    ("contents", include_str!("contents.yaml")),
+    ("shapes", include_str!("shapes.yaml")),
+];
+
 /// One workspace of all cases, and of a program that runs one of them, built with this workspace's own artifacts.
 #[test]
 fn cases_compile_and_the_vendor_case_runs() {
@@ -71,13 +79,26 @@ fn cases_compile_and_the_vendor_case_runs() {
         documents.push((name.to_owned(), generated.expect("it is carried").files));
     }
     let mut members = vec!["\"probe\"".to_owned()];
+    for (name, text) in PROBED {
+        let options = Options {
+            probe: true,
+            ..options()
+        };
+        let generated = generate(text, &options).expect("it is carried");
+        let probe = generated.files.into_iter();
+        let probe = probe.filter(|file| file.path.starts_with("probe/"));
+        documents.push((name.to_owned(), probe.collect()));
+        members.push(format!("\"{name}/probe\""));
+    }
     for (name, files) in documents {
         for file in files {
             // A member of a workspace is not a workspace.
             let contents = file.contents.replace("\n[workspace]\n", "");
             write(&workspace.join(&name).join(&file.path), &contents);
         }
-        members.push(format!("\"{name}/api\", \"{name}/client\""));
+        if !members.iter().any(|member| member.contains(&format!("{name}/api"))) {
+            members.push(format!("\"{name}/api\", \"{name}/client\""));
+        }
     }
     let manifest = format!(
         "[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n[profile.dev]\ndebug = \"line-tables-only\"\n",
@@ -107,6 +128,10 @@ fn cases_compile_and_the_vendor_case_runs() {
         &["check", "--workspace", "--all-features", "--quiet"],
     );
     cargo(&workspace, &["run", "--package", "probe", "--quiet"]);
+    for (name, _) in PROBED {
+        let package = format!("{name}-probe");
+        cargo(&workspace, &["run", "--package", &package, "--quiet"]);
+    }
 }
 
 /// The operation as its users published it, into two crates that compile on their own.

@@ -61,7 +61,9 @@ pub(crate) fn calls(api: &Api, package: &str) -> TokenStream {
     });
     let arms = api.operations.iter().map(call);
     quote! {
-        use #api_crate::{server, types, unimplemented};
+        #[allow(unused_imports, reason = "not every operation names a type")]
+        use #api_crate::types;
+        use #api_crate::{server, unimplemented};
         use #client_crate::Client;
         use serde_json::Value;
         use server::RequestError;
@@ -171,7 +173,7 @@ fn call(operation: &Operation) -> TokenStream {
             #body
             let sent = builder.send().await;
             crate::seen(&request).map_err(|error| match &sent {
-                Ok(_) => error,
+                Ok(_) => format!("{error}: {value}"),
                 Err(answer) => format!("{error}: {value}: {answer}"),
             })?;
             let answer = match sent {
@@ -303,8 +305,7 @@ fn is_plain_fault(operation: &Operation, fault: &Value) -> bool {
     })
 }
 
-/// The schema of the requests that a typed client can send: path variables are not empty, lists have an item, and nothing is
-/// null or has a key without a property.
+/// The schema of the requests that a typed client can send: it has everything in it, and of what is a text nothing is empty.
 fn strict(mut schema: Value, operation: &Operation) -> Value {
     schema["required"] = json!(
         In::ALL
@@ -317,18 +318,34 @@ fn strict(mut schema: Value, operation: &Operation) -> Value {
     if operation.body.as_ref().is_some_and(|body| body.codec == Codec::Bytes) {
         schema["properties"]["body"] = json!({ "const": "AP8=" });
     }
+    // In a form and a query there is no text for what is empty.
+    let full = json!({ "$ref": "#/$defs/_full" });
+    schema["$defs"]["_full"] = json!({
+        "type": ["string", "number", "boolean", "object", "array"],
+        "minProperties": 1, "additionalProperties": full,
+        "minItems": 1, "items": full,
+    });
+    let mut body = operation.body.iter();
+    if body.any(|body| matches!(body.codec, Codec::Form { .. })) {
+        let own = schema["properties"]["body"].take();
+        schema["properties"]["body"] = json!({ "allOf": [own, full] });
+    }
     for parameter in &operation.parameters {
         let pointer = format!("/properties/{}/properties", parameter.place.key());
         let Some(properties) = schema.pointer_mut(&pointer).and_then(Value::as_object_mut) else {
             continue;
         };
         if let Some(own) = properties.get_mut(&parameter.field.wire) {
-            let mut parts = vec![own.take(), json!({ "not": { "type": "null" } })];
+            let mut parts = vec![own.take(), full.clone()];
             if parameter.place != In::Query {
                 parts.push(json!({ "not": { "type": "string", "maxLength": 0 } }));
             }
+            // One item cannot be told from a text that is allowed, too.
+            if matches!(parameter.style, Style::BySchema | Style::Exploded) {
+                parts.push(json!({ "not": { "type": "array", "maxItems": 1 } }));
+            }
             if matches!(parameter.style, Style::List(_)) {
-                parts.push(json!({ "minItems": 1, "items": { "not": { "pattern": "[,|]| |^$" } } }));
+                parts.push(json!({ "items": { "not": { "pattern": "[,|]| |^$" } } }));
             }
             *own = json!({ "allOf": parts });
         }
