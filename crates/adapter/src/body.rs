@@ -112,7 +112,7 @@ pub(super) async fn read_body(
 }
 
 /// Whether a body of this media type is read. Parameters mean nothing, `charset` included: JSON (RFC 8259 §11), forms and
-/// texts are UTF-8. What is read as it is may also come without a type of its own, as `application/octet-stream`.
+/// texts are UTF-8. Bytes are also accepted as `application/octet-stream`.
 fn is_accepted(value: &HeaderValue, mode: &BodyMode, accepted: &str) -> bool {
     let essence = value.to_str().ok().and_then(|text| text.split(';').next());
     let general = match mode {

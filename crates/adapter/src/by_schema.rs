@@ -1,8 +1,8 @@
 //! Reads texts by the schema of what they mean: the fields of a form, and parameters that a [`Kind`](super::Kind) does not
 //! describe.
 //!
-//! Texts have no type of their own, so `7` is a number where the schema allows one and no string. What the schema does not
-//! allow stays text, and the validator says what is wrong with it.
+//! A text has no JSON type, so `7` is a number where the schema allows a number and no string. A value that the schema does
+//! not allow stays text, and the validator reports it.
 
 use std::collections::BTreeMap;
 
@@ -63,8 +63,8 @@ impl<'a> BySchema<'a> {
         reader.object(given.inner, &views, "")
     }
 
-    /// A parameter whose properties are parameters of their own: `a=1&b=2`. `is_other` tells the names of the operation's
-    /// other parameters. If the name of the parameter itself is given, it is what it says.
+    /// A parameter of which each property is a parameter: `a=1&b=2`. `is_other` tells the names of the operation's other
+    /// parameters. If the name of the parameter itself is given, its text is the value.
     pub(super) fn exploded(
         &self,
         name: &str,
@@ -230,7 +230,7 @@ fn property<'a>(views: &[View<'a>], name: &str) -> Vec<&'a Value> {
         .collect()
 }
 
-/// Whether one of the schemas says that a value may have this JSON type.
+/// Whether one of the schemas allows this JSON type.
 fn allows(views: &[View<'_>], name: &str) -> bool {
     views.iter().any(|view| match view.get("type") {
         Some(Value::String(only)) => only == name,

@@ -1,8 +1,9 @@
 //! Makes values that a JSON Schema accepts, and values that break it in one place.
 //!
-//! A value is made by the keywords that say what it looks like, and kept if the validator accepts it: so no keyword has to be
-//! understood for the result to be right. What cannot be made, such as a text for an unusual pattern, is not made.
+//! A value is made by the keywords that describe its shape, and kept if the validator accepts it. So the result is right
+//! even where a keyword is ignored here; for some schemas, such as those with unusual patterns, no value is found.
 
+use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Value, json};
 
 /// How many values are made for each that is kept.
@@ -11,10 +12,47 @@ const ATTEMPTS: usize = 40;
 const MAX_DEPTH: usize = 6;
 /// Texts of the formats and patterns that documents have most.
 const TEXTS: &[&str] = &[
-    "text", "a", "A", "1", "12", "abc", "ABC", "a1", "a-b", "a_b", "a.b", "A1b2", "en", "en-US", "USD", "US", "2024-02-29",
-    "2024-02-29T12:30:00Z", "12:30:00Z", "PT1H", "https://example.com/a", "a@example.com", "example.com", "192.0.2.7",
-    "192.0.2.0/24", "2001:db8::1", "8f14e45f-ceea-467f-a0e6-5f1c2d3b4a59", "1.0.0", "v1.0", "0.5", "50%", "#00ff00", "/a/b",
-    "+15550100", "true", "a:b", "sha256:0123", "0123456789abcdef", "0123456789ABCDEF01234567", "YWJj", "^a$",
+    "text",
+    "a",
+    "A",
+    "1",
+    "12",
+    "abc",
+    "ABC",
+    "a1",
+    "a-b",
+    "a_b",
+    "a.b",
+    "A1b2",
+    "en",
+    "en-US",
+    "USD",
+    "US",
+    "2024-02-29",
+    "2024-02-29T12:30:00Z",
+    "12:30:00Z",
+    "PT1H",
+    "https://example.com/a",
+    "a@example.com",
+    "example.com",
+    "192.0.2.7",
+    "192.0.2.0/24",
+    "2001:db8::1",
+    "8f14e45f-ceea-467f-a0e6-5f1c2d3b4a59",
+    "1.0.0",
+    "v1.0",
+    "0.5",
+    "50%",
+    "#00ff00",
+    "/a/b",
+    "+15550100",
+    "true",
+    "a:b",
+    "sha256:0123",
+    "0123456789abcdef",
+    "0123456789ABCDEF01234567",
+    "YWJj",
+    "^a$",
 ];
 
 /// Numbers that look random and are the same in each run.
@@ -41,17 +79,23 @@ impl Random {
 pub(crate) struct Instances<'a> {
     root: &'a Value,
     validator: jsonschema::Validator,
+    /// Whether a value without a type is a text, which in a form it is.
+    is_text: bool,
 }
 
 impl<'a> Instances<'a> {
     /// Of a schema that refers to its own `$defs`; none for one that does not compile.
-    pub(crate) fn of(root: &'a Value) -> Option<Self> {
+    pub(crate) fn of(root: &'a Value, is_text: bool) -> Option<Self> {
         let validator = jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
             .should_validate_formats(true)
             .should_ignore_unknown_formats(true)
             .build(root);
-        validator.ok().map(|validator| Self { root, validator })
+        validator.ok().map(|validator| Self {
+            root,
+            validator,
+            is_text,
+        })
     }
 
     /// At most `count` different values that the schema accepts: one with little in it first.
@@ -66,6 +110,7 @@ impl<'a> Instances<'a> {
                 root: self.root,
                 random,
                 optional,
+                is_text: self.is_text,
             };
             let value = maker.value(self.root, 0);
             if !values.contains(&value) && self.validator.is_valid(&value) {
@@ -140,6 +185,7 @@ struct Maker<'a, 'r> {
     random: &'r mut Random,
     /// In percent, how likely a property is made that is not required.
     optional: usize,
+    is_text: bool,
 }
 
 impl Maker<'_, '_> {
@@ -154,9 +200,14 @@ impl Maker<'_, '_> {
         let types: Vec<&str> = match schema.get("type") {
             Some(Value::String(only)) => vec![only],
             Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
-            _ if ["properties", "required", "additionalProperties", "minProperties"]
-                .iter()
-                .any(|key| schema.contains_key(*key)) =>
+            _ if [
+                "properties",
+                "required",
+                "additionalProperties",
+                "minProperties",
+            ]
+            .iter()
+            .any(|key| schema.contains_key(*key)) =>
             {
                 vec!["object"]
             }
@@ -167,6 +218,7 @@ impl Maker<'_, '_> {
             _ if schema.contains_key("minimum") || schema.contains_key("maximum") => {
                 vec!["number"]
             }
+            _ if self.is_text => vec!["string"],
             _ => vec!["string", "integer", "boolean", "object"],
         };
         match self.random.pick(&types).copied().unwrap_or("null") {
@@ -188,9 +240,16 @@ impl Maker<'_, '_> {
         }
         let mut parts = Vec::new();
         if let Some(reference) = merged.remove("$ref")
-            && let Some(name) = reference.as_str().and_then(|of| of.strip_prefix("#/$defs/"))
+            && let Some(name) = reference
+                .as_str()
+                .and_then(|of| of.strip_prefix("#/$defs/"))
         {
-            parts.extend(self.root.get("$defs").and_then(|defs| defs.get(name)).cloned());
+            parts.extend(
+                self.root
+                    .get("$defs")
+                    .and_then(|defs| defs.get(name))
+                    .cloned(),
+            );
         }
         if let Some(Value::Array(all)) = merged.remove("allOf") {
             parts.extend(all);
@@ -206,7 +265,9 @@ impl Maker<'_, '_> {
                     (Some(Value::Object(known)), Value::Object(more)) if key == "properties" => {
                         for (name, schema) in more {
                             let both = match known.remove(&name) {
-                                Some(first) if first != schema => json!({ "allOf": [first, schema] }),
+                                Some(first) if first != schema => {
+                                    json!({ "allOf": [first, schema] })
+                                }
                                 _ => schema,
                             };
                             known.insert(name, both);
@@ -226,9 +287,16 @@ impl Maker<'_, '_> {
     fn object(&mut self, schema: &Map<String, Value>, depth: usize) -> Value {
         let mut object = Map::new();
         let required = schema.get("required").and_then(Value::as_array);
-        let required: Vec<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> = required
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let none = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .unwrap_or(&none);
         for (key, property) in properties {
             let is_wanted = depth < MAX_DEPTH && self.random.below(100) < self.optional;
             if required.contains(&key.as_str()) || is_wanted {
@@ -237,7 +305,9 @@ impl Maker<'_, '_> {
             }
         }
         let any = json!({ "type": "string" });
-        let others = schema.get("additionalProperties").filter(|of| of.is_object());
+        let others = schema
+            .get("additionalProperties")
+            .filter(|of| of.is_object());
         for key in required {
             if !object.contains_key(key) {
                 let value = self.value(others.unwrap_or(&any), depth + 1);
@@ -291,15 +361,24 @@ impl Maker<'_, '_> {
         }
         let pattern = schema.get("pattern").and_then(Value::as_str);
         let fits = pattern.map(|pattern| jsonschema::validator_for(&json!({ "pattern": pattern })));
-        let mut text = match fits {
-            Some(fits) => {
-                let is_fitting = |text: &&&str| {
-                    fits.as_ref().is_ok_and(|fits| fits.is_valid(&json!(text)))
-                };
-                let fitting: Vec<&&str> = TEXTS.iter().filter(is_fitting).collect();
-                self.random.pick(&fitting).map_or("a", |text| **text).to_owned()
+        // An expression that only ECMAScript has is tried with the texts above.
+        let expression = pattern.and_then(|pattern| regex_syntax::parse(pattern).ok());
+        let mut text = match (expression, fits) {
+            (Some(expression), _) => {
+                let mut text = String::new();
+                self.matching(&expression, &mut text);
+                text
             }
-            None => ["a b", "x=1&y=2", "é/ü", "7", "true", "[a]", "a,b", "\"'<>"]
+            (None, Some(fits)) => {
+                let is_fitting =
+                    |text: &&&str| fits.as_ref().is_ok_and(|fits| fits.is_valid(&json!(text)));
+                let fitting: Vec<&&str> = TEXTS.iter().filter(is_fitting).collect();
+                self.random
+                    .pick(&fitting)
+                    .map_or("a", |text| **text)
+                    .to_owned()
+            }
+            (None, None) => ["a b", "x=1&y=2", "é/ü", "7", "true", "[a]", "a,b", "\"'<>"]
                 [self.random.below(8)]
             .to_owned(),
         };
@@ -311,6 +390,48 @@ impl Maker<'_, '_> {
             text = text.chars().take(most as usize).collect();
         }
         text
+    }
+
+    /// Adds a text that an expression matches.
+    fn matching(&mut self, expression: &Hir, text: &mut String) {
+        match expression.kind() {
+            HirKind::Empty | HirKind::Look(_) => {}
+            HirKind::Literal(literal) => text.push_str(&String::from_utf8_lossy(&literal.0)),
+            HirKind::Class(Class::Unicode(class)) => {
+                // Those of ASCII that are no control characters, if there are some.
+                let printable = |start: char, end: char| start <= '~' && end >= '!';
+                let mut ranges = class.ranges().iter().copied();
+                let range = ranges.find(|of| printable(of.start(), of.end()));
+                let range = range.or_else(|| class.ranges().first().copied());
+                text.extend(range.map(|of| {
+                    if printable(of.start(), of.end()) {
+                        of.start().max('!')
+                    } else {
+                        of.start()
+                    }
+                }));
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                text.extend(class.ranges().first().map(|of| char::from(of.start())));
+            }
+            HirKind::Repetition(of) => {
+                let more = u32::from(of.max != Some(of.min)) * (self.random.below(2) as u32);
+                for _ in 0..(of.min + more).min(4096) {
+                    self.matching(&of.sub, text);
+                }
+            }
+            HirKind::Capture(of) => self.matching(&of.sub, text),
+            HirKind::Concat(parts) => {
+                for part in parts {
+                    self.matching(part, text);
+                }
+            }
+            HirKind::Alternation(branches) => {
+                if let Some(branch) = self.random.pick(branches) {
+                    self.matching(branch, text);
+                }
+            }
+        }
     }
 
     fn number(&mut self, schema: &Map<String, Value>, is_whole: bool) -> Value {

@@ -312,7 +312,10 @@ fn emit_all(api: &ir::Api, options: &Options) -> Result<(Vec<GeneratedFile>, Vec
         for (path, contents) in [
             ("probe/Cargo.toml", emit::probe::manifest(&package)),
             ("probe/src/main.rs", emit::probe::PROGRAM.to_owned()),
-            ("probe/cases.json", cases.map_err(|error| error.to_string())?),
+            (
+                "probe/cases.json",
+                cases.map_err(|error| error.to_string())?,
+            ),
         ] {
             files.push(GeneratedFile {
                 path: path.to_owned(),

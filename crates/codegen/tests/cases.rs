@@ -96,7 +96,10 @@ fn cases_compile_and_the_vendor_case_runs() {
             let contents = file.contents.replace("\n[workspace]\n", "");
             write(&workspace.join(&name).join(&file.path), &contents);
         }
-        if !members.iter().any(|member| member.contains(&format!("{name}/api"))) {
+        if !members
+            .iter()
+            .any(|member| member.contains(&format!("{name}/api")))
+        {
             members.push(format!("\"{name}/api\", \"{name}/client\""));
         }
     }

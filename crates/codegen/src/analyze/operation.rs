@@ -493,7 +493,7 @@ impl Analyzer {
                 let wire = &field.wire;
                 let message = format!("the parameter `{wire}` holds objects or lists in one text");
                 self.refuse(Code::ParameterType, node.at, message)
-                    .hint("nothing says how such a text is read; send it in a body");
+                    .hint("OpenAPI does not define such a text; send it in a body");
                 None
             }
         }
@@ -664,7 +664,9 @@ impl Analyzer {
         let encoding = media.get("encoding");
         let mut deep = Vec::new();
         for Entry { key, node, .. } in encoding.map_or(&[][..], |node| node.entries()) {
-            let properties = media.get("schema").and_then(|schema| schema.get("properties"));
+            let properties = media
+                .get("schema")
+                .and_then(|schema| schema.get("properties"));
             if properties.is_some_and(|properties| properties.get(key).is_none()) {
                 let message = format!("the encoding of `{key}`, which is no property of the form");
                 self.refuse(Code::Malformed, node.at, message);
@@ -914,7 +916,11 @@ impl Analyzer {
     fn style_of_header(&mut self, node: &Node) {
         let style = node.get("style");
         if let Some(style) = style.filter(|style| style.as_str() != Some("simple")) {
-            self.refuse(Code::Malformed, style.at, "the `style` of a header is `simple`");
+            self.refuse(
+                Code::Malformed,
+                style.at,
+                "the `style` of a header is `simple`",
+            );
         }
     }
 

@@ -34,15 +34,21 @@ impl Analyzer {
 
     /// OpenAPI 3.1, "Components Object": keys match `^[a-zA-Z0-9\.\-_]+$`.
     fn keys_of_components(&mut self, root: &Node) {
-        let sections = root.get("components").map_or(&[][..], |node| node.entries());
-        for Entry { key: section, node, .. } in sections {
+        let sections = root
+            .get("components")
+            .map_or(&[][..], |node| node.entries());
+        for Entry {
+            key: section, node, ..
+        } in sections
+        {
             if section.starts_with("x-") {
                 continue;
             }
             for Entry { key, key_at, .. } in node.entries() {
                 let is_valid = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
                 if key.is_empty() || !key.chars().all(is_valid) {
-                    let message = format!("`{key}` is not a key that `components/{section}` may have");
+                    let message =
+                        format!("`{key}` is not a key that `components/{section}` may have");
                     self.refuse(Code::Malformed, *key_at, message)
                         .hint("use ASCII letters, digits, `.`, `-` and `_`");
                 }
@@ -66,7 +72,8 @@ impl Analyzer {
                 };
                 match seen.get(text) {
                     Some(line) if section == "webhooks" => {
-                        let message = format!("the operationId `{text}` was given before, on line {line}");
+                        let message =
+                            format!("the operationId `{text}` was given before, on line {line}");
                         self.break_rule(at, message);
                     }
                     Some(_) => {}
@@ -82,11 +89,16 @@ impl Analyzer {
             self.break_rule(node.at, "a server with an empty `url`");
         }
         let variables = node.get("variables").cloned();
-        for name in url.split('{').skip(1).filter_map(|part| part.split_once('}')) {
+        for name in url
+            .split('{')
+            .skip(1)
+            .filter_map(|part| part.split_once('}'))
+        {
             let name = name.0;
             let declared = variables.as_ref().and_then(|variables| variables.get(name));
             if declared.is_none() {
-                let message = format!("the variable `{name}` of a server is not in its `variables`");
+                let message =
+                    format!("the variable `{name}` of a server is not in its `variables`");
                 self.break_rule(node.at, message);
             }
         }
@@ -94,14 +106,19 @@ impl Analyzer {
             if !self.is_object(node, &format!("the server variable `{key}`")) {
                 continue;
             }
-            let default = self.required_text(node, "default", &format!("the server variable `{key}`"));
+            let default =
+                self.required_text(node, "default", &format!("the server variable `{key}`"));
             let values = self.texts(node, "enum");
             let is_twice = |(index, value): (usize, &String)| values[..index].contains(value);
             if values.iter().enumerate().any(is_twice) {
-                self.break_rule(node.at, format!("the server variable `{key}` lists a value twice"));
+                self.break_rule(
+                    node.at,
+                    format!("the server variable `{key}` lists a value twice"),
+                );
             }
             if node.get("enum").is_some() && !values.contains(&default) {
-                let message = format!("the default of the server variable `{key}` is not in its `enum`");
+                let message =
+                    format!("the default of the server variable `{key}` is not in its `enum`");
                 self.break_rule(node.at, message);
             }
         }
@@ -148,7 +165,7 @@ impl Analyzer {
         }
     }
 
-    /// Follows the references of examples, wherever some stand.
+    /// Follows the references of all examples.
     fn examples(&mut self, node: &Node) {
         match &node.value {
             Value::Seq(items) => {

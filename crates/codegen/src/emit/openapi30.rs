@@ -206,7 +206,9 @@ pub(super) fn plain_body(body: &Body) -> Schema {
 pub(super) fn is_typed(operation: &Operation) -> bool {
     let answers = operation.answers.iter();
     let successes: Vec<&Answer> = answers.filter(|of| is_success(of.status)).collect();
-    let is_one = successes.windows(2).all(|pair| pair[0].body == pair[1].body);
+    let is_one = successes
+        .windows(2)
+        .all(|pair| pair[0].body == pair[1].body);
     is_one && !successes.is_empty() && successes.iter().all(|of| of.body.is_some() && !is_raw(of))
 }
 

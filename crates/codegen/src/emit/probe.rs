@@ -11,8 +11,8 @@ use super::server::{Success, error_type, free_headers, is_secured, success};
 use super::{ident, rust_type};
 use crate::instances::{Instances, Random};
 use crate::ir::{
-    Answer, Api, Codec, HeaderValue, In, KeyPlace, Operation, Parameter, Schema, SchemeKind, Status,
-    Style,
+    Answer, Api, Codec, HeaderValue, In, KeyPlace, Operation, Parameter, Schema, SchemeKind,
+    Status, Style,
 };
 use crate::names;
 
@@ -190,7 +190,7 @@ fn call(operation: &Operation) -> TokenStream {
     }
 }
 
-/// The type that a method of the client takes: Progenitor has maps of its own.
+/// The type that a method of the client takes. Progenitor uses other types for maps.
 fn client_type(schema: &Schema) -> TokenStream {
     match schema {
         Schema::Map { values, .. } if **values == Schema::Any => {
@@ -223,7 +223,7 @@ fn error_instance(api: &Api) -> Option<Value> {
 
 fn instance(api: &Api, schema: &Schema, random: &mut Random) -> Option<Value> {
     let schema = complete(api, super::schema::json(schema, Dialect::Draft202012));
-    let values = Instances::of(&schema)?.valid(2, random);
+    let values = Instances::of(&schema, false)?.valid(2, random);
     values.into_iter().last()
 }
 
@@ -239,7 +239,9 @@ fn case(api: &Api, operation: &Operation, random: &mut Random) -> Value {
     let schema = strict(request_schema(api, operation), operation);
     let mut requests = Vec::new();
     let mut faults = Vec::new();
-    if let Some(instances) = Instances::of(&schema) {
+    // The runtime reads some parts by their schema.
+    let is_text = schema.get("x-by-schema").is_some();
+    if let Some(instances) = Instances::of(&schema, is_text) {
         requests = instances.valid(3, random);
         requests.retain(can_be_sent);
         if let Some(first) = requests.last() {
@@ -276,11 +278,16 @@ fn can_be_sent(request: &Value) -> bool {
     let texts = |place: &str| {
         let values = request[place].as_object().into_iter().flatten();
         let values: Vec<String> = values
-            .map(|(_, value)| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .map(|(_, value)| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            })
             .collect();
         values
     };
-    let fits_path = |text: &String| !(text.is_empty() || text.contains('\\') || text.starts_with('.'));
+    let fits_path =
+        |text: &String| !(text.is_empty() || text.contains('\\') || text.starts_with('.'));
     let fits_header = |text: &String| text.is_ascii() && text.trim() == text && !text.is_empty();
     texts("path").iter().all(fits_path) && texts("header").iter().all(fits_header)
 }
@@ -315,7 +322,11 @@ fn strict(mut schema: Value, operation: &Operation) -> Value {
             .chain(operation.body.as_ref().map(|_| "body"))
             .collect::<Vec<_>>()
     );
-    if operation.body.as_ref().is_some_and(|body| body.codec == Codec::Bytes) {
+    if operation
+        .body
+        .as_ref()
+        .is_some_and(|body| body.codec == Codec::Bytes)
+    {
         schema["properties"]["body"] = json!({ "const": "AP8=" });
     }
     // In a form and a query there is no text for what is empty.
@@ -340,7 +351,7 @@ fn strict(mut schema: Value, operation: &Operation) -> Value {
             if parameter.place != In::Query {
                 parts.push(json!({ "not": { "type": "string", "maxLength": 0 } }));
             }
-            // One item cannot be told from a text that is allowed, too.
+            // A list of one item cannot be distinguished from a text.
             if matches!(parameter.style, Style::BySchema | Style::Exploded) {
                 parts.push(json!({ "not": { "type": "array", "maxItems": 1 } }));
             }
@@ -357,7 +368,10 @@ fn strict(mut schema: Value, operation: &Operation) -> Value {
 fn answer_of(api: &Api, operation: &Operation, random: &mut Random) -> Option<(u16, Value, Value)> {
     let is_success = |of: &&Answer| matches!(of.status, Status::Exact(200..300) | Status::Range(2));
     let mut answers = operation.answers.iter();
-    let answer = answers.clone().find(is_success).or_else(|| answers.next())?;
+    let answer = answers
+        .clone()
+        .find(is_success)
+        .or_else(|| answers.next())?;
     let body = match (&answer.body, &answer.codec) {
         (None, _) => Value::Null,
         (Some(_), Codec::Bytes) => json!("AP8="),

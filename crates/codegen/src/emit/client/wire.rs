@@ -1,4 +1,4 @@
-//! What an operation of the client sends, where Progenitor writes it otherwise than the document says.
+//! Corrects the requests of the client where Progenitor does not write them as the document describes them.
 //!
 //! - It knows four media types.
 //! - Its forms have no lists and no objects.
@@ -196,7 +196,7 @@ fn form_fields() -> TokenStream {
 
 fn query_fields() -> TokenStream {
     quote! {
-        /// A parameter of the query. The properties of an object are parameters of their own, unless it has brackets.
+        /// A parameter of the query. Each property of an object is a parameter, unless it has brackets.
         ///
         /// # Errors
         ///
