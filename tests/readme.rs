@@ -109,7 +109,7 @@ fn test_command_is_the_one_that_ci_runs() {
 /// Every flag in the README and in the pages of `docs` is of another program that is named there, or is in the help of some command.
 #[test]
 fn flags_in_the_readme_are_flags_of_the_binary() {
-    const CARGO: [&str; 28] = [
+    const CARGO: [&str; 29] = [
         "--git",
         "--home-dir",
         "--locked",
@@ -133,6 +133,7 @@ fn flags_in_the_readme_are_flags_of_the_binary() {
         "--spec",
         "--out",
         "--connections",
+        "--probe",
         "--skip-unsupported",
         "--allow",
         "--report",

@@ -415,7 +415,6 @@ mod tests {
         let sink = Arc::clone(&written);
         let subscriber = json_subscriber::fmt()
             .flatten_event(true)
-            .without_time()
             .with_max_level(Level::TRACE)
             .with_writer(move || Sink(Arc::clone(&sink)))
             .finish();
@@ -424,7 +423,12 @@ mod tests {
         let lines = written.split(|byte| *byte == b'\n');
         lines
             .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).unwrap())
+            .map(|line| {
+                let mut line: Value = serde_json::from_slice(line).unwrap();
+                let time = line.as_object_mut().unwrap().remove("timestamp");
+                assert!(time.is_some_and(|time| time.is_string()));
+                line
+            })
             .collect()
     }
 
