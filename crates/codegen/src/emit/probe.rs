@@ -59,7 +59,11 @@ pub(crate) fn calls(api: &Api, package: &str) -> TokenStream {
             }
         }
     });
-    let arms = api.operations.iter().map(call);
+    let calls = api.operations.iter().map(call);
+    let arms = api.operations.iter().map(|operation| {
+        let (id, name) = (&operation.name, ident(&operation.name));
+        quote! { #id => Box::pin(each::#name(&client, case, value)).await, }
+    });
     quote! {
         #[allow(unused_imports, reason = "not every operation names a type")]
         use #api_crate::types;
@@ -108,7 +112,6 @@ pub(crate) fn calls(api: &Api, package: &str) -> TokenStream {
         }
 
         /// Calls an operation.
-        #[allow(unused_mut, reason = "not every operation has something to be set")]
         pub async fn call(base: &str, case: &Case, value: &Value) -> Result<(), String> {
             let client = Client::new_with_client(base, crate::client(&case.credentials));
             match case.id.as_str() {
@@ -116,11 +119,18 @@ pub(crate) fn calls(api: &Api, package: &str) -> TokenStream {
                 other => Err(format!("no operation `{other}`")),
             }
         }
+
+        /// A function for each operation: in one, they would take the compiler gigabytes.
+        #[allow(unused_imports, unused_mut, reason = "not every operation has something to set")]
+        mod each {
+            use super::{Case, Client, Value, server, types};
+
+            #(#calls)*
+        }
     }
 }
 
 fn call(operation: &Operation) -> TokenStream {
-    let id = &operation.name;
     let method = ident(&operation.name);
     let request = format_ident!("{}Request", operation.type_name);
     let parameters = operation.parameters.iter().map(|of| {
@@ -166,7 +176,7 @@ fn call(operation: &Operation) -> TokenStream {
         }
     });
     quote! {
-        #id => {
+        pub async fn #method(client: &Client, case: &Case, value: &Value) -> Result<(), String> {
             let request: server::#request = crate::read(value)?;
             let mut builder = client.#method();
             #(#parameters)*
