@@ -24,6 +24,20 @@ pub(crate) struct Api {
     pub(crate) shared_errors: Option<SharedErrors>,
 }
 
+impl Api {
+    /// What a named type is.
+    pub(crate) fn kind_of(&self, name: &str) -> Option<&TypeKind> {
+        self.named(name).map(|def| &def.kind)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&TypeDef> {
+        let found = self
+            .types
+            .binary_search_by(|def| def.name.as_str().cmp(name));
+        found.ok().and_then(|index| self.types.get(index))
+    }
+}
+
 /// What the error answers of all operations have in common. Every one of them has a body of `Api::error_type`, and every
 /// operation has a success.
 #[derive(Debug)]

@@ -95,7 +95,7 @@ pub(super) fn complete(api: &Api, mut schema: Value) -> Value {
         if defs.contains_key(&name) {
             continue;
         }
-        if let Some(def) = api.types.iter().find(|def| def.name == name) {
+        if let Some(def) = api.named(&name) {
             let value = definition(def, Dialect::Draft202012);
             open.extend(references(&value));
             defs.insert(name, value);
@@ -431,12 +431,7 @@ fn kind(api: &Api, schema: &Schema) -> &'static str {
         Schema::Integer { .. } | Schema::Number { .. } => "Number",
         Schema::Boolean => "Boolean",
         Schema::Nullable(inner) | Schema::Array { items: inner, .. } => kind(api, inner),
-        Schema::Ref(name) => match api
-            .types
-            .iter()
-            .find(|def| def.name == *name)
-            .map(|def| &def.kind)
-        {
+        Schema::Ref(name) => match api.kind_of(name) {
             Some(TypeKind::Alias(inner)) => kind(api, inner),
             _ => "Text",
         },
@@ -450,12 +445,7 @@ fn described_type(api: &Api, schema: &Schema) -> TokenStream {
             rust_type(schema, &quote! {})
         }
         Schema::Nullable(inner) => described_type(api, inner),
-        Schema::Ref(name) => match api
-            .types
-            .iter()
-            .find(|def| def.name == *name)
-            .map(|def| &def.kind)
-        {
+        Schema::Ref(name) => match api.kind_of(name) {
             Some(TypeKind::Alias(inner)) => described_type(api, inner),
             _ => quote! { String },
         },

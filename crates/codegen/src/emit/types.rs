@@ -89,10 +89,10 @@ impl Nullables<'_> {
     fn admits_null(&self, schema: &Schema) -> bool {
         match schema {
             Schema::Nullable(_) => true,
-            Schema::Ref(name) => self.api.types.iter().any(|def| match &def.kind {
-                TypeKind::Alias(inner) if def.name == *name => self.admits_null(inner),
+            Schema::Ref(name) => match self.api.kind_of(name) {
+                Some(TypeKind::Alias(inner)) => self.admits_null(inner),
                 _ => false,
-            }),
+            },
             _ => false,
         }
     }

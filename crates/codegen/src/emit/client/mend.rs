@@ -72,10 +72,10 @@ fn is_time(api: &Api, schema: &Schema) -> bool {
     match schema {
         Schema::String { format, .. } => format.as_deref() == Some("date-time"),
         Schema::Nullable(inner) => is_time(api, inner),
-        Schema::Ref(name) => api.types.iter().any(|def| match &def.kind {
-            TypeKind::Alias(inner) => def.name == *name && is_time(api, inner),
+        Schema::Ref(name) => match api.kind_of(name) {
+            Some(TypeKind::Alias(inner)) => is_time(api, inner),
             _ => false,
-        }),
+        },
         _ => false,
     }
 }
