@@ -581,8 +581,15 @@ impl Analyzer {
         if !self.is_object(content, &format!("`content` of {what}")) {
             return None;
         }
+        let json = content.entries().iter().filter(|of| is_json(&of.key));
+        let json = json.min_by_key(|of| essence(&of.key) != JSON);
+        // Of what is left out, nothing is looked at.
+        let looked_at = match json {
+            Some(json) => std::slice::from_ref(json),
+            None => content.entries(),
+        };
         let mut best: Option<(u8, &Entry, Content)> = None;
-        for entry in content.entries() {
+        for entry in looked_at {
             let Some((rank, found)) = self.codec(entry, is_request) else {
                 continue;
             };
@@ -616,22 +623,27 @@ impl Analyzer {
 
     /// How a content is written, and how much it is preferred; nothing for one that is not carried.
     fn codec(&mut self, entry: &Entry, is_request: bool) -> Option<(u8, Content)> {
-        let essence = entry.key.split(';').next().unwrap_or_default();
-        let essence = essence.trim().to_ascii_lowercase();
+        let essence = essence(&entry.key);
         let schema = entry.node.get("schema").cloned();
+        if is_json(&entry.key) {
+            let content = Content {
+                schema,
+                media_type: essence,
+                codec: Codec::Json,
+            };
+            return Some((0, content));
+        }
         let types = self.json_types(schema.as_ref());
         let is = |names: &[&str]| types.iter().all(|name| names.contains(&name.as_str()));
         let (main, sub) = essence.split_once('/').unwrap_or((&essence, ""));
         let (rank, codec) = match (main, sub) {
-            ("application", "json") => (0, Codec::Json),
-            ("application", _) if sub.ends_with("+json") => (1, Codec::Json),
             // Of any type: JSON, unless it is a text.
             ("*", "*") | ("application", "*") if !types.is_empty() && !is(&["string"]) => {
-                (2, Codec::Json)
+                (1, Codec::Json)
             }
             ("application", "x-www-form-urlencoded") if is_request && is(&["object"]) => {
                 let deep = self.deep(&entry.node)?;
-                (3, Codec::Form { deep })
+                (2, Codec::Form { deep })
             }
             ("application", "x-www-form-urlencoded")
             | ("multipart", _)
@@ -640,9 +652,9 @@ impl Analyzer {
                 return None;
             }
             _ if sub.ends_with("+xml") && !is(&["string"]) => return None,
-            ("text", _) if self.is_binary(schema.as_ref()) => (5, Codec::Bytes),
-            ("text", _) if is(&["string", "integer", "number", "boolean"]) => (4, Codec::Text),
-            _ if !sub.is_empty() && is(&["string"]) => (5, Codec::Bytes),
+            ("text", _) if self.is_binary(schema.as_ref()) => (4, Codec::Bytes),
+            ("text", _) if is(&["string", "integer", "number", "boolean"]) => (3, Codec::Text),
+            _ if !sub.is_empty() && is(&["string"]) => (4, Codec::Bytes),
             _ => return None,
         };
         let media_type = match codec {
@@ -986,6 +998,19 @@ struct Content {
     schema: Option<Rc<Node>>,
     media_type: String,
     codec: Codec,
+}
+
+/// A media type without its parameters.
+fn essence(media_type: &str) -> String {
+    let essence = media_type.split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
+}
+
+/// Whether a media type is JSON (RFC 6839 §3.1).
+fn is_json(media_type: &str) -> bool {
+    let essence = essence(media_type);
+    let sub = essence.strip_prefix("application/");
+    sub.is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
 }
 
 /// A part of a path segment.

@@ -2948,7 +2948,7 @@ fn parameter_text(value: &impl ::serde::Serialize) -> String {
     }
 }
 
-/// A parameter of the query. The properties of an object are parameters of their own, unless it has brackets.
+/// A parameter of the query. Each property of an object is a parameter, unless it has brackets.
 ///
 /// # Errors
 ///
