@@ -15,7 +15,9 @@ fn mutilated_documents_are_carried_or_refused() {
     for case in entries(&folder("cases")) {
         let text = fs::read_to_string(case.join("openapi.yaml")).expect("the case has a document");
         let lines: Vec<&str> = text.lines().collect();
-        for index in 0..lines.len() {
+        // The time grows with the square of the length, so of a long document some lines are enough.
+        let step = 1 + lines.len() * lines.len() / 200_000;
+        for index in (0..lines.len()).step_by(step) {
             let mut without = lines.clone();
             let line = without.remove(index);
             let mut doubled = lines.clone();
