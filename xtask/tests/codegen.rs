@@ -239,7 +239,10 @@ fn any_document_becomes_two_crates() {
             "out/api/src/generated/openapi-3.0.json",
             "out/api/src/generated/operations.rs",
             "out/api/src/generated/runtime/body.rs",
+            "out/api/src/generated/runtime/by_schema.rs",
+            "out/api/src/generated/runtime/bytes.rs",
             "out/api/src/generated/runtime/error.rs",
+            "out/api/src/generated/runtime/kind.rs",
             "out/api/src/generated/runtime/mod.rs",
             "out/api/src/generated/runtime/operation.rs",
             "out/api/src/generated/runtime/origin.rs",
@@ -323,7 +326,7 @@ fn checking_what_was_never_generated_lists_everything_and_makes_no_folder() {
     let workspace = Workspace::with_document(DOCUMENT);
     let ended = workspace.generate(&["--check"]);
     assert_eq!(ended.code, Some(1));
-    assert_eq!(ended.stderr.matches("\n  ").count(), 24, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("\n  ").count(), 27, "{}", ended.stderr);
     assert!(!workspace.path("out").exists());
 }
 
@@ -454,7 +457,7 @@ fn operations_that_are_not_carried_can_be_left_out_and_are_reported() {
     let refused = workspace.generate(&["--report", "report.json"]);
     refused.assert_failed(
         "ping.yaml:16:87: the media type `application/xml` of an answer
-  hint: `application/json` and types that end in `+json` are generated; serve others by hand
+  hint: JSON, forms, texts and bytes are generated; serve others by hand
 1 refusal; nothing was written
 1 of 2 operations can be generated: see --skip-unsupported
 ",
@@ -472,7 +475,7 @@ fn operations_that_are_not_carried_can_be_left_out_and_are_reported() {
     skipped.assert_done();
     let end = "skipped GET /v1/feed:
   ping.yaml:16:87: the media type `application/xml` of an answer
-  hint: `application/json` and types that end in `+json` are generated; serve others by hand
+  hint: JSON, forms, texts and bytes are generated; serve others by hand
 1 of 2 operations are generated, 1 skipped
 wrote out/api and out/client
 ";
@@ -489,7 +492,7 @@ wrote out/api and out/client
             "code": "media-type",
             "owner": "GET /v1/feed",
             "message": "the media type `application/xml` of an answer",
-            "hint": "`application/json` and types that end in `+json` are generated; serve others by hand",
+            "hint": "JSON, forms, texts and bytes are generated; serve others by hand",
         }],
     });
     assert_eq!(report["operations"][1], expected);

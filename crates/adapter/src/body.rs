@@ -11,8 +11,22 @@ use serde_json::Value;
 
 use super::Settings;
 use super::error::{In, RequestError};
-use super::operation::BodyMode;
+use super::kind::{Kind, whole};
 use super::validate::{Violations, escape, whole_body};
+
+/// How the body of an operation is read; whether it must be there is in the schema.
+pub enum BodyMode {
+    /// The operation has no body.
+    None,
+    /// As JSON.
+    Json,
+    /// As fields (WHATWG URL §5), which mean what the schema says.
+    Form,
+    /// As a text in UTF-8.
+    Text(Kind),
+    /// As it is.
+    Bytes,
+}
 
 /// A body, of which the rest is read and thrown away when it is dropped early.
 ///
@@ -234,17 +248,5 @@ impl<'de> Visitor<'de> for &mut Strict<'_> {
             self.pointer.truncate(length);
         }
         Ok(Value::Object(object))
-    }
-}
-
-/// A number, which is an integer if it has no fraction, whether it was written `3`, `3.0` or `3e0` (JSON Schema
-/// 2020-12 §4.2.3); serde reads integers from integers only.
-pub(super) fn whole(value: f64) -> Value {
-    const END: f64 = 9_223_372_036_854_775_808.0;
-    if value.fract() == 0.0 && (-END..END).contains(&value) {
-        // Exact within this range.
-        Value::from(value as i64)
-    } else {
-        Value::from(value)
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::body::parse_json;
 use super::error::In;
-use super::operation::read_number;
+use super::kind::read_number;
 use super::validate::{Violations, escape};
 
 /// How deep brackets may nest: `a[b][c]` is two.

@@ -18,6 +18,7 @@ mod body;
 mod by_schema;
 mod bytes;
 mod error;
+mod kind;
 mod operation;
 mod origin;
 mod request;
@@ -29,11 +30,13 @@ mod validate;
 
 use std::time::Duration;
 
+pub use body::BodyMode;
 pub use bytes::Bytes;
 pub use error::{In, RequestError, Violation};
+pub use kind::{Kind, Separator};
 pub use operation::{
-    Access, BodyMode, Errors, Handler, Kind, NoParameters, Nothing, Operation, OperationId,
-    Parameter, Parameters, Public, Separator,
+    Access, Errors, Handler, NoParameters, Nothing, Operation, OperationId, Parameter, Parameters,
+    Public,
 };
 pub use origin::{
     Origin, Secret, basic, bearer, cookie, credential, forwarded_for, query_credential,

@@ -5,10 +5,10 @@ use std::future::Future;
 use http::Method;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use super::body::whole;
+use super::body::BodyMode;
 use super::error::{In, RequestError};
+use super::kind::Kind;
 use super::origin::Origin;
 use super::response::{ErrorAnswer, Reply};
 
@@ -139,89 +139,6 @@ pub struct Parameter {
     pub kind: Kind,
 }
 
-/// What the text of a parameter means.
-pub enum Kind {
-    /// As a string.
-    Text,
-    /// As a number.
-    Number,
-    /// As `true` or `false`.
-    Boolean,
-    /// As a list of such values.
-    List(&'static Self, Separator),
-    /// As whatever its schema allows.
-    BySchema,
-    /// As an object of which each property is a parameter of the query: `a=1&b=2`.
-    Exploded,
-    /// As an object of which each property stands in brackets behind the name: `name[a]=1`.
-    Deep,
-}
-
-/// What stands between the items of a list.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Separator {
-    /// The parameter is repeated for each item: `a=1&a=2`.
-    Repeated,
-    /// A comma.
-    Comma,
-    /// A space.
-    Space,
-    /// A vertical bar.
-    Pipe,
-}
-
-impl Kind {
-    /// The value of all texts that are given for a parameter; nothing if one is meant and several are given.
-    pub(super) fn read_all(&self, texts: &[String]) -> Option<Value> {
-        let Self::List(item, separator) = self else {
-            return match texts {
-                [text] => Some(self.read(text)),
-                _ => None,
-            };
-        };
-        let mark = match separator {
-            Separator::Repeated => None,
-            Separator::Comma => Some(','),
-            Separator::Space => Some(' '),
-            Separator::Pipe => Some('|'),
-        };
-        // Clients repeat the name where they could write a list, and the meaning is the same.
-        let items = texts.iter().flat_map(|text| match mark {
-            None => vec![text.as_str()],
-            Some(_) if text.is_empty() => Vec::new(),
-            Some(mark) => text.split(mark).collect(),
-        });
-        Some(items.map(|text| item.read(text.trim())).collect())
-    }
-
-    /// A text that does not mean such a value stays text, which the schema refuses.
-    pub(super) fn read(&self, text: &str) -> Value {
-        let plain = || Value::String(text.to_owned());
-        match self {
-            Self::Text | Self::List(..) | Self::BySchema | Self::Exploded | Self::Deep => plain(),
-            Self::Boolean => match text {
-                "true" => Value::Bool(true),
-                "false" => Value::Bool(false),
-                _ => plain(),
-            },
-            Self::Number => read_number(text).unwrap_or_else(plain),
-        }
-    }
-}
-
-/// The number that a text is in JSON.
-pub(super) fn read_number(text: &str) -> Option<Value> {
-    match serde_json::from_str::<Value>(text) {
-        Ok(Value::Number(number)) if !text.contains(char::is_whitespace) => {
-            Some(match number.as_f64().filter(|_| number.is_f64()) {
-                Some(value) => whole(value),
-                None => Value::Number(number),
-            })
-        }
-        _ => None,
-    }
-}
-
 /// No parameters in a place.
 #[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 pub struct Nothing {}
@@ -229,17 +146,3 @@ pub struct Nothing {}
 /// In the extensions of a response: which operation answered the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OperationId(pub &'static str);
-
-/// How the body of an operation is read; whether it must be there is in the schema.
-pub enum BodyMode {
-    /// The operation has no body.
-    None,
-    /// As JSON.
-    Json,
-    /// As fields (WHATWG URL §5), which mean what the schema says.
-    Form,
-    /// As a text in UTF-8.
-    Text(Kind),
-    /// As it is.
-    Bytes,
-}

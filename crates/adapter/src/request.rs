@@ -14,11 +14,12 @@ use serde_json::Value;
 use tracing::Span;
 
 use super::Settings;
-use super::body::{Unread, parse_json, read_body};
+use super::body::{BodyMode, Unread, parse_json, read_body};
 use super::by_schema::BySchema;
 use super::bytes::Bytes;
 use super::error::{In, RequestError, Violation};
-use super::operation::{BodyMode, Kind, Operation, Parameter, Parameters};
+use super::kind::Kind;
+use super::operation::{Operation, Parameter, Parameters};
 use super::validate::{
     MAX_TEXT, RequestSchema, Violations, escape, missing_body, pointer_of, shorten_keys, split,
     violations_of,

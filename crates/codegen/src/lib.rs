@@ -63,12 +63,13 @@ pub enum Unsupported {
 
 /// The runtime of generated servers, by the path in a copy of it. It names its modules by `super`, so that a copy is a
 /// module of a generated crate.
-const RUNTIME: [(&str, &str); 13] = [
+const RUNTIME: [(&str, &str); 14] = [
     ("mod", include_str!("../../adapter/src/lib.rs")),
     ("body", include_str!("../../adapter/src/body.rs")),
     ("by_schema", include_str!("../../adapter/src/by_schema.rs")),
     ("bytes", include_str!("../../adapter/src/bytes.rs")),
     ("error", include_str!("../../adapter/src/error.rs")),
+    ("kind", include_str!("../../adapter/src/kind.rs")),
     ("operation", include_str!("../../adapter/src/operation.rs")),
     ("origin", include_str!("../../adapter/src/origin.rs")),
     ("request", include_str!("../../adapter/src/request.rs")),
