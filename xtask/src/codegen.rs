@@ -135,6 +135,10 @@ pub(crate) fn document(spec: &Path, out: &Path, parts: &Parts, check: bool) -> a
     if !check {
         let (api, client) = (out.join("api"), out.join("client"));
         eprintln!("wrote {} and {}", api.display(), client.display());
+        if parts.probe {
+            let probe = out.join("probe").display().to_string();
+            eprintln!("wrote {probe}: `cargo run` there calls each operation");
+        }
     }
     Ok(())
 }

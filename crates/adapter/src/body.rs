@@ -135,12 +135,15 @@ fn is_accepted(value: &HeaderValue, mode: &BodyMode, accepted: &str) -> bool {
         BodyMode::Form | BodyMode::Text(_) => accepted,
     };
     essence.is_some_and(|essence| {
-        let essence = essence.trim().to_ascii_lowercase();
+        let essence = essence.trim();
         let mut types = [general, accepted].into_iter();
         types.any(|of| match of.strip_suffix('*') {
             Some("*/") => true,
-            Some(start) => essence.starts_with(&start.to_ascii_lowercase()),
-            None => essence == of.to_ascii_lowercase(),
+            Some(start) => {
+                let begins = essence.get(..start.len());
+                begins.is_some_and(|begins| begins.eq_ignore_ascii_case(start))
+            }
+            None => essence.eq_ignore_ascii_case(of),
         })
     })
 }

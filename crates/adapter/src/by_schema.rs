@@ -44,9 +44,7 @@ impl<'a> BySchema<'a> {
         let views = self.views(self.part(&["body"]));
         let mut given = Given::default();
         for (name, text) in pairs {
-            let is_declared = !property(&views, name).is_empty();
-            let parts = if is_declared { None } else { brackets(name) };
-            match parts {
+            match brackets(name).filter(|_| declared(&views, name).is_empty()) {
                 Some(parts) if parts.len() > MAX_DEPTH => {
                     let pointer = format!("/{}", escape(&parts[0]));
                     violations.add(In::Body, &pointer, "is nested too deep", "type");
@@ -156,15 +154,7 @@ impl<'a> BySchema<'a> {
         Some(schema)
     }
 
-    fn views(&self, schema: Option<&'a Value>) -> Vec<View<'a>> {
-        let mut views = Vec::new();
-        if let Some(schema) = schema {
-            self.look(schema, &mut views, 0);
-        }
-        views
-    }
-
-    fn views_of(&self, schemas: &[&'a Value]) -> Vec<View<'a>> {
+    fn views(&self, schemas: impl IntoIterator<Item = &'a Value>) -> Vec<View<'a>> {
         let mut views = Vec::new();
         for schema in schemas {
             self.look(schema, &mut views, 0);
@@ -215,10 +205,15 @@ fn brackets(name: &str) -> Option<Vec<String>> {
     Some(parts)
 }
 
+/// The schemas of a property that is declared.
+fn declared<'a>(views: &[View<'a>], name: &str) -> Vec<&'a Value> {
+    let under = |view: &View<'a>| view.get("properties")?.get(name);
+    views.iter().filter_map(under).collect()
+}
+
 /// The schemas of a property: its own, or that of all keys without one.
 fn property<'a>(views: &[View<'a>], name: &str) -> Vec<&'a Value> {
-    let under = |view: &View<'a>| view.get("properties")?.get(name);
-    let own: Vec<&Value> = views.iter().filter_map(under).collect();
+    let own = declared(views, name);
     if !own.is_empty() {
         return own;
     }
@@ -290,8 +285,7 @@ impl Reader<'_, '_> {
         if !(allows(views, "array") && inner.keys().all(is_index)) {
             return self.object(inner, views, pointer);
         }
-        let items = items(views);
-        let views = self.by_schema.views_of(&items);
+        let views = self.by_schema.views(items(views));
         // `a[]=1&a[]=2`
         let unnumbered = inner.remove("").unwrap_or_default();
         let texts = unnumbered.texts.into_iter().map(|text| Given {
@@ -321,8 +315,7 @@ impl Reader<'_, '_> {
     ) -> Value {
         let mut object = Map::new();
         for (key, given) in inner {
-            let schemas = property(views, &key);
-            let views = self.by_schema.views_of(&schemas);
+            let views = self.by_schema.views(property(views, &key));
             let pointer = format!("{pointer}/{}", escape(&key));
             if let Some(value) = self.value(given, &views, &pointer) {
                 object.insert(key, value);
@@ -348,13 +341,11 @@ impl Reader<'_, '_> {
                 values.is_none_or(|values| values.contains(&value))
                     && view.get("const").is_none_or(|only| *only == value)
             };
-            let scalars = views.iter().filter(|view| {
+            let mut scalars = views.iter().filter(|view| {
                 let types = ["string", "number", "integer", "boolean"];
                 types.iter().any(|name| allows(&[view], name))
             });
-            let mut scalars = scalars.peekable();
-            let is_scalar = scalars.peek().is_some() && scalars.any(is_one_of_them);
-            if is_scalar || !allows(views, "array") {
+            if scalars.any(is_one_of_them) || !allows(views, "array") {
                 return Some(value);
             }
         } else if !allows(views, "array") {
@@ -362,8 +353,7 @@ impl Reader<'_, '_> {
                 .add(self.place, pointer, "is given more than once", "unique");
             return None;
         }
-        let items = items(views);
-        let views = self.by_schema.views_of(&items);
+        let views = self.by_schema.views(items(views));
         Some(texts.iter().map(|text| scalar(text, &views)).collect())
     }
 }
@@ -438,7 +428,10 @@ mod tests {
             ("meta=%7B%22a%22%3A1%7D", json!({ "meta": { "a": 1 } })),
             ("either=", json!({ "either": "" })),
             ("either=3", json!({ "either": [3] })),
-            ("other=1", json!({ "other": "1" })),
+            (
+                "other=1&open[a]=1",
+                json!({ "other": "1", "open": { "a": "1" } }),
+            ),
             (
                 "name=a%20b+c&name%20=",
                 json!({ "name": "a b c", "name ": "" }),
@@ -446,6 +439,17 @@ mod tests {
         ] {
             assert_eq!(form(&schema, text), value, "{text}");
         }
+    }
+
+    #[test]
+    fn brackets_nest_also_where_any_key_is_allowed() {
+        let schema = json!({
+            "type": "object",
+            "properties": { "a[b]": { "type": "integer" } },
+            "additionalProperties": { "type": "object", "additionalProperties": { "type": "integer" } },
+        });
+        let read = form(&schema, "a[b]=1&c[d]=2");
+        assert_eq!(read, json!({ "a[b]": 1, "c": { "d": 2 } }));
     }
 
     #[test]
@@ -483,7 +487,7 @@ mod tests {
     fn properties_of_a_parameter_are_parameters() {
         let root = json!({ "properties": { "query": { "properties": { "q": { "anyOf": [
             { "type": "object", "properties": { "a": { "type": "integer" } } },
-            { "type": "object", "properties": { "b": { "type": "string" } } },
+            { "type": "object", "properties": { "b": { "type": "string" }, "page": { "type": "integer" } } },
         ] } } } } });
         let read = |text: &str| {
             let pairs: Vec<(String, String)> = serde_urlencoded::from_str(text).unwrap();

@@ -18,7 +18,7 @@ use crate::diagnostic::{Code, Diagnostic, Location, Owner};
 use crate::ir::{Api, KeyPlace, Scheme, SchemeKind, Server, Tag, TypeDef};
 use crate::names;
 use crate::report::{Note, Report};
-use crate::spec::{Entry, Node, Value};
+use crate::spec::{Entry, Node, Value, unescape};
 
 /// What is understood of a document.
 pub(crate) struct Analysis {
@@ -569,7 +569,7 @@ impl Analyzer {
             .strip_prefix(&prefix)
             .filter(|name| !name.contains('/'))
         {
-            return Some(name.replace("~1", "/").replace("~0", "~"));
+            return Some(unescape(name));
         }
         let hint = if text.starts_with('#') {
             format!("refer to an entry of `components/{section}`")

@@ -219,20 +219,10 @@ fn resolve(reference: &str, root: &Node) -> Option<Spot> {
     for _ in 0..100 {
         let mut spot: Option<Spot> = None;
         for part in reference.strip_prefix("#/")?.split('/') {
-            let key = part.replace("~1", "/").replace("~0", "~");
             let node = spot.as_ref().map_or(root, |spot| &spot.node);
-            let (child, at) = match &node.value {
-                Value::Seq(items) => {
-                    let item = items.get(key.parse::<usize>().ok()?)?;
-                    (item, item.at)
-                }
-                _ => {
-                    let entry = node.entry(&key)?;
-                    (&entry.node, entry.key_at)
-                }
-            };
+            let (child, at) = node.child(part)?;
             let above = spot.as_ref().map_or("#", |spot| &spot.pointer);
-            let pointer = pointer(above, &key);
+            let pointer = pointer(above, &spec::unescape(part));
             let node = Rc::clone(child);
             spot = Some(Spot {
                 node,

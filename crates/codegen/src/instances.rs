@@ -190,7 +190,8 @@ struct Maker<'a, 'r> {
 
 impl Maker<'_, '_> {
     fn value(&mut self, schema: &Value, depth: usize) -> Value {
-        let schema = self.merged(schema, 0);
+        let branch = self.random.below(usize::MAX);
+        let schema = self.merged(schema, branch, 0);
         if let Some(only) = schema.get("const") {
             return only.clone();
         }
@@ -233,7 +234,7 @@ impl Maker<'_, '_> {
     }
 
     /// A schema with its references, one branch of each union and all parts of `allOf` written into it.
-    fn merged(&mut self, schema: &Value, depth: usize) -> Map<String, Value> {
+    fn merged(&self, schema: &Value, branch: usize, depth: usize) -> Map<String, Value> {
         let mut merged = schema.as_object().cloned().unwrap_or_default();
         if depth > 20 {
             return merged;
@@ -256,11 +257,13 @@ impl Maker<'_, '_> {
         }
         for key in ["anyOf", "oneOf"] {
             if let Some(Value::Array(branches)) = merged.remove(key) {
-                parts.extend(self.random.pick(&branches).cloned());
+                // A shape and the schema behind it have the same branches: a value is meant for one of them.
+                let length = branches.len().max(1);
+                parts.extend(branches.get(branch % length).cloned());
             }
         }
         for part in parts {
-            for (key, value) in self.merged(&part, depth + 1) {
+            for (key, value) in self.merged(&part, branch, depth + 1) {
                 match (merged.get_mut(&key), value) {
                     (Some(Value::Object(known)), Value::Object(more)) if key == "properties" => {
                         for (name, schema) in more {
@@ -450,7 +453,8 @@ impl Maker<'_, '_> {
             None => start + offset / 2.0 + 0.25,
         };
         let value = most.map_or(value, |most| value.min(most));
-        if is_whole {
+        // `1.0` is an integer in JSON Schema, and the server reads it as one.
+        if is_whole || value.fract() == 0.0 {
             json!(value as i64)
         } else {
             json!(value)

@@ -64,6 +64,21 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// The child that a reference token names (RFC 6901 §4), and the place of its key.
+    pub(crate) fn child(&self, token: &str) -> Option<(&Rc<Self>, Location)> {
+        let key = unescape(token);
+        match &self.value {
+            Value::Seq(items) => {
+                let item = items.get(key.parse::<usize>().ok()?)?;
+                Some((item, item.at))
+            }
+            _ => {
+                let entry = self.entry(&key)?;
+                Some((&entry.node, entry.key_at))
+            }
+        }
+    }
+
     /// The entries of an object; none for any other value.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
@@ -113,6 +128,11 @@ impl Node {
                 .collect(),
         }
     }
+}
+
+/// The key that a reference token stands for (RFC 6901 §4).
+pub(crate) fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
 }
 
 /// Reads `text`, which holds one YAML or JSON document.

@@ -206,8 +206,7 @@ impl Analyzer {
             };
             let mut found = Some(Rc::clone(&self.root));
             for token in pointer.split('/').skip(1) {
-                let token = token.replace("~1", "/").replace("~0", "~");
-                found = found.and_then(|node| node.get(&token).cloned());
+                found = found.and_then(|node| Some(Rc::clone(node.child(token)?.0)));
             }
             match found {
                 Some(node) => target = node,

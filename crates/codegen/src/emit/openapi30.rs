@@ -202,14 +202,21 @@ pub(super) fn plain_body(body: &Body) -> Schema {
     without_limits(&body.schema)
 }
 
-/// Whether the client has a type for the successes of an operation.
-pub(super) fn is_typed(operation: &Operation) -> bool {
+/// The successes of an operation, and whether the client has one type for them.
+fn successes(operation: &Operation) -> (Vec<&Answer>, bool) {
     let answers = operation.answers.iter();
     let successes: Vec<&Answer> = answers.filter(|of| is_success(of.status)).collect();
-    let is_one = successes
-        .windows(2)
-        .all(|pair| pair[0].body == pair[1].body);
-    is_one && !successes.is_empty() && successes.iter().all(|of| of.body.is_some() && !is_raw(of))
+    let is_same =
+        |pair: &[&Answer]| pair[0].body == pair[1].body && is_raw(pair[0]) == is_raw(pair[1]);
+    let is_one = successes.windows(2).all(is_same);
+    (successes, is_one)
+}
+
+/// Whether the client reads the body of a success.
+pub(super) fn is_typed(operation: &Operation) -> bool {
+    let (successes, is_one) = successes(operation);
+    let first = successes.first();
+    is_one && first.is_some_and(|of| of.body.is_some() && !is_raw(of))
 }
 
 /// Outside of components Progenitor generates types for limits and formats, such as `uuid::Uuid`, `[String; 2]` and
@@ -281,11 +288,7 @@ fn responses(operation: &Operation, notes: &mut Vec<Note>) -> Value {
             "its errors have several types; the client has them as JSON values",
         ));
     }
-    let successes = operation.answers.iter();
-    let successes: Vec<&Answer> = successes.filter(|of| is_success(of.status)).collect();
-    let one_success = successes
-        .windows(2)
-        .all(|pair| pair[0].body == pair[1].body && is_raw(pair[0]) == is_raw(pair[1]));
+    let (_, one_success) = successes(operation);
     if !one_success {
         notes.push(note(
             operation,

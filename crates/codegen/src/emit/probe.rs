@@ -32,7 +32,7 @@ pub(crate) fn calls(api: &Api, package: &str) -> TokenStream {
         format_ident!("{crate_name}_client"),
     );
     let body = error_type(api);
-    let error = json_text(&error_instance(api).unwrap_or_default());
+    let error = error_instance(api).unwrap_or_default().to_string();
     let is_error = match &api.error_type {
         Some(_) => quote! { crate::read::<#body>(body).map(drop) },
         None => quote! { { let _ = body; Ok(()) } },
@@ -222,10 +222,6 @@ fn client_type(schema: &Schema) -> TokenStream {
     }
 }
 
-fn json_text(value: &Value) -> String {
-    value.to_string()
-}
-
 fn error_instance(api: &Api) -> Option<Value> {
     let name = api.error_type.as_ref()?;
     instance(api, &Schema::Ref(name.clone()), &mut Random::new(1))
@@ -343,7 +339,7 @@ fn strict(mut schema: Value, operation: &Operation) -> Value {
     let full = json!({ "$ref": "#/$defs/_full" });
     schema["$defs"]["_full"] = json!({
         "type": ["string", "number", "boolean", "object", "array"],
-        "minProperties": 1, "additionalProperties": full,
+        "minProperties": 1, "patternProperties": { "": full },
         "minItems": 1, "items": full,
     });
     let mut body = operation.body.iter();

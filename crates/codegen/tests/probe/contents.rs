@@ -1,4 +1,4 @@
-//! What a client sends in forms, texts, bytes and odd parameters is what the server reads, and the other way around.
+//! The server reads the forms, texts, bytes and odd parameters that the client sends, and the client reads its answers.
 
 use contents_api::server::*;
 use contents_api::types::{self, Filter, Order};
