@@ -48,6 +48,10 @@ dead_code = "allow"
 unused_imports = "allow"
 unused_mut = "allow"
 
+# How long a type or a text is follows from the document.
+[lints.clippy]
+all = "allow"
+
 [workspace]
 "#
     )
@@ -84,6 +88,10 @@ serde_json = "1.0.150"
 [lints.rust]
 dead_code = "allow"
 unused_imports = "allow"
+
+# How long a type or a text is follows from the document.
+[lints.clippy]
+all = "allow"
 
 [workspace]
 "#
